@@ -1,0 +1,1 @@
+//! A node: claims runs, executes their steps, commits what happened.
