@@ -1,0 +1,89 @@
+//! Conditions: what `condition`, `skip_when` and `while_condition` hold.
+//!
+//! A condition is true or false and never fails: what does not resolve is false.
+
+use super::{
+    references::ROOTS,
+    template::{Lookup, Path, PathUse, Template, TemplateSyntaxError, parse_path},
+};
+use serde_json::Value;
+
+/// A boolean, a number, or a template.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition(Template);
+
+impl Condition {
+    /// Reads a condition. A path alone, such as `steps.check.result.ok`, is taken as the template that it means.
+    pub fn parse(value: &Value) -> Result<Self, TemplateSyntaxError> {
+        match value {
+            Value::Bool(_) | Value::Number(_) => Ok(Self(Template::constant(value.clone()))),
+            Value::String(text) => Self::parse_text(text.trim()),
+            Value::Null | Value::Array(_) | Value::Object(_) => {
+                Err(TemplateSyntaxError::new("a condition is true, false, a number or a template")
+                    .suggest("write a template such as `{{ steps.check.result.ok }}`"))
+            }
+        }
+    }
+
+    fn parse_text(text: &str) -> Result<Self, TemplateSyntaxError> {
+        if text.contains("{{") {
+            let template = Template::parse(&text.into())?;
+            if template.as_constant().is_none() {
+                return Ok(Self(template));
+            }
+        }
+        match text {
+            "true" | "false" => Ok(Self(Template::constant((text == "true").into()))),
+            _ => Self::parse_bare_path(text),
+        }
+    }
+
+    fn parse_bare_path(text: &str) -> Result<Self, TemplateSyntaxError> {
+        if let Ok(path) = parse_path(text)
+            && ROOTS.contains(&path.root())
+        {
+            return Template::parse(&format!("{{{{ {text} }}}}").into()).map(Self);
+        }
+        let operators = ["==", "!=", "<", ">", " and ", " or ", "not ", "&&", "||"];
+        let suggestion = if operators.iter().any(|operator| text.contains(operator)) {
+            "conditions have no operators: return a boolean from a `lua_script` step and name it, as in `{{ steps.check.result.ok }}`"
+        } else {
+            "write a template such as `{{ steps.check.result.ok }}`, or true or false"
+        };
+        Err(TemplateSyntaxError::new(format!("`{text}` would always be the same: it names no value"))
+            .suggest(suggestion))
+    }
+
+    /// Whether it is true. False is: `false`, null, 0, an empty text, `"false"`, an empty list or object, and whatever does
+    /// not resolve.
+    pub fn holds(&self, lookup: &dyn Lookup) -> bool {
+        self.0.resolve(lookup).is_ok_and(|value| is_truthy(&value))
+    }
+
+    /// Whether it reads anything of that step.
+    pub fn reads_step(&self, id: &str) -> bool {
+        self.paths().iter().any(|path| path.root() == "steps" && path.segment(1) == Some(id))
+    }
+
+    /// Every path it names.
+    pub fn paths(&self) -> Vec<&Path> {
+        self.0.paths()
+    }
+
+    /// Every path it names, with its place.
+    pub fn uses(&self) -> Vec<PathUse<'_>> {
+        self.0.uses()
+    }
+}
+
+/// What a condition makes of a value: false, null, 0, an empty text, `"false"`, an empty list or object are false.
+pub fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty() && text != "false",
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+    }
+}

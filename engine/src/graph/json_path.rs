@@ -1,0 +1,40 @@
+//! Places in a document, written as `$.steps[2].tool_args["a b"]`.
+
+use super::template::Key;
+use std::fmt;
+
+/// Where something stands in a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JsonPath(String);
+
+impl JsonPath {
+    /// The document itself.
+    pub(crate) fn root() -> Self {
+        Self("$".into())
+    }
+
+    /// The member of that name.
+    pub(crate) fn key(&self, name: &str) -> Self {
+        let is_simple = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_simple { Self(format!("{}.{name}", self.0)) } else { Self(format!("{}[{name:?}]", self.0)) }
+    }
+
+    /// The element at that position.
+    pub(crate) fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    /// A part of the value here.
+    pub(crate) fn join(&self, keys: &[Key]) -> Self {
+        keys.iter().fold(self.clone(), |path, key| match key {
+            Key::Name(name) => path.key(name),
+            Key::Index(index) => path.index(*index),
+        })
+    }
+}
+
+impl fmt::Display for JsonPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

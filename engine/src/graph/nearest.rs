@@ -1,0 +1,41 @@
+//! The name that somebody probably meant.
+
+/// How alike two names must be before one is suggested for the other: below this a suggestion misleads.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// The candidate that is most like the word, where one is alike enough; among equals the first.
+pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let word = word.to_lowercase();
+    let mut best: Option<(&str, f64)> = None;
+    for candidate in candidates {
+        let likeness = likeness(&word, &candidate.to_lowercase());
+        if likeness >= LIKENESS_MIN && best.is_none_or(|(_, most)| likeness > most) {
+            best = Some((candidate, likeness));
+        }
+    }
+    best.map(|(candidate, _)| candidate)
+}
+
+/// `steps` and `step`, `tool_arg` and `tool_args`, `scirpt` and `script` are alike; `a` and `b` are not.
+fn likeness(left: &str, right: &str) -> f64 {
+    // The comparison takes the product of the lengths, and nobody mistypes a name this long.
+    if left.len() > 256 || right.len() > 256 {
+        return 0.0;
+    }
+    strsim::normalized_damerau_levenshtein(left, right).max(strsim::jaro_winkler(left, right) - 0.15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_finds_the_name_that_was_meant() {
+        let names = ["script", "depends_on", "condition", "skip_when"];
+        assert_eq!(nearest("scirpt", names), Some("script"));
+        assert_eq!(nearest("dependsOn", names), Some("depends_on"));
+        assert_eq!(nearest("Condition", names), Some("condition"));
+        assert_eq!(nearest("zebra", names), None);
+        assert_eq!(nearest("x".repeat(10_000).as_str(), names), None);
+    }
+}
