@@ -1,1 +1,233 @@
-//! A node: claims runs, executes their steps, commits what happened.
+//! A node: claims runs, executes their steps and commits what happened.
+//!
+//! Owns everything that takes time: executions, leases, timers, the group commit. Decides nothing about a run: what an
+//! outcome means is the business of [`run`](crate::run), and the node carries out the effects.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `actor` | one run while a node holds it |
+//! | `execute` | one attempt of a step |
+//! | `commit` | the writer that gathers what all runs append |
+//! | `claim` | taking runs up, and keeping their leases |
+//! | `versions` | published graphs, parsed once |
+//! | `watch` | durable events for those who follow a run |
+
+mod actor;
+mod claim;
+mod commit;
+mod execute;
+mod start;
+mod versions;
+mod watch;
+
+pub use start::{StartError, StartRequest};
+pub use watch::Watcher;
+
+use crate::{
+    run::{RunState, Signal},
+    store::{Clock, Lease, NodeId, Scope, Store, StoreError},
+};
+use agentruntime_host_api::{Guest, Json, RunId, TaskId};
+use actor::Actor;
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{AbortHandle, JoinHandle},
+};
+
+/// How a node works.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// How long a lease lasts without being renewed: how long a dead node's runs lie still.
+    pub lease: Duration,
+    /// How many runs the node works on at once; further ones stay in the store.
+    pub active_runs_max: usize,
+    /// How often the node looks for work that nobody told it of.
+    pub poll: Duration,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(30), active_runs_max: 1_000, poll: Duration::from_secs(1) }
+    }
+}
+
+/// A node at work. Dropping it stops it where it is; what it had not finished goes on at the next claim.
+pub struct Node {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the parts of a node have in common.
+pub(crate) struct Shared {
+    id: NodeId,
+    config: NodeConfig,
+    store: Store,
+    guest: Arc<dyn Guest>,
+    clock: Arc<dyn Clock>,
+    commits: mpsc::Sender<commit::Commit>,
+    active: Mutex<HashMap<RunId, Active>>,
+    graphs: versions::Graphs,
+    watchers: watch::Watchers,
+    /// Somebody made a run claimable or room for one.
+    work: Notify,
+}
+
+/// A run that the node holds.
+struct Active {
+    lease: Lease,
+    standing: Standing,
+    news: Arc<Notify>,
+    task: Option<AbortHandle>,
+}
+
+/// Whether the store knows a run yet.
+#[derive(Clone, Copy, PartialEq)]
+enum Standing {
+    /// Its start is with the writer.
+    Ahead,
+    /// Its start is durable.
+    Durable,
+}
+
+impl Node {
+    /// Starts a node. Has to be called within a Tokio runtime.
+    pub fn start(config: NodeConfig, store: Store, guest: Arc<dyn Guest>, clock: Arc<dyn Clock>) -> Self {
+        let (commits, queue) = mpsc::channel(commit::QUEUE_MAX);
+        let shared = Arc::new(Shared {
+            id: NodeId(RunId::new_v7().to_string()),
+            config,
+            store,
+            guest,
+            clock,
+            commits,
+            active: Mutex::default(),
+            graphs: versions::Graphs::default(),
+            watchers: watch::Watchers::default(),
+            work: Notify::new(),
+        });
+        let tasks = vec![
+            tokio::spawn(commit::write(shared.clone(), queue)),
+            tokio::spawn(claim::take_up(shared.clone())),
+            tokio::spawn(claim::keep(shared.clone())),
+        ];
+        Self { shared, tasks }
+    }
+
+    /// The store the node works on.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Follows the events of a run from now on, each after it is durable. Events before have to be read from the store.
+    pub fn watch(&self, run: RunId) -> Watcher {
+        self.shared.watchers.watch(run)
+    }
+
+    /// Sends a message to a run.
+    pub async fn signal(&self, scope: &Scope, run: RunId, signal: Signal) -> Result<(), StoreError> {
+        self.shared.store.signal(scope, run, signal).await?;
+        self.shared.tell(run);
+        Ok(())
+    }
+
+    /// Answers a question that a run asks.
+    pub async fn complete_task(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        task: TaskId,
+        approved: bool,
+        result: Json,
+    ) -> Result<(), StoreError> {
+        self.shared.store.complete_task(scope, run, task, approved, result).await?;
+        self.shared.tell(run);
+        Ok(())
+    }
+
+    /// How many runs the node holds.
+    pub fn active_runs(&self) -> usize {
+        self.shared.active().len()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        for (_, active) in self.shared.active().drain() {
+            if let Some(task) = active.task {
+                task.abort();
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// No code that holds this lock can panic half-way, so a poisoned one is as good.
+    fn active(&self) -> MutexGuard<'_, HashMap<RunId, Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the run's actor, or whoever claims, that there is news.
+    fn tell(&self, run: RunId) {
+        match self.active().get(&run) {
+            Some(active) => active.news.notify_one(),
+            None => self.work.notify_one(),
+        }
+    }
+
+    fn has_room(&self) -> usize {
+        self.config.active_runs_max.saturating_sub(self.active().len())
+    }
+
+    /// Lets an actor begin on a run that was just started here.
+    fn spawn_fresh(self: &Arc<Self>, scope: &Scope, lease: Lease, state: RunState, standing: Standing) {
+        self.spawn(lease, standing, |news| Actor::fresh(self.clone(), scope.clone(), lease, state, news).work());
+    }
+
+    /// Lets a task begin on a run that the node holds the lease of.
+    fn spawn<F>(&self, lease: Lease, standing: Standing, work: impl FnOnce(Arc<Notify>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let news = Arc::new(Notify::new());
+        self.active().insert(lease.run, Active { lease, standing, news: news.clone(), task: None });
+        let task = tokio::spawn(work(news)).abort_handle();
+        if let Some(active) = self.active().get_mut(&lease.run).filter(|active| active.lease == lease) {
+            active.task = Some(task);
+        }
+    }
+
+    /// Notes that the store knows the run.
+    fn is_durable(&self, lease: Lease) {
+        if let Some(active) = self.active().get_mut(&lease.run) {
+            active.standing = Standing::Durable;
+        }
+    }
+
+    /// Forgets a run that the node no longer holds.
+    fn forget(&self, lease: Lease) {
+        let mut active = self.active();
+        if active.get(&lease.run).is_some_and(|active| active.lease == lease) {
+            let was_full = active.len() >= self.config.active_runs_max;
+            active.remove(&lease.run);
+            if was_full {
+                self.work.notify_one();
+            }
+        }
+    }
+
+    /// Stops work on a run whose lease is lost: whoever holds it now goes on from the journal.
+    fn abandon(&self, lease: Lease) {
+        let task = self.active().get(&lease.run).filter(|active| active.lease == lease).and_then(|it| it.task.clone());
+        if let Some(task) = task {
+            task.abort();
+        }
+        self.forget(lease);
+    }
+}

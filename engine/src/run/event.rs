@@ -348,6 +348,14 @@ impl EventKind {
         self.parts().1
     }
 
+    /// Whether the run is over with it.
+    pub fn ends_run(&self) -> bool {
+        matches!(
+            self,
+            Self::RunRejected { .. } | Self::RunCompleted { .. } | Self::RunFailed { .. } | Self::RunStopped { .. }
+        )
+    }
+
     /// The published name of the kind of event.
     pub fn event_type(&self) -> &'static str {
         self.parts().0

@@ -1,5 +1,29 @@
 //! A run: its events, the state they add up to, and the pure function that decides what comes next.
 //!
-//! Never reads a clock, draws a random number, or touches a disk or a network.
+//! [`decide`] turns an input into events and effects, [`RunState::apply`] takes an event into the state, and a node that
+//! takes a run over folds its journal with the latter. Never reads a clock, draws a random number, or touches a disk or a
+//! network.
 
+mod apply;
+mod backoff;
+mod body;
+mod composite;
+mod decide;
 pub mod event;
+mod invocation;
+mod lookup;
+mod payload;
+mod signal;
+mod start;
+mod state;
+mod tally;
+
+pub use apply::{DRAIN_LIMIT, IllegalEvent};
+pub use composite::COMPOSITE_RESULT_BYTES_MAX;
+pub(crate) use decide::input_refused;
+pub use decide::{Decision, Effect, Input, RUN_EVENTS_MAX, decide};
+pub use invocation::Work;
+pub use payload::Payload;
+pub use signal::{Awaiting, Signal, TaskStatus};
+pub use start::CHILD_DEPTH_MAX;
+pub use state::{Executing, Inner, Iteration, IterationOutcome, Loop, Phase, RunState, StepState};

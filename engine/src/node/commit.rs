@@ -1,0 +1,137 @@
+//! The group commit: one writer gathers what all runs of the node append and writes it in one transaction, as soon as the
+//! one before is done. The slower the disk, the larger the groups; an idle node commits at once.
+
+use super::Shared;
+use crate::{
+    run::event::Event,
+    store::{Append, Appended, Chunk},
+};
+use agentruntime_host_api::RunId;
+use std::{collections::HashMap, sync::Arc};
+use tokio::sync::{mpsc, oneshot};
+
+/// Appends that may wait for the writer; an actor that runs ahead of the disk further than that waits, too.
+pub(super) const QUEUE_MAX: usize = 1_024;
+/// Appends in one transaction, so that it stays short.
+const GROUP_MAX: usize = 512;
+
+/// What an actor hands to the writer.
+pub(super) struct Commit {
+    pub(super) append: Append,
+    pub(super) events: Vec<Event>,
+    /// Who waits until it is durable.
+    pub(super) done: Option<oneshot::Sender<Appended>>,
+}
+
+/// One run's part of a transaction: consecutive appends as one.
+struct Group {
+    append: Append,
+    events: Vec<Event>,
+    done: Vec<oneshot::Sender<Appended>>,
+}
+
+/// Writes until nobody can send any more.
+pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>) {
+    let mut gathered = Vec::with_capacity(GROUP_MAX);
+    while queue.recv_many(&mut gathered, GROUP_MAX).await > 0 {
+        let groups = group(gathered.drain(..));
+        let (appends, rest): (Vec<_>, Vec<_>) =
+            groups.into_iter().map(|group| (group.append, (group.events, group.done))).unzip();
+        match shared.store.commit(&shared.id, shared.config.lease, &appends).await {
+            Ok(verdicts) => {
+                for ((append, (events, done)), verdict) in appends.iter().zip(rest).zip(verdicts) {
+                    settle(&shared, append, events, done, verdict);
+                }
+            }
+            // Whether it took effect is not known. The runs are let go and claimed again: what counts is what the
+            // journal then says.
+            Err(error) => {
+                tracing::error!(%error, runs = appends.len(), "a commit failed; its runs are taken up again from the journal");
+                appends.iter().for_each(|append| shared.abandon(append.lease));
+            }
+        }
+    }
+}
+
+fn settle(
+    shared: &Shared,
+    append: &Append,
+    events: Vec<Event>,
+    done: Vec<oneshot::Sender<Appended>>,
+    verdict: Appended,
+) {
+    let lease = append.lease;
+    match verdict {
+        Appended::Durable => {
+            shared.watchers.publish(lease.run, events);
+            if append.release.is_some() {
+                shared.forget(lease);
+            } else if append.create.is_some() {
+                shared.is_durable(lease);
+            }
+            if append.release.is_some() && !append.row.status.is_final() {
+                // It may be due earlier than what the node waits for.
+                shared.work.notify_one();
+            }
+            for (run, _) in &append.signals {
+                shared.tell(*run);
+            }
+            if !append.children.is_empty() {
+                shared.work.notify_one();
+            }
+        }
+        Appended::LeaseLost => {
+            tracing::warn!(run = %lease.run, epoch = lease.epoch, "lost the lease on a run; another node has it");
+            shared.abandon(lease);
+        }
+        Appended::AlreadyExists => shared.abandon(lease),
+    }
+    for waiting in done {
+        // Whoever asked may have gone; that is its own affair.
+        let _ = waiting.send(verdict);
+    }
+}
+
+/// Joins consecutive appends of the same run, in the order in which the runs first appear.
+fn group(commits: impl Iterator<Item = Commit>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut places: HashMap<RunId, usize> = HashMap::new();
+    for Commit { append, events, done } in commits {
+        let run = append.lease.run;
+        match places.get(&run).map(|&place| &mut groups[place]) {
+            Some(group) if group.append.lease == append.lease && group.append.release.is_none() => {
+                group.events.extend(events);
+                group.done.extend(done);
+                join(&mut group.append, append);
+            }
+            _ => {
+                places.insert(run, groups.len());
+                groups.push(Group { append, events, done: done.into_iter().collect() });
+            }
+        }
+    }
+    groups
+}
+
+fn join(earlier: &mut Append, later: Append) {
+    earlier.events = match (earlier.events.take(), later.events) {
+        (Some(first), Some(second)) => Some(concatenated(first, &second)),
+        (one, other) => one.or(other),
+    };
+    earlier.row = later.row;
+    earlier.inbox_read = earlier.inbox_read.max(later.inbox_read);
+    earlier.release = later.release;
+    earlier.tasks_opened.extend(later.tasks_opened);
+    earlier.tasks_closed.extend(later.tasks_closed);
+    earlier.children.extend(later.children);
+    earlier.signals.extend(later.signals);
+}
+
+/// Two JSON lists as one.
+fn concatenated(mut first: Chunk, second: &Chunk) -> Chunk {
+    first.body.pop();
+    first.body.push(',');
+    first.body.push_str(&second.body[1..]);
+    first.last_seq = second.last_seq;
+    first
+}

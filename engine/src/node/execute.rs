@@ -1,0 +1,79 @@
+//! One attempt of a step: runs the program and answers what it asks for.
+
+use crate::run::{Executing, Work};
+use agentruntime_host_api::{ErrorCode, Guest, Outcome, StepError, StepOutput, broker};
+use futures_util::future::{AbortHandle, Abortable, BoxFuture, FutureExt, abortable};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::{self, JoinHandle};
+
+/// An attempt under way. Aborting or dropping it stops the program.
+pub(super) type Execution = Abortable<BoxFuture<'static, Ended>>;
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    pub(super) executing: Executing,
+    pub(super) outcome: Result<StepOutput, StepError>,
+    pub(super) duration: Duration,
+}
+
+/// Begins an attempt: `alone` within the task that polls it, otherwise in a task of its own beside others.
+pub(super) fn execute(guest: Arc<dyn Guest>, executing: Executing, work: Work, alone: bool) -> (Execution, AbortHandle) {
+    let attempt = attempt(guest, executing, work);
+    abortable(match alone {
+        // The writer gets its turn first: it was just handed what the actor appended.
+        true => async {
+            task::yield_now().await;
+            attempt.await
+        }
+        .boxed(),
+        false => Beside(task::spawn(attempt)).ended().boxed(),
+    })
+}
+
+async fn attempt(guest: Arc<dyn Guest>, executing: Executing, work: Work) -> Ended {
+    let begun = Instant::now();
+    let outcome = carry_out(&*guest, work).await;
+    Ended { executing, outcome, duration: begun.elapsed() }
+}
+
+async fn carry_out(guest: &dyn Guest, work: Work) -> Result<StepOutput, StepError> {
+    let invocation = match work {
+        Work::Script(invocation) => *invocation,
+        Work::Unavailable(what) => {
+            let message = format!("this installation cannot reach {what} yet: connectors are not part of it");
+            return Err(StepError::new(ErrorCode::DependencyUnavailable, message));
+        }
+    };
+    let mut outcome = guest.start(invocation).await;
+    loop {
+        match outcome {
+            Outcome::Done(output) => return Ok(output),
+            Outcome::Failed(error) => return Err(error),
+            Outcome::Requests { requests, execution } => {
+                let replies = requests.iter().map(broker::refuse).collect();
+                outcome = execution.resume(replies).await;
+            }
+        }
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct Beside(JoinHandle<Ended>);
+
+impl Beside {
+    async fn ended(mut self) -> Ended {
+        match (&mut self.0).await {
+            Ok(ended) => ended,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

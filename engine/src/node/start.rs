@@ -1,0 +1,228 @@
+//! Starting a run.
+
+use super::{Node, Shared, Standing, commit::Commit};
+use crate::{
+    graph::{Graph, Issue},
+    run::{
+        Phase, RunState, Signal,
+        event::{Event, EventKind, Reuse, Start},
+        input_refused,
+    },
+    store::{Append, Appended, Chunk, Lease, NewRun, Scope, StoreError},
+};
+use agentruntime_host_api::{Json, RunId, StepError, Timestamp, WorkflowId};
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::oneshot;
+
+/// What a caller wants started.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// A version of it; the newest where none is named.
+    pub version: Option<u32>,
+    /// The start payload.
+    pub input: Json,
+    /// An id chosen by the caller.
+    pub run: Option<RunId>,
+    /// Per-step input, which also lets `no_auto_start` roots run.
+    pub trigger_steps: Map<String, Value>,
+    /// Roots left out.
+    pub excluded_step_ids: Vec<String>,
+    /// What starts it.
+    pub trigger_type: String,
+    /// The caller's own name for its user.
+    pub external_user_id: Option<String>,
+    /// A run whose completed results are taken over.
+    pub resume_from: Option<RunId>,
+    /// The first step that is not taken over, nor what depends on it.
+    pub from_step: Option<String>,
+}
+
+impl StartRequest {
+    /// A start by hand, of the newest version.
+    pub fn new(workflow: WorkflowId, input: Json) -> Self {
+        Self {
+            workflow,
+            version: None,
+            input,
+            run: None,
+            trigger_steps: Map::new(),
+            excluded_step_ids: Vec::new(),
+            trigger_type: "manual".into(),
+            external_user_id: None,
+            resume_from: None,
+            from_step: None,
+        }
+    }
+}
+
+/// Why a run was not started. Nothing was recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The start payload does not fit the input schema.
+    #[error("{error}")]
+    Rejected {
+        /// The whole as one failure.
+        error: StepError,
+        /// Each thing that does not fit.
+        issues: Vec<Issue>,
+    },
+    /// The start names a step that the graph does not have.
+    #[error("the workflow has no step `{0}`")]
+    UnknownStep(String),
+    /// The run whose results are to be taken over is of another workflow.
+    #[error("run {0} is of another workflow; results can be taken over between runs of one workflow only")]
+    OtherWorkflow(RunId),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node was stopped.
+    #[error("the node is shutting down; start the run again elsewhere")]
+    Stopping,
+}
+
+impl Node {
+    /// Starts a run; answers when its start is durable, which is before it has ended.
+    pub async fn start_run(&self, scope: &Scope, request: StartRequest) -> Result<RunId, StartError> {
+        let shared = &self.shared;
+        let chosen = request.run;
+        let run = chosen.unwrap_or_else(RunId::new_v7);
+        let now = shared.clock.now();
+        let state = self.prepare(scope, request, run, now).await?;
+        let new = new_run(run, scope, &state.start, now);
+        if shared.has_room() == 0 {
+            shared.store.create_run(new).await?;
+            return Ok(run);
+        }
+        let lease = Lease { run, epoch: 1 };
+        let (done, accepted) = oneshot::channel();
+        let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(state.start.clone())) };
+        let commit = Commit { append: Append::create(lease, new), events: vec![first], done: Some(done) };
+        if chosen.is_some() {
+            // The id may be taken, and then nothing of this start may have happened.
+            shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
+            is_accepted(accepted.await)?;
+            shared.spawn_fresh(scope, lease, state, Standing::Durable);
+        } else {
+            shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
+            shared.spawn_fresh(scope, lease, state, Standing::Ahead);
+            is_accepted(accepted.await)?;
+        }
+        Ok(run)
+    }
+
+    async fn prepare(
+        &self,
+        scope: &Scope,
+        request: StartRequest,
+        run: RunId,
+        now: Timestamp,
+    ) -> Result<RunState, StartError> {
+        let shared = &self.shared;
+        let version = match request.version {
+            Some(version) => version,
+            None => shared.store.version(scope, &request.workflow, None).await?.version,
+        };
+        let graph = shared.graph(scope, &request.workflow, version).await?;
+        check_steps(&graph, &request)?;
+        let reuse = shared.reuse(scope, &graph, &request).await?;
+        let state = RunState::started(run, graph, request.into_start(version, reuse), now).map_err(rejected)?;
+        match state.input_issues.is_empty() {
+            true => Ok(state),
+            false => Err(rejected(state.input_issues)),
+        }
+    }
+}
+
+fn is_accepted(answer: Result<Appended, oneshot::error::RecvError>) -> Result<(), StartError> {
+    match answer {
+        Ok(Appended::Durable) => Ok(()),
+        Ok(Appended::AlreadyExists) => Err(StoreError::AlreadyExists.into()),
+        Ok(Appended::LeaseLost) | Err(_) => Err(StartError::Stopping),
+    }
+}
+
+impl StartRequest {
+    fn into_start(self, version: u32, reuse: Option<Reuse>) -> Start {
+        Start {
+            workflow: self.workflow,
+            version,
+            input: self.input,
+            trigger_steps: self.trigger_steps,
+            excluded_step_ids: self.excluded_step_ids,
+            trigger_type: self.trigger_type,
+            external_user_id: self.external_user_id,
+            user_id: None,
+            parent: None,
+            reuse,
+        }
+    }
+}
+
+impl Shared {
+    /// The results that a new run takes over from another.
+    async fn reuse(&self, scope: &Scope, graph: &Arc<Graph>, request: &StartRequest) -> Result<Option<Reuse>, StartError> {
+        let Some(earlier) = request.resume_from else { return Ok(None) };
+        let record = self.store.run(scope, earlier).await?;
+        if record.workflow != request.workflow {
+            return Err(StartError::OtherWorkflow(earlier));
+        }
+        let old_graph = self.graph(scope, &record.workflow, record.version).await?;
+        let events = self.store.journal(earlier).await?;
+        let old = RunState::replayed(earlier, old_graph, &events).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let left_out = request.from_step.as_deref().map(|id| with_descendants(graph, id)).unwrap_or_default();
+        let mut results = BTreeMap::new();
+        for (step, state) in old.graph.steps.iter().zip(&old.steps) {
+            let kept = graph.step(&step.id).is_some_and(|index| !left_out.contains(&index));
+            if let (Phase::Completed { result, .. }, true) = (&state.phase, kept) {
+                results.insert(step.id.to_string(), result.json().clone());
+            }
+        }
+        Ok(Some(Reuse { run: earlier, results }))
+    }
+}
+
+fn with_descendants(graph: &Graph, id: &str) -> Vec<usize> {
+    let mut found: Vec<usize> = graph.step(id).into_iter().collect();
+    for &index in &graph.topological_order {
+        if graph.steps[index].depends_on.iter().any(|dependency| found.contains(dependency)) && !found.contains(&index) {
+            found.push(index);
+        }
+    }
+    found
+}
+
+fn check_steps(graph: &Graph, request: &StartRequest) -> Result<(), StartError> {
+    let named = request.trigger_steps.keys().chain(&request.excluded_step_ids).chain(&request.from_step);
+    match named.into_iter().find(|id| graph.step(id).is_none()) {
+        Some(id) => Err(StartError::UnknownStep(id.clone())),
+        None => Ok(()),
+    }
+}
+
+fn rejected(issues: Vec<Issue>) -> StartError {
+    StartError::Rejected { error: input_refused(&issues), issues }
+}
+
+/// A run's row and first event.
+pub(super) fn new_run(run: RunId, scope: &Scope, start: &Start, now: Timestamp) -> NewRun {
+    let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(start.clone())) };
+    NewRun {
+        run,
+        scope: scope.clone(),
+        workflow: start.workflow.clone(),
+        version: start.version,
+        started_at: now,
+        parent: start.parent.as_ref().map(|parent| parent.run),
+        events: Chunk::of(std::slice::from_ref(&first)),
+    }
+}
+
+/// The message by which a finished child tells its parent.
+pub(super) fn child_finished(state: &RunState) -> Option<(RunId, Signal)> {
+    let parent = state.start.parent.as_ref()?;
+    let outcome = state.end.clone()?;
+    Some((parent.run, Signal::ChildFinished { child: state.run, step: parent.step.clone(), outcome }))
+}

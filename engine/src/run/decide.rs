@@ -1,0 +1,467 @@
+//! `decide`: what an input means for a run. Pure: the same state, input and time give the same events and effects.
+//!
+//! Inputs that come twice or too late change nothing, so a node may hand over whatever it has.
+
+use super::{
+    apply::{RETRY, error_result, too_many_events},
+    backoff,
+    body::Site,
+    event::{Event, EventKind, RunStatus, SkipReason, StepPath},
+    signal::{Signal, TaskStatus},
+    state::{Executing, Inner, IterationOutcome, Phase, RunState},
+};
+use crate::graph::{FailurePolicy, OnError, StepIndex, StepKind};
+use agentruntime_host_api::{ErrorCode, Json, RunId, StepError, StepOutput, TaskId, Timestamp, WorkflowId};
+use serde_json::json;
+use std::time::Duration;
+
+/// How many events a run may have before it is ended: its journal has to be read whole when a node takes it over.
+pub const RUN_EVENTS_MAX: u64 = 50_000;
+
+/// What a run is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// It was just accepted.
+    Begin,
+    /// An execution ended well.
+    StepDone {
+        /// Which.
+        executing: Executing,
+        /// With what.
+        output: StepOutput,
+    },
+    /// An execution failed.
+    StepFailed {
+        /// Which.
+        executing: Executing,
+        /// Why.
+        error: StepError,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// Time went by.
+    Tick,
+    /// Somebody sent a message.
+    Signal(Signal),
+}
+
+/// What follows from an input.
+#[derive(Debug, Default, PartialEq)]
+pub struct Decision {
+    /// What happened, in order. Already applied to the state.
+    pub events: Vec<Event>,
+    /// What is to be done about it.
+    pub effects: Vec<Effect>,
+}
+
+/// Something to do outside the state machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Begin this execution.
+    Execute(Executing),
+    /// Stop this execution, if it is under way.
+    Abort(StepPath),
+    /// Put a question into the inbox of people.
+    OpenTask {
+        /// The question.
+        task: TaskId,
+        /// Which step asks.
+        path: StepPath,
+        /// What kind of answer is wanted.
+        task_type: String,
+        /// What the person is shown.
+        payload: Json,
+        /// When it expires.
+        due: Option<Timestamp>,
+    },
+    /// Take it out again.
+    CloseTask(TaskId, TaskStatus),
+    /// Start a child run.
+    StartChild {
+        /// Its id.
+        run: RunId,
+        /// The step that waits for it.
+        step: StepPath,
+        /// Which workflow.
+        workflow: WorkflowId,
+        /// Which version.
+        version: u32,
+        /// Its start payload.
+        input: Json,
+        /// How many parents it has.
+        depth: u32,
+    },
+    /// Stop a child run.
+    StopChild {
+        /// Which.
+        run: RunId,
+        /// Whether what it has in flight may finish.
+        graceful: bool,
+    },
+}
+
+/// Takes an input into the state and says what follows.
+pub fn decide(state: &mut RunState, input: Input, now: Timestamp) -> Decision {
+    let mut machine = Machine { state, now, decision: Decision::default() };
+    machine.take(input);
+    machine.advance();
+    machine.decision
+}
+
+/// A decision in the making.
+pub(super) struct Machine<'s> {
+    pub(super) state: &'s mut RunState,
+    pub(super) now: Timestamp,
+    pub(super) decision: Decision,
+}
+
+impl Machine<'_> {
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Begin => self.begin(),
+            Input::StepDone { executing, output } => self.done(&executing, output),
+            Input::StepFailed { executing, error, duration } => {
+                if let Some(site) = self.under_way(&executing) {
+                    self.fail(site, executing.attempt, error, duration);
+                }
+            }
+            Input::Tick => self.tick(),
+            Input::Signal(signal) => self.signal(signal),
+        }
+    }
+
+    /// Moves everything on that can move now.
+    fn advance(&mut self) {
+        if self.state.status == RunStatus::Running {
+            self.start_what_is_ready();
+        }
+        if self.state.status.is_final() {
+            return;
+        }
+        if self.state.seq > RUN_EVENTS_MAX {
+            return self.fail_run(None, too_many_events(RUN_EVENTS_MAX));
+        }
+        if let Some((path, error)) = self.failed_fast() {
+            return self.fail_run(Some(path), error);
+        }
+        match self.state.status {
+            RunStatus::Running => self.end_if_through(),
+            RunStatus::Draining if !self.has_running_work() => {
+                self.stop_run(StepError::new(ErrorCode::RunStopped, "the run was stopped after what was in flight finished"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the run is to end before anything else starts.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.status.is_final() || self.state.seq > RUN_EVENTS_MAX || self.failed_fast().is_some()
+    }
+
+    fn failed_fast(&self) -> Option<(StepPath, StepError)> {
+        match self.state.graph.failure_policy {
+            FailurePolicy::FailFast => self.state.failure.clone(),
+            FailurePolicy::Drain => None,
+        }
+    }
+
+    fn has_running_work(&self) -> bool {
+        !self.state.executing().is_empty()
+            || self.state.steps.iter().any(|step| matches!(step.phase, Phase::AwaitingChild(_)))
+    }
+
+    fn end_if_through(&mut self) {
+        if self.state.steps.iter().any(|step| step.phase.is_in_flight()) {
+            return;
+        }
+        if let Some((path, error)) = self.state.failure.clone() {
+            return self.fail_run(Some(path), error);
+        }
+        let outputs = self.state.outputs();
+        self.emit(EventKind::RunCompleted { outputs });
+    }
+
+    /// Records an event: the only way in which a decision changes the state.
+    pub(super) fn emit(&mut self, kind: EventKind) {
+        let event = Event { seq: self.state.seq + 1, at: self.now, kind };
+        self.state.apply(&event).expect("an event that was decided on the state continues its journal");
+        self.decision.events.push(event);
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) {
+        self.decision.effects.push(effect);
+    }
+
+    fn begin(&mut self) {
+        if self.state.seq != 1 {
+            return;
+        }
+        if !self.state.input_issues.is_empty() {
+            let error = input_refused(&self.state.input_issues);
+            return self.emit(EventKind::RunRejected { error });
+        }
+        let Some(reuse) = self.state.start.reuse.clone() else { return };
+        let graph = self.state.graph.clone();
+        for &index in &graph.topological_order {
+            if let Some(result) = reuse.results.get(&*graph.steps[index].id) {
+                let path = self.state.path(index);
+                let (attempt, duration_us, reused_from) = (0, 0, Some(reuse.run));
+                let result = result.clone();
+                self.emit(EventKind::StepCompleted { path, attempt, result, duration_us, fuel: None, reused_from });
+            }
+        }
+    }
+
+    /// The place of an execution, if just this attempt of it is under way.
+    fn under_way(&self, executing: &Executing) -> Option<Site> {
+        let site = self.state.site(&executing.path)?;
+        (self.state.attempt_under_way(site) == Some(executing.attempt)).then_some(site)
+    }
+
+    fn done(&mut self, executing: &Executing, output: StepOutput) {
+        if self.under_way(executing).is_none() {
+            return;
+        }
+        self.emit(EventKind::StepCompleted {
+            path: executing.path.clone(),
+            attempt: executing.attempt,
+            result: output.json,
+            duration_us: micros(output.duration),
+            fuel: output.fuel,
+            reused_from: None,
+        });
+    }
+
+    /// An attempt failed: another follows, or the step has failed for good.
+    pub(super) fn fail(&mut self, site: Site, attempt: u32, error: StepError, duration: Duration) {
+        let path = self.state.path_of(site);
+        let conduct = self.state.conduct(site).clone();
+        let used = attempt.saturating_sub(self.state.attempts_before(site));
+        let may_retry = matches!(self.state.status, RunStatus::Running | RunStatus::Paused);
+        let wait = backoff::wait(&conduct.retry, self.state.run, &path, attempt, used, &error).filter(|_| may_retry);
+        if let Some(wait) = wait {
+            let due = self.now.plus(wait);
+            return self.emit(EventKind::StepRetrying { path, attempt, error, due });
+        }
+        let recovered = match conduct.on_error {
+            OnError::Fail => None,
+            OnError::Continue => Some(error_result(&error)),
+            OnError::Result(result) => Some(result),
+        };
+        let is_final = recovered.is_none();
+        let failed = EventKind::StepFailed {
+            path: path.clone(),
+            attempt,
+            error: error.clone(),
+            duration_us: micros(duration),
+            recovered,
+        };
+        self.emit(failed);
+        if let (Site::Inner { step, iteration, .. }, true) = (site, is_final) {
+            self.item_failed(step, iteration, path, error);
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.state.drain_due.is_some_and(|due| due <= self.now) {
+            let message = "what was in flight did not finish in time after the graceful stop";
+            return self.stop_run(StepError::new(ErrorCode::DrainTimeout, message));
+        }
+        for index in 0..self.state.steps.len() {
+            let step = &self.state.steps[index];
+            if step.deadline.is_some_and(|due| due <= self.now) && step.phase.is_in_flight() {
+                self.time_out(index);
+            } else if let Phase::Sleeping(due) = step.phase
+                && due <= self.now
+            {
+                self.wake(index, due);
+            }
+        }
+    }
+
+    fn wake(&mut self, index: StepIndex, due: Timestamp) {
+        let (path, step) = (self.state.path(index), &self.state.steps[index]);
+        let (attempt, slept) = (step.attempt, due.since(step.started_at));
+        let result = json!({ "slept_s": slept.as_secs_f64() }).into();
+        let duration_us = micros(self.now.since(step.started_at));
+        self.emit(EventKind::StepCompleted { path, attempt, result, duration_us, fuel: None, reused_from: None });
+    }
+
+    fn time_out(&mut self, index: StepIndex) {
+        let limit = self.state.graph.steps[index].conduct.timeout.unwrap_or_default().as_secs_f64();
+        let step = &self.state.steps[index];
+        let (attempt, duration) = (step.attempt, self.now.since(step.started_at));
+        let error = match self.state.graph.steps[index].kind {
+            StepKind::HumanTask(_) => {
+                let message = format!("nobody completed the task within {limit} s");
+                StepError::new(ErrorCode::HumanTaskFailed, message)
+            }
+            _ => StepError::new(ErrorCode::StepTimeout, format!("the step ran longer than its timeout_s of {limit} s")),
+        };
+        self.let_go(index, TaskStatus::Expired);
+        self.fail(Site::Top(index), attempt, error, duration);
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let status = self.state.status;
+        match signal {
+            Signal::Pause if status == RunStatus::Running => self.change(RunStatus::Paused, "pause"),
+            Signal::Resume if status == RunStatus::Paused => self.change(RunStatus::Running, "resume"),
+            Signal::Retry if status == RunStatus::Failed && self.state.input_issues.is_empty() => {
+                self.change(RunStatus::Running, RETRY);
+            }
+            Signal::Stop { graceful: true } if matches!(status, RunStatus::Running | RunStatus::Paused) => self.drain(),
+            Signal::Stop { graceful: false } if !status.is_final() => {
+                self.stop_run(StepError::new(ErrorCode::RunStopped, "the run was stopped"));
+            }
+            Signal::TaskCompleted { task, approved, result } if !status.is_final() => {
+                self.answer(task, approved, result);
+            }
+            Signal::ChildFinished { child, step, outcome } if !status.is_final() => {
+                self.child_finished(child, &step, outcome);
+            }
+            Signal::Pause
+            | Signal::Resume
+            | Signal::Retry
+            | Signal::Stop { .. }
+            | Signal::TaskCompleted { .. }
+            | Signal::ChildFinished { .. } => {}
+        }
+    }
+
+    pub(super) fn change(&mut self, to: RunStatus, reason: &str) {
+        self.emit(EventKind::StateChanged { from: self.state.status, to, reason: reason.into() });
+    }
+
+    fn drain(&mut self) {
+        self.change(RunStatus::Draining, "stop");
+        for index in 0..self.state.steps.len() {
+            if let Phase::AwaitingChild(run) = self.state.steps[index].phase {
+                self.effect(Effect::StopChild { run, graceful: true });
+            }
+        }
+    }
+
+    fn answer(&mut self, task: TaskId, approved: bool, result: Json) {
+        let awaits = |step: &super::state::StepState| matches!(step.phase, Phase::AwaitingTask(open) if open == task);
+        if let Some(index) = self.state.steps.iter().position(awaits) {
+            let path = self.state.path(index);
+            return self.emit(EventKind::HumanTaskCompleted { path, task, approved, result });
+        }
+        if let Some((site, error)) = self.state.in_review(task) {
+            let path = self.state.path_of(site);
+            self.emit(EventKind::HumanTaskCompleted { path: path.clone(), task, approved, result });
+            if !approved {
+                self.fail_composite(site.step(), &path, error);
+            }
+        }
+    }
+
+    fn child_finished(&mut self, child: RunId, step: &StepPath, outcome: Result<Json, StepError>) {
+        let Some(site @ Site::Top(index)) = self.state.site(step) else { return };
+        let spec = &self.state.steps[index];
+        if !matches!(spec.phase, Phase::AwaitingChild(awaited) if awaited == child) {
+            return;
+        }
+        let (attempt, duration) = (spec.attempt, self.now.since(spec.started_at));
+        match outcome {
+            Ok(result) => {
+                let (path, duration_us) = (step.clone(), micros(duration));
+                self.emit(EventKind::StepCompleted { path, attempt, result, duration_us, fuel: None, reused_from: None });
+            }
+            Err(error) => {
+                let message = format!("the child run {child} did not complete: {error}");
+                let error = StepError::new(ErrorCode::ChildRunFailed, message)
+                    .with_details(json!({ "child_run_id": child, "error": error }));
+                self.fail(site, attempt, error, duration);
+            }
+        }
+    }
+
+    /// Ends everything that a step has under way outside the state.
+    pub(super) fn let_go(&mut self, index: StepIndex, task_status: TaskStatus) {
+        match &self.state.steps[index].phase {
+            Phase::Executing => {
+                let path = self.state.path(index);
+                self.effect(Effect::Abort(path));
+            }
+            Phase::AwaitingTask(task) => {
+                let task = *task;
+                self.effect(Effect::CloseTask(task, task_status));
+            }
+            Phase::AwaitingChild(run) => {
+                let run = *run;
+                self.effect(Effect::StopChild { run, graceful: false });
+            }
+            Phase::Looping(_) => self.let_go_body(index),
+            Phase::Waiting
+            | Phase::BackingOff(_)
+            | Phase::Sleeping(_)
+            | Phase::Completed { .. }
+            | Phase::Skipped(_)
+            | Phase::Failed { .. }
+            | Phase::Cancelled => {}
+        }
+    }
+
+    fn let_go_body(&mut self, index: StepIndex) {
+        let Phase::Looping(looped) = &self.state.steps[index].phase else { return };
+        let mut cancelled = Vec::new();
+        let mut tasks = Vec::new();
+        for &number in &looped.open {
+            let iteration = &looped.iterations[number as usize];
+            if let IterationOutcome::InReview(_, task) = iteration.outcome {
+                tasks.push(task);
+            }
+            for (position, inner) in iteration.inner.iter().enumerate() {
+                if let Inner::Executing { attempt, .. } = inner {
+                    cancelled.push((self.state.inner_path(index, number, position), *attempt));
+                }
+            }
+        }
+        for (path, attempt) in cancelled {
+            self.effect(Effect::Abort(path.clone()));
+            self.emit(EventKind::StepCancelled { path, attempt });
+        }
+        for task in tasks {
+            self.effect(Effect::CloseTask(task, TaskStatus::Cancelled));
+        }
+    }
+
+    fn cancel_in_flight(&mut self) {
+        for index in 0..self.state.steps.len() {
+            if self.state.steps[index].phase.is_in_flight() {
+                self.let_go(index, TaskStatus::Cancelled);
+                let (path, attempt) = (self.state.path(index), self.state.steps[index].attempt);
+                self.emit(EventKind::StepCancelled { path, attempt });
+            }
+        }
+    }
+
+    pub(super) fn fail_run(&mut self, path: Option<StepPath>, error: StepError) {
+        self.cancel_in_flight();
+        for index in 0..self.state.steps.len() {
+            if matches!(self.state.steps[index].phase, Phase::Waiting) {
+                let path = self.state.path(index);
+                self.emit(EventKind::StepSkipped { path, reason: SkipReason::Blocked });
+            }
+        }
+        self.emit(EventKind::RunFailed { path, error });
+    }
+
+    fn stop_run(&mut self, error: StepError) {
+        self.cancel_in_flight();
+        self.emit(EventKind::RunStopped { error });
+    }
+}
+
+/// The failure of a start whose payload does not fit the input schema.
+pub(crate) fn input_refused(issues: &[crate::graph::Issue]) -> StepError {
+    let sentences: Vec<&str> = issues.iter().map(|issue| issue.message.as_str()).collect();
+    let message = format!("the input does not fit the workflow's input_schema: {}", sentences.join("; "));
+    StepError::new(ErrorCode::InvalidInput, message).with_details(json!({ "issues": issues }))
+}
+
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
