@@ -1,0 +1,57 @@
+-- The globals of a script, as the snapshot holds them. It runs once, when the guest is built.
+local load, type, error, tostring = load, type, error, tostring
+local null, array_metatable, error_metatable, count = ...
+
+dofile, loadfile, warn = nil, nil, nil
+string.dump = nil
+os = { time = os.time, date = os.date, clock = os.clock, difftime = os.difftime }
+
+-- Only source text: a binary chunk could be made to break the interpreter.
+function _G.load(chunk, name, mode, ...)
+  if mode ~= nil and mode ~= "t" and mode ~= "bt" then
+    return nil, "only source text can be loaded, so the mode can only be \"t\""
+  end
+  return load(chunk, name, "t", ...)
+end
+loadstring = _G.load
+
+function print() end
+
+function collectgarbage(what)
+  if what == "count" then return count() end
+  return 0
+end
+
+-- Lua 5.1
+unpack = table.unpack
+function table.getn(list) return #list end
+function table.maxn(list)
+  local max = 0
+  for key in next, list do
+    if type(key) == "number" and key > max then max = key end
+  end
+  return max
+end
+
+json.null = null
+function json.is_null(value) return value == nil or value == null end
+function json.default(value, default)
+  if value == nil or value == null then return default end
+  return value
+end
+function json.array(list)
+  if list == nil then list = {} end
+  if type(list) ~= "table" then error("json.array takes a list, not a " .. type(list), 2) end
+  local metatable = getmetatable(list)
+  if metatable == array_metatable then return list end
+  if metatable ~= nil then error("json.array takes a plain table, and this one has a metatable", 2) end
+  return setmetatable(list, array_metatable)
+end
+
+local function text(self)
+  local code, message = rawget(self, "code"), rawget(self, "message")
+  return tostring(code) .. ": " .. tostring(message)
+end
+error_metatable.__name = "host error"
+error_metatable.__tostring = text
+function error_metatable.__concat(left, right) return tostring(left) .. tostring(right) end
