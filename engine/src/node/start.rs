@@ -1,6 +1,6 @@
 //! Starting a run.
 
-use super::{Node, Shared, Standing, commit::Commit};
+use super::{Node, Shared, Standing, Watcher, commit::Commit};
 use crate::{
     graph::{Graph, Issue},
     run::{
@@ -86,9 +86,26 @@ pub enum StartError {
 impl Node {
     /// Starts a run; answers when its start is durable, which is before it has ended.
     pub async fn start_run(&self, scope: &Scope, request: StartRequest) -> Result<RunId, StartError> {
+        let (run, chosen) = request.id();
+        self.start_as(scope, request, run, chosen).await
+    }
+
+    /// Starts a run and follows it from its first event.
+    pub async fn start_watched(&self, scope: &Scope, request: StartRequest) -> Result<(RunId, Watcher), StartError> {
+        let (run, chosen) = request.id();
+        let watcher = self.watch(run);
+        self.start_as(scope, request, run, chosen).await?;
+        Ok((run, watcher))
+    }
+
+    async fn start_as(
+        &self,
+        scope: &Scope,
+        request: StartRequest,
+        run: RunId,
+        chosen: bool,
+    ) -> Result<RunId, StartError> {
         let shared = &self.shared;
-        let chosen = request.run;
-        let run = chosen.unwrap_or_else(RunId::new_v7);
         let now = shared.clock.now();
         let state = self.prepare(scope, request, run, now).await?;
         let new = new_run(run, scope, &state.start, now);
@@ -100,7 +117,7 @@ impl Node {
         let (done, accepted) = oneshot::channel();
         let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(state.start.clone())) };
         let commit = Commit { append: Append::create(lease, new), events: vec![first], done: Some(done) };
-        if chosen.is_some() {
+        if chosen {
             // The id may be taken, and then nothing of this start may have happened.
             shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
             is_accepted(accepted.await)?;
@@ -145,6 +162,14 @@ fn is_accepted(answer: Result<Appended, oneshot::error::RecvError>) -> Result<()
 }
 
 impl StartRequest {
+    /// The run's id, and whether the caller chose it.
+    fn id(&self) -> (RunId, bool) {
+        match self.run {
+            Some(run) => (run, true),
+            None => (RunId::new_v7(), false),
+        }
+    }
+
     fn into_start(self, version: u32, reuse: Option<Reuse>) -> Start {
         Start {
             workflow: self.workflow,
