@@ -3,6 +3,7 @@
 //! A condition is true or false and never fails: what does not resolve is false.
 
 use super::{
+    issue::shown,
     references::ROOTS,
     template::{Lookup, Path, PathUse, Template, TemplateSyntaxError, parse_path},
 };
@@ -11,6 +12,13 @@ use serde_json::Value;
 /// A boolean, a number, or a template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition(Template);
+
+impl Default for Condition {
+    /// False.
+    fn default() -> Self {
+        Self(Template::constant(false.into()))
+    }
+}
 
 impl Condition {
     /// Reads a condition. A path alone, such as `steps.check.result.ok`, is taken as the template that it means.
@@ -50,7 +58,7 @@ impl Condition {
         } else {
             "write a template such as `{{ steps.check.result.ok }}`, or true or false"
         };
-        Err(TemplateSyntaxError::new(format!("`{text}` would always be the same: it names no value"))
+        Err(TemplateSyntaxError::new(format!("`{}` would always be the same: it names no value", shown(text)))
             .suggest(suggestion))
     }
 
@@ -70,6 +78,11 @@ impl Condition {
         self.0.paths()
     }
 
+    /// The template that it is.
+    pub(crate) fn template(&self) -> &Template {
+        &self.0
+    }
+
     /// Every path it names, with its place.
     pub fn uses(&self) -> Vec<PathUse<'_>> {
         self.0.uses()
@@ -85,5 +98,65 @@ pub fn is_truthy(value: &Value) -> bool {
         Value::String(text) => !text.is_empty() && text != "false",
         Value::Array(items) => !items.is_empty(),
         Value::Object(members) => !members.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::template::walk;
+    use serde_json::json;
+
+    struct Values(Value);
+
+    impl Lookup for Values {
+        fn lookup(&self, path: &Path) -> Option<Value> {
+            walk(&self.0, &path.segments).cloned()
+        }
+    }
+
+    fn holds(condition: Value, value: Value) -> bool {
+        Condition::parse(&condition).unwrap().holds(&Values(json!({ "input": { "x": value } })))
+    }
+
+    #[test]
+    fn what_is_false() {
+        for value in [
+            json!(false),
+            json!(null),
+            json!(0),
+            json!(0.0),
+            json!(-0.0),
+            json!(""),
+            json!("false"),
+            json!([]),
+            json!({}),
+        ] {
+            assert!(!holds(json!("{{ input.x }}"), value.clone()), "{value}");
+        }
+        for value in [json!(true), json!(1), json!(-1), json!("0"), json!("true"), json!([0]), json!({ "a": null })] {
+            assert!(holds(json!("{{ input.x }}"), value.clone()), "{value}");
+        }
+        assert!(!holds(json!("{{ input.y }}"), json!(1)));
+        assert!(!holds(json!("{{ input.y | omit }}"), json!(1)));
+    }
+
+    #[test]
+    fn a_bare_path_is_the_template_it_means() {
+        assert!(holds(json!(" input.x.ok "), json!({ "ok": 1 })));
+        assert!(!holds(json!("input.x.ok"), json!({ "ok": 0 })));
+        assert!(holds(json!(true), json!(0)) && holds(json!("true"), json!(0)) && !holds(json!(0), json!(1)));
+        assert!(Condition::parse(&json!("steps.my-step.result.ok")).unwrap().reads_step("my-step"));
+        assert!(!Condition::parse(&json!("steps.my-step.result.ok")).unwrap().reads_step("my"));
+    }
+
+    #[test]
+    fn what_names_no_value_is_refused_with_advice() {
+        for text in ["yes", "", "input.x == 1", "a.b", "not input.x", "\\{{ input.x }}", "{{ input.x > 1 }}"] {
+            let error = Condition::parse(&json!(text)).unwrap_err();
+            assert!(error.suggestion.is_some(), "{text}: {error}");
+        }
+        assert!(Condition::parse(&json!("input.x == 1")).unwrap_err().suggestion.unwrap().contains("lua_script"));
+        assert!(Condition::parse(&json!(["{{ input.x }}"])).is_err());
     }
 }

@@ -1,8 +1,14 @@
 //! What is wrong with a graph, where, and what to do about it.
 
-use super::{json_path::JsonPath, template::TemplateSyntaxError};
+use super::{
+    json_path::JsonPath,
+    template::{Key, TemplateSyntaxError},
+};
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
+
+/// How much of an author's text is quoted in a message.
+const SHOWN_CHARS_MAX: usize = 80;
 
 /// Whether an issue keeps a graph from being published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -215,6 +221,11 @@ impl Place {
         Self { path: self.path.index(index), ..self.clone() }
     }
 
+    /// A part of the value here.
+    pub(crate) fn inside(&self, at: &[Key]) -> Self {
+        Self { path: self.path.join(at), ..self.clone() }
+    }
+
     /// An issue here.
     pub(crate) fn issue(&self, severity: Severity, code: IssueCode, message: impl Into<String>) -> Issue {
         Issue {
@@ -240,8 +251,7 @@ impl Place {
 
     /// A string here, or in a part of the value here, that is no template.
     pub(crate) fn syntax_error(&self, code: IssueCode, error: TemplateSyntaxError) -> Issue {
-        let place = Self { path: self.path.join(&error.at), ..self.clone() };
-        Issue { suggestion: error.suggestion, ..place.error(code, error.message) }
+        Issue { suggestion: error.suggestion, ..self.inside(&error.at).error(code, error.message) }
     }
 }
 
@@ -263,5 +273,13 @@ impl Issue {
     /// Whether it keeps the graph from being published.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+}
+
+/// A text as it is quoted in a message: an author's text can be as long as the document.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
     }
 }

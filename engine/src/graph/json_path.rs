@@ -1,6 +1,6 @@
 //! Places in a document, written as `$.steps[2].tool_args["a b"]`.
 
-use super::template::Key;
+use super::{issue::shown, template::Key};
 use std::fmt;
 
 /// Where something stands in a document.
@@ -16,7 +16,8 @@ impl JsonPath {
     /// The member of that name.
     pub(crate) fn key(&self, name: &str) -> Self {
         let is_simple = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if is_simple { Self(format!("{}.{name}", self.0)) } else { Self(format!("{}[{name:?}]", self.0)) }
+        let shown = shown(name);
+        if is_simple { Self(format!("{}.{shown}", self.0)) } else { Self(format!("{}[{shown:?}]", self.0)) }
     }
 
     /// The element at that position.

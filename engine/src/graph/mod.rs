@@ -4,16 +4,24 @@
 //! valid: every reference leads somewhere, every limit is kept, so that whoever follows it cannot fail on it.
 //! Never runs a step, reads a clock or stores anything.
 
+mod build;
+mod canonical;
 mod condition;
 mod input_schema;
 mod issue;
 mod json_path;
+pub mod limits;
 mod lua_reads;
 mod model;
 mod nearest;
+mod order;
+mod overrides;
+mod parse;
 mod references;
+mod report;
 mod template;
 
+pub use canonical::{canonical_text, sha256_hex};
 pub use condition::{Condition, is_truthy};
 pub use input_schema::InputSchema;
 pub use issue::{Check, Issue, IssueCode, Severity};

@@ -167,6 +167,10 @@ pub struct LlmCall {
     pub system: Option<Template>,
     /// Parameters for the vendor.
     pub llm_params: Template,
+    /// Whose key is used.
+    pub llm_credential_id: Option<String>,
+    /// Where that key is looked for.
+    pub llm_credential_scope: Option<String>,
     /// What form the answer must have.
     pub response_format: Option<Json>,
 }

@@ -3,6 +3,9 @@
 /// How alike two names must be before one is suggested for the other: below this a suggestion misleads.
 const LIKENESS_MIN: f64 = 0.7;
 
+/// Longer names are not compared.
+const LENGTH_MAX: usize = 64;
+
 /// The candidate that is most like the word, where one is alike enough; among equals the first.
 pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_lowercase();
@@ -19,10 +22,13 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 /// `steps` and `step`, `tool_arg` and `tool_args`, `scirpt` and `script` are alike; `a` and `b` are not.
 fn likeness(left: &str, right: &str) -> f64 {
     // The comparison takes the product of the lengths, and nobody mistypes a name this long.
-    if left.len() > 256 || right.len() > 256 {
+    let longest = left.len().max(right.len());
+    if longest > LENGTH_MAX {
         return 0.0;
     }
-    strsim::normalized_damerau_levenshtein(left, right).max(strsim::jaro_winkler(left, right) - 0.15)
+    let edits = strsim::osa_distance(left, right);
+    let by_edits = 1.0 - edits as f64 / longest.max(1) as f64;
+    by_edits.max(strsim::jaro_winkler(left, right) - 0.15)
 }
 
 #[cfg(test)]

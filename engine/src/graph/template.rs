@@ -7,7 +7,7 @@ mod resolve;
 mod syntax;
 
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
 pub use resolve::RESOLVED_BYTES_MAX;
 use syntax::Part;
@@ -61,7 +61,7 @@ pub trait Lookup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     /// The member of an object.
-    Name(String),
+    Name(Arc<str>),
     /// The element of a list, from 0.
     Index(usize),
 }
@@ -78,6 +78,9 @@ enum Node {
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
+
+/// How many malformed strings of one value are told.
+const SYNTAX_ERRORS_MAX: usize = 50;
 
 /// A path that a template names, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +104,7 @@ impl Template {
         }
     }
 
-    /// Reads the templates in a value's strings and gathers everything that is malformed.
+    /// Reads the templates in a value's strings and gathers what is malformed, up to a limit.
     pub fn parse_all(value: &Value, errors: &mut Vec<TemplateSyntaxError>) -> Self {
         Self(Node::parse(value, &mut Vec::new(), errors))
     }
@@ -148,10 +151,22 @@ impl Template {
     /// Every path it names, with its place.
     pub fn uses(&self) -> Vec<PathUse<'_>> {
         let mut uses = Vec::new();
-        self.0.gather_uses(&mut Vec::new(), &mut uses);
+        let _ = self.each_use(&mut |found, at| {
+            uses.push(PathUse { at: at.to_vec(), ..found });
+            ControlFlow::Continue(())
+        });
         uses
     }
+
+    /// Visits every path with the place of its string, until the visitor has enough. A document's places taken together can
+    /// be far larger than the document.
+    pub(crate) fn each_use<'t>(&'t self, visit: &mut Visit<'_, 't>) -> ControlFlow<()> {
+        self.0.each_use(&mut Vec::new(), visit)
+    }
 }
+
+/// Takes one use, whose `at` is empty, and its place.
+type Visit<'v, 't> = dyn FnMut(PathUse<'t>, &[Key]) -> ControlFlow<()> + 'v;
 
 impl Node {
     fn parse(value: &Value, at: &mut Vec<Key>, errors: &mut Vec<TemplateSyntaxError>) -> Self {
@@ -172,7 +187,9 @@ impl Node {
             Value::Object(members) => {
                 let nodes: Vec<(String, Self)> = members
                     .iter()
-                    .map(|(name, member)| (name.clone(), Self::parse_at(Key::Name(name.clone()), member, at, errors)))
+                    .map(|(name, member)| {
+                        (name.clone(), Self::parse_at(Key::Name(name.as_str().into()), member, at, errors))
+                    })
                     .collect();
                 match nodes.iter().map(|(name, node)| Some((name, node.constant()?))).collect::<Option<Vec<_>>>() {
                     Some(constants) => Self::Constant(Value::Object(
@@ -199,7 +216,9 @@ impl Node {
                 _ => Self::Text(parts),
             },
             Err(error) => {
-                errors.push(error.inside(at));
+                if errors.len() < SYNTAX_ERRORS_MAX {
+                    errors.push(error.inside(at));
+                }
                 Self::Constant(Value::Null)
             }
         }
@@ -212,32 +231,34 @@ impl Node {
         }
     }
 
-    fn gather_uses<'t>(&'t self, at: &mut Vec<Key>, uses: &mut Vec<PathUse<'t>>) {
+    fn each_use<'t>(&'t self, at: &mut Vec<Key>, visit: &mut Visit<'_, 't>) -> ControlFlow<()> {
         match self {
             Self::Constant(_) => {}
             Self::Text(parts) => {
                 for part in parts {
                     let Part::Expression(expression) = part else { continue };
                     let has_alternative = expression.has_alternative();
-                    let found = expression.paths.iter().map(|path| PathUse { path, at: at.clone(), has_alternative });
-                    uses.extend(found);
+                    for path in &expression.paths {
+                        visit(PathUse { path, at: Vec::new(), has_alternative }, at)?;
+                    }
                 }
             }
             Self::List(nodes) => {
                 for (index, node) in nodes.iter().enumerate() {
                     at.push(Key::Index(index));
-                    node.gather_uses(at, uses);
+                    node.each_use(at, visit)?;
                     at.pop();
                 }
             }
             Self::Object(nodes) => {
                 for (name, node) in nodes {
-                    at.push(Key::Name(name.clone()));
-                    node.gather_uses(at, uses);
+                    at.push(Key::Name(name.as_str().into()));
+                    node.each_use(at, visit)?;
                     at.pop();
                 }
             }
         }
+        ControlFlow::Continue(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The text of a template: literal text, `{{ a | b | default }}`, and `\{{` for the braces themselves.
 
-use super::{Key, Path};
+use super::{super::issue::shown, Key, Path};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -140,6 +140,7 @@ fn parse_alternative<'t>(text: &'t str, expression: &mut Expression) -> Result<&
 fn refuse_after_path(word: &str, rest: &str) -> Result<(), TemplateSyntaxError> {
     let Some(inside) = rest.strip_prefix('[') else { return Ok(()) };
     let index = inside.split(']').next().unwrap_or_default().trim_matches(['"', '\'']);
+    let (word, index) = (shown(word), shown(index));
     let error = TemplateSyntaxError::new(format!("`{word}[` is not a path: there are no brackets"));
     Err(error.suggest(format!("write `{word}.{index}`")))
 }
@@ -148,15 +149,16 @@ pub(crate) fn parse_path(word: &str) -> Result<Path, TemplateSyntaxError> {
     let segments: Vec<Arc<str>> = word.split('.').map(Arc::from).collect();
     if segments.iter().any(|segment| segment.is_empty()) {
         let tidy: Vec<&str> = word.split('.').filter(|segment| !segment.is_empty()).collect();
-        let error = TemplateSyntaxError::new(format!("`{word}` is not a path: a name between two dots is missing"));
-        return Err(error.suggest(format!("write `{}`", tidy.join("."))));
+        let error =
+            TemplateSyntaxError::new(format!("`{}` is not a path: a name between two dots is missing", shown(word)));
+        return Err(error.suggest(format!("write `{}`", shown(&tidy.join(".")))));
     }
     if segments.len() > PATH_SEGMENTS_MAX {
         return Err(TemplateSyntaxError::new(format!("the path has more than {PATH_SEGMENTS_MAX} segments")));
     }
     let odd = word.chars().find(|c| !c.is_alphanumeric() && !matches!(c, '_' | '-' | '.' | '$' | '@' | ':' | '/'));
     if let Some(odd) = odd {
-        let error = TemplateSyntaxError::new(format!("`{word}` is not a path: `{odd}` cannot stand in one"));
+        let error = TemplateSyntaxError::new(format!("`{}` is not a path: `{odd}` cannot stand in one", shown(word)));
         return Err(error.suggest("a template names a value and nothing more; compute in a `lua_script` step"));
     }
     Ok(Path { segments })

@@ -1,0 +1,67 @@
+//! What a start may change for one run: settings of the steps that its `trigger_steps` name.
+
+use super::{
+    issue::{Issue, IssueCode, Place, shown},
+    model::Graph,
+    parse::{self, keys},
+};
+use serde_json::{Map, Value};
+
+/// Keys that a start cannot replace: what the step is, what it waits for, and code. Who may start a run may not write programs.
+const FIXED_KEYS: [&str; 8] = [
+    "id",
+    "type",
+    "depends_on",
+    "input_allowlist",
+    "script",
+    "for_each_body_steps",
+    "while_body_steps",
+    "while_eval_script",
+];
+
+impl Graph {
+    /// Reads a document. Fails with everything that is wrong with it.
+    pub fn parse(document: &Value) -> Result<Self, Vec<Issue>> {
+        parse::read(document).into_graph()
+    }
+
+    /// The graph for a run whose start gives values to steps: keys that are fields of a step replace them, for an `mcp_call`
+    /// also entries of its `tool_args`. Other keys mean nothing here; they are input of the step.
+    pub fn with_overrides(&self, trigger_steps: &Map<String, Value>) -> Result<Self, Vec<Issue>> {
+        let mut document = self.canonical.to_value();
+        let mut issues = Vec::new();
+        for (id, given) in trigger_steps {
+            let place = Place::root().key("trigger_steps").key(id);
+            let step = document["steps"].as_array_mut().into_iter().flatten().find(|step| step["id"] == **id);
+            match (step.and_then(Value::as_object_mut), given) {
+                (Some(step), Value::Object(given)) => replace(step, given),
+                (Some(_), Value::Null) => {}
+                (Some(_), _) => {
+                    let message = format!("what is given to `{id}` is an object");
+                    issues.push(place.error(IssueCode::InputInvalid, message));
+                }
+                (None, _) => {
+                    let issue = place.error(IssueCode::DependencyMissing, format!("there is no step `{}`", shown(id)));
+                    issues.push(issue.suggest_nearest(id, self.steps.iter().map(|step| &*step.id)));
+                }
+            }
+        }
+        if issues.is_empty() { Self::parse(&document) } else { Err(issues) }
+    }
+}
+
+fn replace(step: &mut Map<String, Value>, given: &Map<String, Value>) {
+    let Some(kind) = step.get("type").and_then(Value::as_str).and_then(keys::step_type) else { return };
+    for (key, value) in given {
+        let known = [keys::COMMON_KEYS, keys::OUTER_KEYS, kind.keys];
+        if known.iter().any(|keys| keys.contains(&key.as_str())) {
+            if !FIXED_KEYS.contains(&key.as_str()) {
+                step.insert(key.clone(), value.clone());
+            }
+        } else if let (true, Some(Value::Object(args))) = (kind.name == "mcp_call", step.get_mut("tool_args"))
+            && args.contains_key(key)
+        {
+            args.insert(key.clone(), value.clone());
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The step types that a body may hold, too: `lua_script`, `mcp_call`, `llm_call`, `agent_call`.
+
+use super::fields::{Fields, type_name};
+use crate::graph::{
+    issue::IssueCode,
+    limits::{AGENT_TURNS_MAX, SCRIPT_BYTES_MAX},
+    lua_reads::LuaReads,
+    model::{AgentCall, Leaf, LlmCall, LuaScript, McpCall},
+    report::ScriptFound,
+    template::Template,
+};
+use agentruntime_host_api::Json;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What a script is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScriptUse {
+    Result,
+    LoopTest,
+}
+
+/// The step of a leaf type, or nothing where the type is another.
+pub(super) fn leaf(kind: &str, fields: &mut Fields<'_, '_>) -> Option<Leaf> {
+    Some(match kind {
+        "lua_script" => Leaf::Lua(script(fields, "script", ScriptUse::Result)),
+        "mcp_call" => Leaf::Mcp(mcp_call(fields)),
+        "llm_call" => Leaf::Llm(llm_call(fields)),
+        "agent_call" => Leaf::Agent(agent_call(fields)),
+        _ => return None,
+    })
+}
+
+/// A script that is there. What is wrong with it has been reported.
+pub(super) fn script(fields: &mut Fields<'_, '_>, key: &str, purpose: ScriptUse) -> LuaScript {
+    let source = fields.text(key).unwrap_or_default();
+    if fields.get(key).and_then(Value::as_str).is_some_and(|text| text.trim().is_empty()) {
+        fields.error(key, IssueCode::GraphSchemaValidation, format!("`{key}` is empty: a script returns a table"));
+    }
+    if source.len() > SCRIPT_BYTES_MAX {
+        let message = format!("`{key}` has {} bytes; at most {SCRIPT_BYTES_MAX} are allowed", source.len());
+        let issue =
+            fields.place.key(key).error(IssueCode::ScriptTooLarge, message).suggest("divide it between several steps");
+        fields.sink.report.push(issue);
+        return LuaScript { source: "".into(), reads: LuaReads::of("") };
+    }
+    let source: Arc<str> = source.into();
+    if let Some(site) = &fields.sink.site {
+        fields.sink.scripts.push(ScriptFound {
+            site: site.clone(),
+            place: fields.place.key(key),
+            source: source.clone(),
+            is_loop_test: purpose == ScriptUse::LoopTest,
+        });
+    }
+    LuaScript { reads: LuaReads::of(&source), source }
+}
+
+fn mcp_call(fields: &mut Fields<'_, '_>) -> McpCall {
+    let call = McpCall {
+        tool_name: fields.template_name("tool_name").unwrap_or_default().into(),
+        instance_id: fields.template_name("instance_id").map(Into::into),
+        server_url: fields.template_name("server_url").map(Into::into),
+        tool_args: fields.template("tool_args").unwrap_or_else(empty_object),
+    };
+    if let Some(args) = fields.get("tool_args").filter(|args| !may_be_object(args, &call.tool_args)) {
+        let message = format!("`tool_args` is an object, not {}", type_name(args));
+        fields.error("tool_args", IssueCode::McpToolArgsInvalid, message);
+    }
+    if let Some(url) = &call.server_url
+        && !["https://", "http://", "{{"].iter().any(|start| url.starts_with(start))
+    {
+        let issue = fields.place.key("server_url").error(IssueCode::ValueOutOfRange, "`server_url` is no address");
+        fields.sink.report.push(issue.suggest("write one that starts with https://"));
+    }
+    if !fields.has("instance_id") && !fields.has("server_url") {
+        let issue = fields.place.error(IssueCode::McpBindingMissing, "nothing says where the tool is");
+        fields.sink.report.push(issue.suggest("give the `instance_id` of a registered instance, or a `server_url`"));
+    }
+    call
+}
+
+fn llm_call(fields: &mut Fields<'_, '_>) -> LlmCall {
+    match (fields.has("model"), fields.has("model_ref")) {
+        (false, false) => fields.require("model", "an `llm_call`"),
+        (true, true) => {
+            fields.error(
+                "model_ref",
+                IssueCode::StepConfigConflict,
+                "`model` and `model_ref` both name a model; keep one",
+            );
+        }
+        (true, false) | (false, true) => {}
+    }
+    let model = fields.template_name("model");
+    let model_ref = fields.template_name("model_ref");
+    let response_format = fields.get("response_format");
+    if let Some(wrong) = response_format.filter(|format| !format.is_object() && !format.is_string()) {
+        let message = format!("`response_format` is an object or a text, not {}", type_name(wrong));
+        fields.error("response_format", IssueCode::GraphSchemaValidation, message);
+    }
+    let params = fields.template("llm_params").unwrap_or_else(empty_object);
+    object_or_template(fields, "llm_params", &params);
+    LlmCall {
+        model: model.or(model_ref).unwrap_or_default().into(),
+        prompt: prompt(fields, "prompt"),
+        system: fields.has("system").then(|| prompt(fields, "system")),
+        llm_params: params,
+        llm_credential_id: fields.template_name("llm_credential_id").map(Into::into),
+        llm_credential_scope: fields.template_name("llm_credential_scope").map(Into::into),
+        response_format: response_format.map(Json::of_value),
+    }
+}
+
+fn agent_call(fields: &mut Fields<'_, '_>) -> AgentCall {
+    match (fields.has("agent_id"), fields.has("agent")) {
+        (false, false) => fields.require("agent_id", "an `agent_call` without an inline `agent`"),
+        (true, true) => {
+            fields.error(
+                "agent",
+                IssueCode::StepConfigConflict,
+                "`agent_id` and `agent` both say which agent; keep one",
+            );
+        }
+        (true, false) | (false, true) => {}
+    }
+    match (fields.has("prompt"), fields.has("input")) {
+        (false, false) => fields.require("prompt", "an `agent_call` without `input`"),
+        (true, true) => {
+            fields.error("input", IssueCode::StepConfigConflict, "`prompt` and `input` both say the task; keep one")
+        }
+        (true, false) | (false, true) => {}
+    }
+    let agent = match (fields.name("agent_id"), inline_agent(fields)) {
+        (Some(id), _) => json!(id),
+        (None, inline) => inline,
+    };
+    let prompt = if fields.has("input") {
+        fields.template("input").unwrap_or_else(empty_object)
+    } else {
+        prompt(fields, "prompt")
+    };
+    AgentCall { agent: agent.into(), prompt }
+}
+
+fn inline_agent(fields: &mut Fields<'_, '_>) -> Value {
+    let Some(members) = fields.object("agent") else { return Value::Null };
+    let mut inner = Fields::new(members, fields.place.key("agent"), &mut *fields.sink);
+    inner.only(&["name", "model", "system", "tools", "max_turns"], "an inline agent");
+    inner.require("model", "an inline agent");
+    inner.template_name("model");
+    inner.text("system");
+    inner.template("system");
+    inner.list("tools");
+    inner.template("tools");
+    inner.whole("max_turns", 1..=AGENT_TURNS_MAX);
+    Value::Object(members.clone())
+}
+
+/// What a model is told: a text, or a list of messages.
+fn prompt(fields: &mut Fields<'_, '_>, key: &str) -> Template {
+    if let Some(value) = fields.get(key).filter(|value| !value.is_string() && !value.is_array()) {
+        let message = format!("`{key}` is a text or a list of messages, not {}", type_name(value));
+        fields.error(key, IssueCode::GraphSchemaValidation, message);
+    }
+    fields.template(key).unwrap_or_else(|| Template::constant(Value::Null))
+}
+
+/// An object, or one template that may become one.
+fn may_be_object(value: &Value, template: &Template) -> bool {
+    value.is_object() || template.is_single_path()
+}
+
+/// Reports a setting that can never become an object.
+pub(super) fn object_or_template(fields: &mut Fields<'_, '_>, key: &str, template: &Template) {
+    if let Some(value) = fields.get(key).filter(|value| !may_be_object(value, template)) {
+        let message = format!("`{key}` is an object, not {}", type_name(value));
+        fields.error(key, IssueCode::GraphSchemaValidation, message);
+    }
+}
+
+pub(super) fn empty_object() -> Template {
+    Template::constant(json!({}))
+}
