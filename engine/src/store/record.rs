@@ -1,8 +1,10 @@
 //! What the store keeps and answers: rows as types.
 
-use crate::run::event::{RunStatus, StepPath};
+use crate::run::{
+    Awaiting, Signal, TaskStatus,
+    event::{Event, RunStatus, StepPath},
+};
 use agentruntime_host_api::{Json, ProjectId, RunId, StepError, TaskId, TenantId, Timestamp, WorkflowId};
-use serde::{Deserialize, Serialize};
 
 /// Whose rows a query may see. Nothing outside it is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,18 +36,28 @@ pub struct VersionRecord {
     pub published_at: Timestamp,
 }
 
-/// What a run waits for, holding nothing but its row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Awaiting {
-    /// A person.
-    HumanTask,
-    /// A point in time.
-    Timer,
-    /// A child run.
-    Child,
-    /// The command `resume`.
-    Resume,
+/// A workflow and its newest version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowRecord {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// Its newest version.
+    pub version: u32,
+    /// When that was published.
+    pub published_at: Timestamp,
+}
+
+/// A version in a list: all but the document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionEntry {
+    /// 1, 2, 3 …
+    pub version: u32,
+    /// SHA-256 of its graph in hex.
+    pub graph_hash: String,
+    /// Why it was published.
+    pub changelog: Option<String>,
+    /// When.
+    pub published_at: Timestamp,
 }
 
 /// A run's row.
@@ -105,38 +117,62 @@ pub struct Chunk {
     pub body: String,
 }
 
-/// A message to a run: what is not decided by itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Signal {
-    /// Start nothing new.
-    Pause,
-    /// Go on.
-    Resume,
-    /// End.
-    Stop {
-        /// Let what is in flight finish first.
-        graceful: bool,
-    },
-    /// Try a failed run again from the failed step.
-    Retry,
-    /// A person answered.
-    TaskCompleted {
-        /// The question.
-        task: TaskId,
-        /// Yes or no.
-        approved: bool,
-        /// Fields of the answer: an object.
-        result: Json,
-    },
-    /// A child run ended.
-    ChildFinished {
-        /// The child.
-        child: RunId,
-        /// The `workflow_call` step that waits for it.
-        step: StepPath,
-        /// Its outputs, or why there are none.
-        outcome: Result<Json, StepError>,
-    },
+impl Chunk {
+    /// Consecutive events as one chunk: at least one.
+    pub fn of(events: &[Event]) -> Self {
+        Self {
+            first_seq: events.first().map_or(1, |event| event.seq),
+            last_seq: events.last().map_or(0, |event| event.seq),
+            body: serde_json::to_string(events).expect("events have string keys and no failing parts"),
+        }
+    }
+
+    /// The events.
+    pub fn events(&self) -> Result<Vec<Event>, serde_json::Error> {
+        serde_json::from_str(&self.body)
+    }
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only those that stand there.
+    pub status: Option<RunStatus>,
+    /// Only those of this workflow.
+    pub workflow: Option<WorkflowId>,
+    /// Only those after this one in the list: the last of the page before.
+    pub before: Option<RunCursor>,
+    /// How many at most; none: [`LIST_MAX`], which no page exceeds.
+    pub limit: Option<u32>,
+}
+
+/// A place in the list of runs, which goes from the newest to the oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunCursor {
+    /// When the run at this place was accepted.
+    pub started_at: Timestamp,
+    /// The run at this place.
+    pub run: RunId,
+}
+
+impl From<&RunRecord> for RunCursor {
+    fn from(record: &RunRecord) -> Self {
+        Self { started_at: record.started_at, run: record.run }
+    }
+}
+
+/// Rows on one page of any list: a page is held in memory and sent as one answer.
+pub const LIST_MAX: u32 = 1_000;
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default)]
+pub struct TaskFilter {
+    /// Only those of this run.
+    pub run: Option<RunId>,
+    /// Only those that stand there.
+    pub status: Option<TaskStatus>,
+    /// How many at most; none: [`LIST_MAX`], which no page exceeds.
+    pub limit: Option<u32>,
 }
 
 /// A signal in the inbox of a run.
@@ -155,6 +191,15 @@ pub struct Lease {
     pub run: RunId,
     /// Grows with each claim; an append under an older epoch writes nothing.
     pub epoch: u64,
+}
+
+/// A lease that was renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// The lease.
+    pub lease: Lease,
+    /// How many signals were ever sent to the run: more than its owner has read is news.
+    pub inbox: u64,
 }
 
 /// A run that a node has just claimed.
@@ -189,18 +234,21 @@ pub struct TaskRecord {
     pub due: Option<Timestamp>,
 }
 
-/// Where a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskStatus {
-    /// Waiting for an answer.
-    Pending,
-    /// Answered.
-    Completed,
-    /// Nobody answered in time.
-    Expired,
-    /// The run ended first.
-    Cancelled,
+impl TaskStatus {
+    /// The word used in answers and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads [`TaskStatus::as_str`] back.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Completed, Self::Expired, Self::Cancelled].into_iter().find(|word| word.as_str() == text)
+    }
 }
 
 /// Everything that one commit writes for one run, all or nothing.
@@ -227,6 +275,24 @@ pub struct Append {
     pub children: Vec<NewRun>,
     /// Messages to other runs of the same scope.
     pub signals: Vec<(RunId, Signal)>,
+}
+
+impl Append {
+    /// An append that writes the row and nothing else.
+    pub fn nothing(lease: Lease, row: RowUpdate) -> Self {
+        Self {
+            lease,
+            create: None,
+            events: None,
+            row,
+            inbox_read: 0,
+            release: None,
+            tasks_opened: Vec::new(),
+            tasks_closed: Vec::new(),
+            children: Vec::new(),
+            signals: Vec::new(),
+        }
+    }
 }
 
 /// The run's row after an append.
@@ -258,4 +324,24 @@ pub enum Appended {
     Durable,
     /// The lease or the journal's position is no longer the node's: nothing was written.
     LeaseLost,
+    /// The append was to create a run whose id exists: nothing was written. What is there is to be read.
+    AlreadyExists,
+}
+
+impl Append {
+    /// The creation of a run by the node that goes on with it at once.
+    pub fn create(lease: Lease, new: NewRun) -> Self {
+        Self {
+            lease,
+            create: Some(new),
+            events: None,
+            row: RowUpdate { status: RunStatus::Running, awaiting: None, finished_at: None, error: None },
+            inbox_read: 0,
+            release: None,
+            tasks_opened: Vec::new(),
+            tasks_closed: Vec::new(),
+            children: Vec::new(),
+            signals: Vec::new(),
+        }
+    }
 }

@@ -1,0 +1,158 @@
+//! Leases: which node may append to a run, and until when.
+//!
+//! A claim is fair between tenants: they are served in turn, those first that have the fewest runs in hand; within a turn,
+//! by priority, then by age. What one claim looks at does not grow with the backlog: of each tenant with due runs, only the
+//! oldest are considered, as many as are wanted in all. Priority therefore decides among those.
+
+use super::{
+    ClaimedRun, Lease, NodeId, Renewed, Store,
+    error::StoreError,
+    journal::CONFLICT_TRIES_MAX,
+    runs::{run_columns, run_record},
+    statement::{Bulk, Number, Text, Values, id, maybe_time, number},
+};
+use agentruntime_host_api::Timestamp;
+use sqlx::any::AnyRow;
+use std::{sync::atomic::Ordering, time::Duration};
+
+/// How often expired leases are looked for. A simulated clock may jump, so that there it is done each time.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// The tenants that have unleased runs with a time to wake, found by leaping from one to the next in the index.
+macro_rules! waiting_tenants {
+    () => {
+        "waiting (tenant_id) AS ( \
+         SELECT MIN(tenant_id) FROM runs WHERE wake_at IS NOT NULL AND lease_owner IS NULL \
+         UNION ALL SELECT (SELECT MIN(r.tenant_id) FROM runs r WHERE r.tenant_id > w.tenant_id \
+         AND r.wake_at IS NOT NULL AND r.lease_owner IS NULL) FROM waiting w WHERE w.tenant_id IS NOT NULL)"
+    };
+}
+
+/// `{oldest}` and `{lock}` are the dialect's.
+const CLAIM: &str = concat!(
+    "WITH RECURSIVE ",
+    waiting_tenants!(),
+    ", share AS (SELECT w.tenant_id, (SELECT COUNT(*) FROM runs l WHERE l.tenant_id = w.tenant_id \
+     AND l.lease_owner IS NOT NULL) AS held FROM waiting w WHERE w.tenant_id IS NOT NULL), \
+     candidate AS ({oldest}), \
+     turn AS (SELECT run_id, priority, wake_at, held + ROW_NUMBER() OVER ( \
+     PARTITION BY tenant_id ORDER BY priority DESC, wake_at, run_id) AS turn FROM candidate), \
+     chosen AS (SELECT run_id FROM turn ORDER BY turn, priority DESC, wake_at, run_id LIMIT $4), \
+     free AS (SELECT run_id FROM runs WHERE run_id IN (SELECT run_id FROM chosen) \
+     AND lease_owner IS NULL AND wake_at <= {now}{lock}) \
+     UPDATE runs SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_expires_at = {now} + $3 \
+     WHERE run_id IN (SELECT run_id FROM free) RETURNING ",
+    run_columns!(),
+    ", lease_epoch, inbox_read"
+);
+
+/// A run whose owner fell silent is due again.
+const SWEEP: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at = NULL, wake_at = {now} WHERE run_id IN ( \
+    SELECT run_id FROM runs WHERE lease_owner IS NOT NULL AND lease_expires_at <= {now}{lock}) RETURNING run_id";
+
+const RELEASE_ALL: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at = NULL, wake_at = {now} \
+    WHERE lease_owner IS NOT NULL";
+
+const RENEW: Bulk = Bulk {
+    head: "WITH given (now_us, lease_us, node) AS (VALUES ({now}, ?, ?)) \
+        UPDATE runs SET lease_expires_at = given.now_us + given.lease_us FROM given,",
+    columns: &[Text, Number],
+    tail: "WHERE runs.run_id = v.column1 AND runs.lease_epoch = v.column2 AND runs.lease_owner = given.node \
+        RETURNING run_id, lease_epoch, inbox",
+};
+
+const NEXT_WAKE: &str = concat!(
+    "WITH RECURSIVE ",
+    waiting_tenants!(),
+    " SELECT MIN(earliest) FROM (SELECT (SELECT MIN(r.wake_at) FROM runs r WHERE r.tenant_id = w.tenant_id \
+     AND r.wake_at IS NOT NULL AND r.lease_owner IS NULL) AS earliest FROM waiting w WHERE w.tenant_id IS NOT NULL) t"
+);
+
+impl Store {
+    /// Takes up to `want` due runs for a node, in fair order. Runs whose lease expired count as due.
+    pub async fn claim(&self, node: &NodeId, want: u32, lease_for: Duration) -> Result<Vec<ClaimedRun>, StoreError> {
+        let mut tx = self.begin().await?;
+        if self.sweep_is_due() {
+            let mut values = Values::default();
+            values.maybe_number(self.now());
+            tx.rows(SWEEP, values).await?;
+        }
+        let mut values = Values::default();
+        values.maybe_number(self.now()).text(&node.0).number(lease_for.as_micros()).number(want);
+        let rows = tx.rows(CLAIM, values).await?;
+        tx.commit().await?;
+        rows.iter().map(claimed_run).collect()
+    }
+
+    /// Extends leases. Those missing from the answer are lost.
+    pub async fn renew(
+        &self,
+        node: &NodeId,
+        leases: &[Lease],
+        lease_for: Duration,
+    ) -> Result<Vec<Renewed>, StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.try_renew(node, leases, lease_for).await {
+                Err(error) if error.is_conflict() && tries < CONFLICT_TRIES_MAX => tries += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn try_renew(
+        &self,
+        node: &NodeId,
+        leases: &[Lease],
+        lease_for: Duration,
+    ) -> Result<Vec<Renewed>, StoreError> {
+        let now = self.now();
+        let head = |values: &mut Values| {
+            values.maybe_number(now).number(lease_for.as_micros()).text(&node.0);
+        };
+        let put = |lease: &Lease, values: &mut Values| {
+            values.id(lease.run).number(lease.epoch);
+        };
+        let mut tx = self.begin().await?;
+        let rows = tx.bulk(&RENEW, head, leases, put).await?;
+        tx.commit().await?;
+        let renewed = |row: &AnyRow| {
+            let lease = Lease { run: id(row, 0)?, epoch: number(row, 1)? };
+            Ok(Renewed { lease, inbox: number(row, 2)? })
+        };
+        rows.iter().map(renewed).collect()
+    }
+
+    /// When the next run that no node holds wants to wake; a time that has passed means that one is due.
+    pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        maybe_time(&self.row(NEXT_WAKE, Values::default()).await?, 0)
+    }
+
+    /// Takes all leases back: for the one process that holds a data folder, which thereby knows that all others ended.
+    pub(crate) async fn release_all(&self) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let mut values = Values::default();
+        values.maybe_number(self.now());
+        tx.rows(RELEASE_ALL, values).await?;
+        tx.commit().await
+    }
+
+    fn sweep_is_due(&self) -> bool {
+        let (clock, swept_at) = (&self.shared.clock, &self.shared.swept_at);
+        let now = clock.now().as_micros();
+        let last = swept_at.load(Ordering::Relaxed);
+        let every = i64::try_from(SWEEP_EVERY.as_micros()).unwrap_or(i64::MAX);
+        // A clock that was set back must not put it off.
+        let is_due = !clock.is_system() || !(last..last.saturating_add(every)).contains(&now);
+        if is_due {
+            swept_at.store(now, Ordering::Relaxed);
+        }
+        is_due
+    }
+}
+
+fn claimed_run(row: &AnyRow) -> Result<ClaimedRun, StoreError> {
+    let record = run_record(row)?;
+    let lease = Lease { run: record.run, epoch: number(row, 12)? };
+    Ok(ClaimedRun { lease, record, inbox_read: number(row, 13)? })
+}

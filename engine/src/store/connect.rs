@@ -1,0 +1,185 @@
+//! Opening a store: where it lies, the pools of connections, and what a node that died left behind.
+
+use super::{Clock, Shared, Store, dialect::Dialect, error::StoreError, folder, migrate, statement::Texts, wake::Wake};
+use sqlx::{
+    AnyConnection, AnyPool, ConnectOptions, Connection, Executor,
+    any::{AnyConnectOptions, AnyPoolOptions},
+};
+use std::{
+    fmt::{self, Write},
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+/// Readers beside SQLite's one writer; more than a few only wait for each other's processor.
+const SQLITE_READERS_MAX: u32 = 4;
+/// Connections of one process to PostgreSQL. The group commit needs one at a time; the rest serve readers and callers.
+const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+/// A connection unused for longer is asked whether it is alive before it is used.
+const TRUST_IDLE: Duration = Duration::from_secs(5);
+
+/// `synchronous=FULL`: a commit is on the disk before it is acknowledged. The log is folded into the file every 4,000
+/// pages (16 MiB), rarely enough for bursts.
+const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; \
+    PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY; \
+    PRAGMA cache_size = -32768";
+const SQLITE_READER: &str = "PRAGMA query_only = ON; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY";
+
+/// Where a store lies.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A data folder, with an embedded SQLite in it.
+    Sqlite(PathBuf),
+    /// The URL of a PostgreSQL database.
+    Postgres(String),
+}
+
+impl FromStr for Location {
+    type Err = StoreError;
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        match text.split_once("://") {
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(text.to_owned())),
+            None if !text.is_empty() => Ok(Self::Sqlite(text.into())),
+            Some(_) | None => Err(StoreError::Location(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    /// The folder, or the URL without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(folder) => folder.display().fmt(f),
+            Self::Postgres(url) => {
+                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+                let place = rest.split('?').next().unwrap_or_default();
+                // A password may stand before an `@` or in the query; where the two cannot be told apart, nothing is shown.
+                match (rest.rfind('@'), place.rfind('@')) {
+                    (None, None) => write!(f, "postgres://{place}"),
+                    (last, Some(at)) if last == Some(at) => write!(f, "postgres://{}", &place[at + 1..]),
+                    _ => f.write_str("postgres://…"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Location({self})")
+    }
+}
+
+impl Store {
+    /// Opens the store, makes it where there is none, and brings its schema up to date.
+    pub async fn open(location: &Location, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        match location {
+            Location::Sqlite(folder) => Self::open_sqlite(folder, clock).await,
+            Location::Postgres(url) => Self::open_postgres(url, clock).await,
+        }
+    }
+
+    async fn open_sqlite(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let folder =
+            std::path::absolute(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        let (lock, file) = folder::open(&folder)?;
+        let options = connect_options(&sqlite_url(&file)?)?;
+        let writer = sqlite_pool(1, SQLITE_WRITER).connect_with(options.clone()).await?;
+        migrate::migrate(&writer, Dialect::Sqlite).await?;
+        let reader = sqlite_pool(SQLITE_READERS_MAX, SQLITE_READER).connect_with(options).await?;
+        let store = Self::of(Dialect::Sqlite, clock, [writer, reader], Wake::local(), Some(lock));
+        store.release_all().await?;
+        Ok(store)
+    }
+
+    async fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let options = connect_options(url)?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS_MAX)
+            .test_before_acquire(false)
+            .before_acquire(|connection, metadata| {
+                Box::pin(
+                    async move { Ok(metadata.idle_for < TRUST_IDLE || AnyConnection::ping(connection).await.is_ok()) },
+                )
+            })
+            .connect_with(options)
+            .await?;
+        migrate::migrate(&pool, Dialect::Postgres).await?;
+        let wake = Wake::shared(url).await?;
+        Ok(Self::of(Dialect::Postgres, clock, [pool.clone(), pool], wake, None))
+    }
+
+    fn of(
+        dialect: Dialect,
+        clock: Arc<dyn Clock>,
+        [writer, reader]: [AnyPool; 2],
+        wake: Wake,
+        folder: Option<folder::FolderLock>,
+    ) -> Self {
+        let texts = Texts::new(dialect);
+        let swept_at = AtomicI64::new(i64::MIN);
+        Self { shared: Arc::new(Shared { texts, clock, writer, reader, wake, swept_at, _folder: folder }) }
+    }
+}
+
+fn connect_options(url: &str) -> Result<AnyConnectOptions, StoreError> {
+    // Logging each statement costs more than some of them do; slow ones show in the commit's own timing.
+    Ok(url.parse::<AnyConnectOptions>()?.disable_statement_logging())
+}
+
+fn sqlite_pool(connections: u32, setup: &'static str) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .min_connections(1)
+        .max_connections(connections)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(sqlx::raw_sql(setup)).await.map(drop) })
+        })
+}
+
+/// The path as a URL: whatever a path may hold, a URL may not, so that all but the plainest bytes are encoded.
+fn sqlite_url(file: &Path) -> Result<String, StoreError> {
+    let path = file.to_str().ok_or_else(|| StoreError::Location(file.display().to_string()))?;
+    let mut url = String::from("sqlite://");
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => url.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            other => drop(write!(url, "%{other:02X}")),
+        }
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_a_folder_or_a_postgres_url() {
+        assert_eq!("data/x".parse::<Location>().unwrap(), Location::Sqlite("data/x".into()));
+        let url = "postgresql://me:secret@db:5432/runs?password=secret";
+        assert_eq!(url.parse::<Location>().unwrap(), Location::Postgres(url.into()));
+        assert!(matches!("mysql://db/x".parse::<Location>(), Err(StoreError::Location(_))));
+        assert!(matches!("".parse::<Location>(), Err(StoreError::Location(_))));
+    }
+
+    #[test]
+    fn a_printed_location_keeps_its_password() {
+        let shown = |url: &str| format!("{:?}", url.parse::<Location>().unwrap());
+        assert_eq!(shown("postgres://me:secret@db:5432/runs?password=secret"), "Location(postgres://db:5432/runs)");
+        assert_eq!(shown("postgres://me:s/cr@et@db/runs"), "Location(postgres://db/runs)");
+        assert_eq!(shown("postgres://me:s?cret@db/runs"), "Location(postgres://…)");
+        assert_eq!(shown("postgres://db/runs?password=s@cret"), "Location(postgres://…)");
+    }
+
+    #[test]
+    fn any_path_makes_a_url() {
+        assert_eq!(sqlite_url(Path::new("/a b/ü?#%.db")).unwrap(), "sqlite:///a%20b/%C3%BC%3F%23%25.db");
+    }
+}

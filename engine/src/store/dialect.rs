@@ -1,0 +1,84 @@
+//! Where SQLite and PostgreSQL part: everything about the databases that is not the same text for both.
+//!
+//! The rest of the store is written once. It keeps to what both read alike: placeholders, BIGINT and TEXT, `ON CONFLICT`,
+//! `RETURNING`, `UPDATE … FROM (VALUES …)` whose columns both call `column1`, `column2` …
+
+use std::fmt::Write;
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    /// How a transaction that writes begins. SQLite takes its one write lock at once: a transaction that read first could
+    /// not wait for it.
+    pub(crate) fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+
+    /// The current time in SQL. PostgreSQL has it from its own clock unless it is told one; SQLite always is.
+    pub(crate) fn now(self, placeholder: &str) -> String {
+        match self {
+            Self::Sqlite => placeholder.to_owned(),
+            Self::Postgres => format!("agentruntime_now({placeholder})"),
+        }
+    }
+
+    /// The placeholder of parameter `index`, from 1. In long lists SQLite gets bare ones: it finds a named one by walking
+    /// through all names, which is quadratic.
+    pub(crate) fn push_placeholder(self, sql: &mut String, index: usize) {
+        match self {
+            Self::Sqlite => sql.push('?'),
+            // Writing to a string cannot fail.
+            Self::Postgres => drop(write!(sql, "${index}")),
+        }
+    }
+
+    /// Ends a `SELECT` that picks rows for an update: another node's picks are passed over instead of waited for.
+    pub(crate) fn skip_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// The oldest due runs of each tenant in `share`, at most `$4` each. The same question, asked as each planner answers
+    /// it with one descent into the index per tenant.
+    pub(crate) fn oldest_due_per_tenant(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "SELECT r.run_id, r.tenant_id, r.priority, r.wake_at, s.held FROM share s JOIN runs r ON r.run_id IN ( \
+                 SELECT d.run_id FROM runs d WHERE d.tenant_id = s.tenant_id AND d.lease_owner IS NULL \
+                 AND d.wake_at <= {now} ORDER BY d.wake_at LIMIT $4)"
+            }
+            Self::Postgres => {
+                "SELECT r.run_id, s.tenant_id, r.priority, r.wake_at, s.held FROM share s CROSS JOIN LATERAL ( \
+                 SELECT d.run_id, d.priority, d.wake_at FROM runs d WHERE d.tenant_id = s.tenant_id \
+                 AND d.lease_owner IS NULL AND d.wake_at <= {now} ORDER BY d.wake_at LIMIT $4) r"
+            }
+        }
+    }
+
+    /// The migrations, in order: name and text.
+    pub(crate) fn migrations(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Sqlite => &[("0001_journal", include_str!("../../migrations/sqlite/0001_journal.sql"))],
+            Self::Postgres => &[("0001_journal", include_str!("../../migrations/postgres/0001_journal.sql"))],
+        }
+    }
+
+    /// Keeps other nodes from migrating at the same time, until the transaction ends. SQLite's write lock does so anyhow.
+    pub(crate) fn migration_lock(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            // Any number does, if nothing else in the database uses it.
+            Self::Postgres => Some("SELECT pg_advisory_xact_lock(4920317754)"),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! How the store fails.
+
+use std::path::PathBuf;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing, or it belongs to somebody else; which of the two is not told.
+    #[error("not found")]
+    NotFound,
+    /// A run with this id exists.
+    #[error("a run with this id exists already")]
+    AlreadyExists,
+    /// The task was answered, expired or was cancelled before.
+    #[error("the task is closed already")]
+    AlreadyClosed,
+    /// Another process works on the data folder.
+    #[error("{folder} is in use by {holder}; stop it, or give another folder with --data", folder = folder.display())]
+    InUse {
+        /// The data folder.
+        folder: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The text names no place where data can lie.
+    #[error("`{0}` is neither a folder nor a postgres:// URL")]
+    Location(String),
+    /// The database was written by a newer version.
+    #[error("the database has schema version {found}, this program knows {known}: use a newer version of the program")]
+    SchemaTooNew {
+        /// The version in the database.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// A row does not say what it should.
+    #[error("the database holds something unreadable: {0}")]
+    Corrupt(String),
+    /// The data folder cannot be used.
+    #[error("cannot use {path}: {source}", path = path.display())]
+    Folder {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The database failed. Whether a commit under way took effect is not known.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl StoreError {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "NOT_FOUND",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::AlreadyClosed => "ALREADY_CLOSED",
+            Self::InUse { .. } => "DATA_IN_USE",
+            Self::Location(_) => "DATA_LOCATION_INVALID",
+            Self::SchemaTooNew { .. } => "SCHEMA_TOO_NEW",
+            Self::Corrupt(_) => "STORE_CORRUPT",
+            Self::Folder { .. } | Self::Database(_) => "STORE_UNAVAILABLE",
+        }
+    }
+
+    /// Whether the database itself undid the transaction, because another one was in its way, and wants it tried again.
+    pub(crate) fn is_conflict(&self) -> bool {
+        const SERIALIZATION_FAILURE: &str = "40001";
+        const DEADLOCK: &str = "40P01";
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == SERIALIZATION_FAILURE || code == DEADLOCK)
+    }
+}

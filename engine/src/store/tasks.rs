@@ -1,0 +1,123 @@
+//! Questions to people: opened and closed by runs, answered from outside.
+
+use super::{
+    LIST_MAX, Scope, Store, TaskFilter, TaskRecord,
+    error::StoreError,
+    inbox,
+    statement::{Bulk, Number, Text, Tx, Values, document, id, json, maybe_time, text, time},
+};
+use crate::run::{Signal, TaskStatus, event::StepPath};
+use agentruntime_host_api::{Json, RunId, TaskId};
+use serde::{Deserialize, Serialize};
+use sqlx::any::AnyRow;
+
+const SELECT_TASKS: &str = "SELECT task_id, run_id, status, created_at, due, body FROM tasks \
+    WHERE tenant_id = $1 AND project_id = $2 AND ($3 IS NULL OR run_id = $3) AND ($4 IS NULL OR status = $4) \
+    ORDER BY created_at, task_id LIMIT $5";
+
+const SELECT_STATUS: &str =
+    "SELECT status FROM tasks WHERE tenant_id = $1 AND project_id = $2 AND run_id = $3 AND task_id = $4";
+
+const COMPLETE: &str = "UPDATE tasks SET status = 'completed' WHERE tenant_id = $1 AND project_id = $2 AND run_id = $3 \
+    AND task_id = $4 AND status = 'pending' RETURNING task_id";
+
+/// A question that is opened again, because its step is tried again, is the same row.
+const OPEN: Bulk = Bulk {
+    head: "INSERT INTO tasks (run_id, task_id, tenant_id, project_id, status, created_at, due, body) \
+        SELECT r.run_id, column2, r.tenant_id, r.project_id, column3, column4, column5, column6 FROM",
+    columns: &[Text, Text, Text, Number, Number, Text],
+    tail: "JOIN runs r ON r.run_id = v.column1 WHERE column1 IS NOT NULL ON CONFLICT (run_id, task_id) DO UPDATE \
+        SET status = excluded.status, created_at = excluded.created_at, due = excluded.due, body = excluded.body",
+};
+
+/// A question that a person has answered stays answered, whatever the run closes it with.
+const CLOSE: Bulk = Bulk {
+    head: "UPDATE tasks SET status = v.column3 FROM",
+    columns: &[Text, Text, Text],
+    tail: "WHERE tasks.run_id = v.column1 AND tasks.task_id = v.column2 AND tasks.status = 'pending'",
+};
+
+/// What a task's row keeps as one document: nothing selects by it, and text from a template may hold what a column of
+/// text does not take.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    step: StepPath,
+    task_type: String,
+    payload: Json,
+}
+
+impl Store {
+    /// Tasks, the oldest first.
+    pub async fn tasks(&self, scope: &Scope, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
+        let mut values = Values::default();
+        values.scope(scope).maybe_text(filter.run.map(|run| run.to_string()));
+        values.maybe_text(filter.status.map(TaskStatus::as_str));
+        values.number(filter.limit.unwrap_or(LIST_MAX).min(LIST_MAX));
+        self.rows(SELECT_TASKS, values).await?.iter().map(task_record).collect()
+    }
+
+    /// Answers a task. The second answer is [`StoreError::AlreadyClosed`], and so is one that comes too late.
+    pub async fn complete_task(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        task: TaskId,
+        approved: bool,
+        result: Json,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        // The run's row first, as in every transaction that holds both.
+        inbox::send(&mut tx, self.now(), scope, run, &Signal::TaskCompleted { task, approved, result }).await?;
+        if tx.row(COMPLETE, key(scope, run, task)).await?.is_none() {
+            let exists = tx.row(SELECT_STATUS, key(scope, run, task)).await?.is_some();
+            // Dropping the transaction takes the signal back.
+            return Err(if exists { StoreError::AlreadyClosed } else { StoreError::NotFound });
+        }
+        tx.commit().await?;
+        self.shared.wake.news();
+        Ok(())
+    }
+}
+
+/// Writes the questions that runs opened.
+pub(crate) async fn open(tx: &mut Tx<'_>, tasks: &[(RunId, &TaskRecord)]) -> Result<(), StoreError> {
+    let put = |(run, task): &(RunId, &TaskRecord), values: &mut Values| {
+        let TaskRecord { step, task_type, payload, .. } = *task;
+        let body = Body { step: step.clone(), task_type: task_type.clone(), payload: payload.clone() };
+        values.id(run).id(task.task).text(task.status.as_str()).number(task.created_at.as_micros());
+        values.maybe_number(task.due.map(|due| due.as_micros())).text(json(&body));
+    };
+    tx.bulk(&OPEN, |_| {}, tasks, put).await?;
+    Ok(())
+}
+
+/// Writes which questions runs closed.
+pub(crate) async fn close(tx: &mut Tx<'_>, tasks: &[(RunId, TaskId, TaskStatus)]) -> Result<(), StoreError> {
+    let put = |(run, task, status): &(RunId, TaskId, TaskStatus), values: &mut Values| {
+        values.id(run).id(task).text(status.as_str());
+    };
+    tx.bulk(&CLOSE, |_| {}, tasks, put).await?;
+    Ok(())
+}
+
+fn key(scope: &Scope, run: RunId, task: TaskId) -> Values {
+    let mut values = Values::default();
+    values.scope(scope).id(run).id(task);
+    values
+}
+
+fn task_record(row: &AnyRow) -> Result<TaskRecord, StoreError> {
+    let status = text(row, 2)?;
+    let Body { step, task_type, payload } = document(text(row, 5)?)?;
+    Ok(TaskRecord {
+        task: id(row, 0)?,
+        run: id(row, 1)?,
+        step,
+        task_type,
+        payload,
+        status: TaskStatus::parse(status)
+            .ok_or_else(|| StoreError::Corrupt(format!("`{status}` is no status of a task")))?,
+        created_at: time(row, 3)?,
+        due: maybe_time(row, 4)?,
+    })
+}
