@@ -141,6 +141,8 @@ issue_codes! {
     BodyStepInvalid: StepConfig,
     /// This installation cannot carry out the step yet.
     StepTypeUnavailable: StepConfig,
+    /// A called workflow has no published version.
+    ChildUnpublished: StepConfig,
     /// A script that is too long.
     ScriptTooLarge: StepConfig,
     /// A condition that names no value.
@@ -183,6 +185,13 @@ issue_codes! {
     LuaFixtureReturnType: LuaFixture,
     /// A script failed.
     LuaFixtureRuntime: LuaFixture,
+}
+
+impl IssueCode {
+    /// Whether a run cannot be carried out here although the graph is valid.
+    pub(crate) fn blocks(self) -> bool {
+        self == Self::StepTypeUnavailable
+    }
 }
 
 impl fmt::Display for IssueCode {

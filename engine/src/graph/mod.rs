@@ -17,9 +17,11 @@ mod nearest;
 mod order;
 mod overrides;
 mod parse;
+mod publish;
 mod references;
 mod report;
 mod template;
+mod validate;
 
 pub use canonical::{canonical_text, sha256_hex};
 pub use condition::{Condition, is_truthy};
@@ -27,4 +29,6 @@ pub use input_schema::InputSchema;
 pub use issue::{Check, Issue, IssueCode, Severity};
 pub use lua_reads::LuaReads;
 pub use model::*;
+pub use publish::pin_children;
 pub use template::{Key, Lookup, Path, PathUse, RESOLVED_BYTES_MAX, Template, TemplateSyntaxError, nearest_path, walk};
+pub use validate::{DryRun, DryRunOptions, DryRunParams, Readiness, validate};

@@ -42,6 +42,7 @@ pub(crate) struct Draft {
     pub(crate) links: Option<Links>,
     pub(crate) templates: Vec<TemplateFound>,
     pub(crate) scripts: Vec<ScriptFound>,
+    inner_ids: Vec<InnerId>,
     /// The canonical text and its hash.
     pub(crate) canonical: Option<(String, String)>,
     pub(crate) report: Report,
@@ -92,6 +93,15 @@ pub(crate) struct InnerId {
     place: Place,
 }
 
+impl Draft {
+    /// Where a body step stands.
+    pub(crate) fn inner_place(&self, owner: &StepDraft, id: &str) -> Place {
+        let found =
+            self.inner_ids.iter().find(|inner| &*inner.id == id && inner.place.top_step == owner.place.top_step);
+        found.map_or_else(|| owner.place.clone(), |inner| inner.place.clone())
+    }
+}
+
 /// Reads a document, with everything that is wrong with it.
 pub(crate) fn read(document: &Value) -> Draft {
     let mut sink = Sink::default();
@@ -122,10 +132,11 @@ pub(crate) fn read(document: &Value) -> Draft {
         links: None,
         templates: sink.templates,
         scripts: sink.scripts,
+        inner_ids: sink.inner_ids,
         canonical: Some((text.clone(), sha256_hex(&text))),
         report: sink.report,
     };
-    draft.links = Some(links::link(&draft.steps, &sink.inner_ids, &mut draft.report));
+    draft.links = Some(links::link(&draft.steps, &draft.inner_ids, &mut draft.report));
     references::check(&mut draft);
     draft
 }

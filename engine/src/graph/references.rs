@@ -339,3 +339,6 @@ fn unknown_root(path: &Path) -> Wrong {
         root => wrong.suggest_nearest(root, "", ROOTS),
     }
 }
+
+#[cfg(test)]
+mod tests;
