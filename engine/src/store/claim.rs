@@ -32,7 +32,7 @@ macro_rules! waiting_tenants {
 const CLAIM: &str = concat!(
     "WITH RECURSIVE ",
     waiting_tenants!(),
-    ", share AS (SELECT w.tenant_id, (SELECT COUNT(*) FROM runs l WHERE l.tenant_id = w.tenant_id \
+    ", share AS MATERIALIZED (SELECT w.tenant_id, (SELECT COUNT(*) FROM runs l WHERE l.tenant_id = w.tenant_id \
      AND l.lease_owner IS NOT NULL) AS held FROM waiting w WHERE w.tenant_id IS NOT NULL), \
      candidate AS ({oldest}), \
      turn AS (SELECT run_id, priority, wake_at, held + ROW_NUMBER() OVER ( \
@@ -113,8 +113,10 @@ impl Store {
         let put = |lease: &Lease, values: &mut Values| {
             values.id(lease.run).number(lease.epoch);
         };
+        let mut ordered = leases.to_vec();
+        ordered.sort_unstable_by_key(|lease| lease.run);
         let mut tx = self.begin().await?;
-        let rows = tx.bulk(&RENEW, head, leases, put).await?;
+        let rows = tx.bulk(&RENEW, head, &ordered, put).await?;
         tx.commit().await?;
         let renewed = |row: &AnyRow| {
             let lease = Lease { run: id(row, 0)?, epoch: number(row, 1)? };

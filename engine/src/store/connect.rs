@@ -20,11 +20,6 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 /// A connection unused for longer is asked whether it is alive before it is used.
 const TRUST_IDLE: Duration = Duration::from_secs(5);
 
-/// `synchronous=FULL`: a commit is on the disk before it is acknowledged. The log is folded into the file every 4,000
-/// pages (16 MiB), rarely enough for bursts.
-const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; \
-    PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY; \
-    PRAGMA cache_size = -32768";
 const SQLITE_READER: &str = "PRAGMA query_only = ON; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY";
 
 /// Where a store lies.
@@ -87,7 +82,7 @@ impl Store {
             std::path::absolute(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
         let (lock, file) = folder::open(&folder)?;
         let options = connect_options(&sqlite_url(&file)?)?;
-        let writer = sqlite_pool(1, SQLITE_WRITER).connect_with(options.clone()).await?;
+        let writer = sqlite_pool(1, Dialect::Sqlite.setup()).connect_with(options.clone()).await?;
         migrate::migrate(&writer, Dialect::Sqlite).await?;
         let reader = sqlite_pool(SQLITE_READERS_MAX, SQLITE_READER).connect_with(options).await?;
         let store = Self::of(Dialect::Sqlite, clock, [writer, reader], Wake::local(), Some(lock));
@@ -99,6 +94,9 @@ impl Store {
         let options = connect_options(url)?;
         let pool = AnyPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS_MAX)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(sqlx::raw_sql(Dialect::Postgres.setup())).await.map(drop) })
+            })
             .test_before_acquire(false)
             .before_acquire(|connection, metadata| {
                 Box::pin(

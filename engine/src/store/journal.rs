@@ -45,6 +45,12 @@ const UPDATE_RUNS: Bulk = Bulk {
         AND (v.column3 IS NULL OR runs.last_seq = v.column3) RETURNING run_id, wake_at",
 };
 
+const LOCK_RUNS: Bulk = Bulk {
+    head: "SELECT run_id FROM runs WHERE run_id IN (SELECT column1 FROM",
+    columns: &[Text],
+    tail: ") ORDER BY run_id FOR UPDATE",
+};
+
 impl Store {
     /// Writes what a node's runs append, in one transaction, and extends their leases. The answers are in the order of
     /// the batch; a run that occurs more than once in it is written in that order.
@@ -69,7 +75,8 @@ impl Store {
         lease_for: Duration,
         batch: &[Append],
     ) -> Result<Vec<Appended>, StoreError> {
-        let tx = self.begin().await?;
+        let mut tx = self.begin().await?;
+        lock_crosswise(&mut tx, batch).await?;
         let answers = vec![Appended::LeaseLost; batch.len()];
         let mut commit = Commit { tx, node, lease_for, now: self.now(), answers, is_news: false };
         for wave in waves(batch) {
@@ -81,6 +88,23 @@ impl Store {
         }
         Ok(commit.answers)
     }
+}
+
+/// Locks all rows that the batch writes in the order of their ids, where it writes the rows of others: the batches of two
+/// nodes that tell each other's runs something would else wait for each other. Runs of one's own are nobody else's.
+async fn lock_crosswise(tx: &mut Tx<'_>, batch: &[Append]) -> Result<(), StoreError> {
+    let targets = || batch.iter().flat_map(|append| append.signals.iter().map(|(target, _)| *target));
+    if !tx.texts.dialect.locks_rows() || targets().next().is_none() {
+        return Ok(());
+    }
+    let mut runs: Vec<RunId> = targets().chain(batch.iter().map(|append| append.lease.run)).collect();
+    runs.sort();
+    runs.dedup();
+    let put = |run: &RunId, values: &mut Values| {
+        values.id(run);
+    };
+    tx.bulk(&LOCK_RUNS, |_| {}, &runs, put).await?;
+    Ok(())
 }
 
 /// Parts of the batch in which no run occurs twice: an update that finds a row twice would do it once.
@@ -165,8 +189,11 @@ impl Commit<'_> {
             values.number(append.inbox_read).number(u8::from(append.release.is_some()));
             values.maybe_number(append.release.and_then(|release| release.wake_at).map(|at| at.as_micros()));
         };
+        // In one order everywhere, as in renewing, rows are rarely locked crosswise.
+        let mut ordered = updates.to_vec();
+        ordered.sort_unstable_by_key(|(_, append)| append.lease.run);
         let mut updated = HashMap::with_capacity(updates.len());
-        for row in self.tx.bulk(&UPDATE_RUNS, head, updates, put).await? {
+        for row in self.tx.bulk(&UPDATE_RUNS, head, &ordered, put).await? {
             updated.insert(id::<RunId>(&row, 0)?, maybe_time(&row, 1)?);
         }
         let written: Vec<_> =

@@ -2,9 +2,42 @@
 
 use crate::{fixture::*, on_both_databases};
 use agentruntime_engine::store::{Appended, Location, Store, StoreError, SystemClock};
+use sqlx::{AnyConnection, Connection, Executor};
 use std::{sync::Arc, time::Duration};
 
-on_both_databases!(a_store_is_there_when_it_is_opened_again, the_systems_clock_serves_leases_too,);
+on_both_databases!(
+    a_store_is_there_when_it_is_opened_again,
+    the_systems_clock_serves_leases_too,
+    a_journal_cannot_be_rewritten,
+    a_database_of_a_newer_program_is_refused,
+);
+
+/// A connection past the store.
+async fn connection(location: &Location) -> AnyConnection {
+    let url = match location {
+        Location::Sqlite(folder) => format!("sqlite://{}/journal.db", folder.display()),
+        Location::Postgres(url) => url.clone(),
+    };
+    AnyConnection::connect(&url).await.unwrap()
+}
+
+async fn a_journal_cannot_be_rewritten(fixture: Fixture) {
+    let store = fixture.open().await;
+    let new = new_run();
+    store.create_run(new.clone()).await.unwrap();
+    let mut connection = connection(&fixture.location).await;
+    let refused = connection.execute("UPDATE run_events SET body = '[]'").await.unwrap_err();
+    assert!(refused.to_string().contains("run_events is append only"), "{refused}");
+    assert_eq!(store.seqs(new.run).await, [1]);
+}
+
+async fn a_database_of_a_newer_program_is_refused(fixture: Fixture) {
+    fixture.open().await.close().await;
+    let mut connection = connection(&fixture.location).await;
+    connection.execute("INSERT INTO engine_migrations (version, name) VALUES (9999, 'later')").await.unwrap();
+    let refused = Store::open(&fixture.location, fixture.clock.clone()).await;
+    assert!(matches!(refused, Err(StoreError::SchemaTooNew { found: 9999, .. })), "{refused:?}");
+}
 
 async fn a_store_is_there_when_it_is_opened_again(fixture: Fixture) {
     let store = fixture.open().await;
