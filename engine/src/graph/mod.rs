@@ -32,3 +32,6 @@ pub use model::*;
 pub use publish::pin_children;
 pub use template::{Key, Lookup, Path, PathUse, RESOLVED_BYTES_MAX, Template, TemplateSyntaxError, nearest_path, walk};
 pub use validate::{DryRun, DryRunOptions, DryRunParams, Readiness, validate};
+
+#[cfg(test)]
+mod wrong_graphs;
