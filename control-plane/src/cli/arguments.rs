@@ -1,0 +1,262 @@
+//! What can be written on the command line. The help texts teach by example: they are the first documentation that is read.
+
+use clap::{Args, Parser, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  agentruntime validate workflow.json                     check a graph without running it
+  agentruntime run workflow.json --input '{\"n\": 1}'       run it and see its outputs
+  agentruntime run workflow.json --input @input.json --answer approve='{\"approved\": true}'
+  agentruntime runs                                       what was run
+  agentruntime show last                                  when each step worked, and how it ended
+  agentruntime task complete last approve --approve       answer what a run asks
+  agentruntime resume last                                go on with a run that was interrupted
+
+A RUN is named by its id, the beginning or the end of it (4 characters or more), or `last`.
+
+Exit codes: 0 completed, 1 the run failed or was stopped, 2 the command could not be carried out (usage, graph, start
+payload, data folder), 3 the run waits for a person, 130 interrupted by Ctrl-C (the run is kept).";
+
+/// Runs AI-agent workflows: every step in its own WebAssembly sandbox, every run a journal that survives a crash.
+#[derive(Parser, Debug)]
+#[command(name = "agentruntime", version, after_help = EXAMPLES, propagate_version = true, max_term_width = 120)]
+pub(crate) struct Arguments {
+    /// Where workflows and runs are kept; the platform's data folder if not given
+    #[arg(long, global = true, env = "AGENTRUNTIME_DATA", hide_env_values = true, value_name = "DIR|postgres://…")]
+    pub(crate) data: Option<String>,
+
+    /// Print JSON for programs; errors too, to stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// When to use colours and the live table
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+
+    #[command(subcommand)]
+    pub(crate) command: Subcommand,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Subcommand {
+    /// Run a workflow: publish the graph, start a run and follow it
+    Run(Box<RunArguments>),
+    /// Check a graph without running it
+    Validate(ValidateArguments),
+    /// Publish a graph as a version that others can call (`workflow_call`)
+    Publish(PublishArguments),
+    /// List the published workflows
+    Workflows,
+    /// List the versions of a workflow
+    Versions {
+        /// The workflow's id
+        workflow: String,
+    },
+    /// List runs, the newest first
+    Runs(RunsArguments),
+    /// Show a run: a bar per step over the run's time, errors, and what it waits for
+    Show {
+        /// Which run
+        run: String,
+    },
+    /// Print the events of a run
+    Events(EventsArguments),
+    /// List the questions that wait for an answer
+    Tasks {
+        /// Only those of this run
+        run: Option<String>,
+    },
+    /// Answer a question that a run asks
+    Task {
+        #[command(subcommand)]
+        command: TaskCommand,
+    },
+    /// Let a run start nothing new; what is in flight finishes
+    Pause {
+        /// Which run
+        run: String,
+    },
+    /// Go on with a run that was interrupted or paused, and follow it
+    Resume {
+        /// Which run
+        run: String,
+    },
+    /// End a run
+    Stop {
+        /// Which run
+        run: String,
+        /// Let what is in flight finish first
+        #[arg(long)]
+        graceful: bool,
+    },
+    /// Try a failed run again from the failed step, and follow it
+    Retry {
+        /// Which run
+        run: String,
+    },
+    /// Print a completion script, such as `agentruntime completions bash > /etc/bash_completion.d/agentruntime`
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  agentruntime run workflow.json --input '{\"customer\": \"ada\"}'
+  agentruntime run workflow.json --input @order.json --answer approve='{\"approved\": true, \"note\": \"ok\"}'
+  cat order.json | agentruntime run workflow.json --input - --json
+  agentruntime run workflow.json --resume-from last --from-step price     a new run that keeps earlier results
+
+Progress goes to stderr and the outputs to stdout, so that `agentruntime run … | jq` works. With --json, stdout has one event
+a line and last {\"run_id\", \"status\", \"version\", \"outputs\", \"error\"?}.
+
+Any command that works on runs also goes on with other runs of the same data folder that were interrupted, as long as it stays.";
+
+/// `run`
+#[derive(Args, Debug)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct RunArguments {
+    /// The graph: a JSON file, a folder with a workflow.json, or - for stdin
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) graph: PathBuf,
+
+    /// The start payload
+    #[arg(long, short, value_name = "JSON|@FILE|-", default_value = "{}", hide_default_value = true)]
+    pub(crate) input: String,
+
+    /// Answer a human task when it is asked; once for each step
+    #[arg(long, value_name = "STEP=JSON")]
+    pub(crate) answer: Vec<String>,
+
+    /// Input for single steps, which also lets `no_auto_start` steps run: {"step": {…}}
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub(crate) trigger_steps: Option<String>,
+
+    /// Leave a step without dependencies out, and what depends only on it
+    #[arg(long, value_name = "STEP")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Take over the completed results of an earlier run of the same workflow
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume_from: Option<String>,
+
+    /// With --resume-from: run this step again, and what depends on it
+    #[arg(long, value_name = "STEP", requires = "resume_from")]
+    pub(crate) from_step: Option<String>,
+
+    /// The id of the new run; a second start with the same id is refused
+    #[arg(long, value_name = "UUID")]
+    pub(crate) run_id: Option<uuid::Uuid>,
+
+    /// The workflow that the graph is published as; its `name`, or that of its file or folder, if not given
+    #[arg(long, value_name = "ID")]
+    pub(crate) workflow_id: Option<String>,
+}
+
+/// `validate`
+#[derive(Args, Debug)]
+pub(crate) struct ValidateArguments {
+    /// The graph: a JSON file, a folder with a workflow.json, or - for stdin
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) graph: PathBuf,
+
+    /// Also check that this start payload fits
+    #[arg(long, short, value_name = "JSON|@FILE|-")]
+    pub(crate) input: Option<String>,
+}
+
+/// `publish`
+#[derive(Args, Debug)]
+pub(crate) struct PublishArguments {
+    /// The graph: a JSON file, a folder with a workflow.json, or - for stdin
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) graph: PathBuf,
+
+    /// The workflow's id; the graph's `name`, or that of its file or folder, if not given
+    #[arg(long = "as", value_name = "ID")]
+    pub(crate) workflow_id: Option<String>,
+
+    /// Why it is published
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+}
+
+/// `runs`
+#[derive(Args, Debug)]
+pub(crate) struct RunsArguments {
+    /// Only runs that stand there
+    #[arg(long, value_parser = ["pending", "running", "paused", "draining", "completed", "failed", "stopped"])]
+    pub(crate) status: Option<String>,
+
+    /// Only runs of this workflow
+    #[arg(long, value_name = "ID")]
+    pub(crate) workflow: Option<String>,
+
+    /// How many at most
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+/// `events`
+#[derive(Args, Debug)]
+pub(crate) struct EventsArguments {
+    /// Which run
+    pub(crate) run: String,
+
+    /// Wait for further events until the run ends or waits for a person
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+
+    /// Only events after this number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) after: u64,
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum TaskCommand {
+    /// Answer, and follow the run to its end or next wait
+    Complete(CompleteArguments),
+}
+
+const COMPLETE_EXAMPLES: &str = "\
+Examples:
+  agentruntime task complete last approve --approve
+  agentruntime task complete 4f2a9c1b approve --reject --result '{\"reason\": \"too expensive\"}'";
+
+/// `task complete`
+#[derive(Args, Debug)]
+#[command(after_help = COMPLETE_EXAMPLES)]
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["approve", "reject"]))]
+pub(crate) struct CompleteArguments {
+    /// Which run
+    pub(crate) run: String,
+
+    /// The step that asks
+    pub(crate) step: String,
+
+    /// Say yes
+    #[arg(long)]
+    pub(crate) approve: bool,
+
+    /// Say no
+    #[arg(long)]
+    pub(crate) reject: bool,
+
+    /// Fields of the answer, which later steps can read: an object
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub(crate) result: Option<String>,
+}

@@ -1,0 +1,124 @@
+//! The command line: reads arguments, calls one operation, shows what came of it.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `arguments` | what can be written on the command line, and its help |
+//! | `context` | opening what a command needs: store, sandbox, node |
+//! | `graph_file`, `json_argument` | what is read from files and arguments |
+//! | `follow` | following a run to its end or its next wait |
+//! | `screen` | the ways in which a run is shown: JSON lines, plain lines, a live table |
+//! | `drawing`, `style` | a finished picture of a run; colours, durations, short forms of values |
+//! | `failure` | how an error is told |
+//! | the rest | one command each |
+
+mod arguments;
+mod completions;
+mod context;
+mod control;
+mod drawing;
+mod events;
+mod failure;
+mod follow;
+mod graph_file;
+mod json_argument;
+mod publish;
+mod resume;
+mod run;
+mod runs;
+mod screen;
+mod show;
+mod style;
+mod tasks;
+mod validate;
+mod workflows;
+
+use arguments::{Arguments, Color, Subcommand, TaskCommand};
+use clap::Parser;
+use context::Context;
+use failure::Failure;
+use std::{io, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+
+/// How a command ended, as its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Done; a run that was followed completed.
+    Done = 0,
+    /// The run failed or was stopped.
+    RunFailed = 1,
+    /// The command could not be carried out: usage, graph, start payload, data.
+    Refused = 2,
+    /// The run waits for a person.
+    Waiting = 3,
+    /// Ended by Ctrl-C; the run is left as it is.
+    Interrupted = 130,
+    /// Nobody reads the output any more, as after the signal SIGPIPE.
+    Unread = 141,
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::usage(&error),
+    };
+    arguments.color.apply();
+    log_to_stderr();
+    let json = arguments.json;
+    let ending = match execute(arguments) {
+        Ok(ending) => ending,
+        Err(error) => Failure::from(error).tell(json),
+    };
+    ExitCode::from(ending as u8)
+}
+
+fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
+    let Arguments { command, data, json, .. } = arguments;
+    if let Subcommand::Completions { shell } = command {
+        return completions::print(shell);
+    }
+    let context = Context::new(data, json)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        match command {
+            Subcommand::Run(arguments) => run::run(&context, *arguments).await,
+            Subcommand::Validate(arguments) => validate::validate(&context, arguments).await,
+            Subcommand::Publish(arguments) => publish::publish(&context, arguments).await,
+            Subcommand::Workflows => workflows::workflows(&context).await,
+            Subcommand::Versions { workflow } => workflows::versions(&context, workflow).await,
+            Subcommand::Runs(arguments) => runs::runs(&context, arguments).await,
+            Subcommand::Show { run } => show::show(&context, &run).await,
+            Subcommand::Events(arguments) => events::events(&context, arguments).await,
+            Subcommand::Tasks { run } => tasks::tasks(&context, run.as_deref()).await,
+            Subcommand::Task { command: TaskCommand::Complete(arguments) } => {
+                tasks::complete(&context, arguments).await
+            }
+            Subcommand::Pause { run } => control::pause(&context, &run).await,
+            Subcommand::Stop { run, graceful } => control::stop(&context, &run, graceful).await,
+            Subcommand::Resume { run } => resume::resume(&context, &run).await,
+            Subcommand::Retry { run } => resume::retry(&context, &run).await,
+            Subcommand::Completions { .. } => Ok(Ending::Done),
+        }
+    })
+}
+
+impl Color {
+    fn apply(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+/// The log is for whoever looks for a cause: it goes beside the output, and is quiet unless asked for.
+fn log_to_stderr() {
+    let filter = EnvFilter::builder()
+        .with_env_var("AGENTRUNTIME_LOG")
+        .with_default_directive(tracing::Level::WARN.into())
+        .from_env_lossy();
+    let is_coloured = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_coloured).init();
+}

@@ -1,0 +1,102 @@
+//! The ways in which a run is shown while it goes: JSON lines, plain lines, a live table.
+//!
+//! What a run gives, its outputs, is not the screen's: that goes to stdout, while people watch stderr.
+
+mod plain;
+mod table;
+
+use crate::operations::Timeline;
+use agentruntime_engine::run::event::Event;
+use std::io::{self, IsTerminal, Write};
+use table::Table;
+
+/// One of the ways.
+pub(crate) enum Screen {
+    /// Each event as one line of JSON on stdout.
+    Json,
+    /// A line for each event that matters.
+    Plain,
+    /// A table of the steps, redrawn in place.
+    Live(Table),
+}
+
+impl Screen {
+    /// The way that suits the output.
+    pub(crate) fn new(json: bool) -> Self {
+        let stderr = io::stderr();
+        let is_coloured = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
+        let is_dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+        if json {
+            Self::Json
+        } else if stderr.is_terminal() && is_coloured && !is_dumb {
+            Self::Live(Table::default())
+        } else {
+            Self::Plain
+        }
+    }
+
+    /// Whether it changes while nothing happens.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+
+    /// Shows a run from where it is.
+    pub(crate) fn begin(&mut self, timeline: &Timeline) -> io::Result<()> {
+        match self {
+            Self::Json => Ok(()),
+            Self::Plain => show(&plain::heading(timeline)),
+            Self::Live(table) => table.draw(timeline),
+        }
+    }
+
+    /// Shows events that just became durable.
+    pub(crate) fn events(&mut self, timeline: &Timeline, events: &[Event]) -> io::Result<()> {
+        match self {
+            Self::Json => events.iter().try_for_each(|event| json_line(&event.public(timeline.state.run))),
+            Self::Plain => show(&events.iter().map(|event| plain::line(timeline, event)).collect::<String>()),
+            Self::Live(table) => table.draw(timeline),
+        }
+    }
+
+    /// Shows that time goes by.
+    pub(crate) fn tick(&mut self, timeline: &Timeline) -> io::Result<()> {
+        match self {
+            Self::Json | Self::Plain => Ok(()),
+            Self::Live(table) => table.draw(timeline),
+        }
+    }
+
+    /// Shows how the run stands for good.
+    pub(crate) fn end(&mut self, timeline: &Timeline) -> io::Result<()> {
+        match self {
+            Self::Json => Ok(()),
+            Self::Plain => Ok(()),
+            Self::Live(table) => table.draw_whole(timeline),
+        }
+    }
+}
+
+/// Text for whoever watches.
+pub(crate) fn show(text: &str) -> io::Result<()> {
+    anstream::stderr().write_all(text.as_bytes())
+}
+
+/// Text that the command is asked for.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// One document on one line of stdout.
+pub(crate) fn json_line(value: &serde_json::Value) -> io::Result<()> {
+    print(&format!("{value}\n"))
+}
+
+/// The characters that a line of the terminal takes.
+pub(crate) fn width() -> usize {
+    terminal_size::terminal_size_of(io::stderr())
+        .or_else(terminal_size::terminal_size)
+        .map_or(100, |(terminal_size::Width(width), _)| usize::from(width))
+        .clamp(40, 160)
+}

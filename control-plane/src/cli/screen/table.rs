@@ -1,0 +1,146 @@
+//! The steps as a table that is redrawn in place.
+//!
+//! Each drawing is one write: back to the first line, every line overwritten and cleared to its end. A table that is higher
+//! than the terminal shows the part where something happens.
+
+use crate::{
+    cli::style::{self, faint},
+    operations::{
+        Timeline,
+        timeline::{Standing, type_of},
+    },
+};
+use agentruntime_engine::{
+    graph::Step,
+    store::{Clock, SystemClock},
+};
+use agentruntime_host_api::Timestamp;
+use std::io::{self, Write};
+
+/// The terminal shows what follows at once, when it is complete, if it knows how.
+const BEGIN: &str = "\x1b[?2026h";
+const END: &str = "\x1b[?2026l";
+/// What a name may take of the line.
+const NAME_CHARS_MAX: usize = 32;
+
+/// What is on the terminal.
+#[derive(Default)]
+pub(crate) struct Table {
+    lines: usize,
+    frame: usize,
+}
+
+impl Table {
+    /// Draws the table over the one before.
+    pub(super) fn draw(&mut self, timeline: &Timeline) -> io::Result<()> {
+        let height = terminal_size::terminal_size_of(io::stderr()).map_or(24, |(_, height)| usize::from(height.0));
+        self.put(&rows(timeline, self.frame, height.saturating_sub(1).max(3)))
+    }
+
+    /// Draws all of the table, as it is to stay on the terminal.
+    pub(super) fn draw_whole(&mut self, timeline: &Timeline) -> io::Result<()> {
+        self.put(&rows(timeline, self.frame, usize::MAX))?;
+        self.lines = 0;
+        Ok(())
+    }
+
+    fn put(&mut self, rows: &[String]) -> io::Result<()> {
+        let mut text = String::from(BEGIN);
+        if self.lines > 0 {
+            text.push_str(&format!("\x1b[{}A", self.lines));
+        }
+        for row in rows {
+            text.push_str(row);
+            text.push_str("\x1b[K\n");
+        }
+        text.push_str("\x1b[J");
+        text.push_str(END);
+        self.lines = rows.len();
+        self.frame += 1;
+        let mut stderr = anstream::stderr().lock();
+        stderr.write_all(text.as_bytes())?;
+        stderr.flush()
+    }
+}
+
+fn rows(timeline: &Timeline, frame: usize, height: usize) -> Vec<String> {
+    let now = SystemClock.now();
+    let names = timeline.state.graph.steps.iter().map(|step| step.id.chars().count());
+    let name_width = names.max().unwrap_or(0).min(NAME_CHARS_MAX);
+    let mut steps = Vec::with_capacity(timeline.times.len());
+    let mut busiest = 0;
+    for (index, step) in timeline.order() {
+        let standing = timeline.standing(index);
+        if !matches!(standing, Standing::Waiting | Standing::Skipped(_)) {
+            busiest = steps.len();
+        }
+        steps.push(row(timeline, index, step, standing, name_width, frame, now));
+    }
+    let mut rows = vec![heading(timeline, now)];
+    let room = height.saturating_sub(1);
+    if steps.len() <= room {
+        rows.extend(steps);
+        return rows;
+    }
+    let shown = room.saturating_sub(1);
+    let first = busiest.saturating_sub(shown / 2).min(steps.len() - shown);
+    rows.extend(steps.drain(first..first + shown));
+    rows.push(faint(&format!("  … {} steps in all", timeline.times.len())));
+    rows
+}
+
+fn heading(timeline: &Timeline, now: Timestamp) -> String {
+    let state = &timeline.state;
+    let end = if state.status.is_final() { timeline.last_at } else { now };
+    let elapsed = u64::try_from(end.since(state.started_at).as_micros()).unwrap_or(u64::MAX);
+    let what = format!("{} version {}", style::strong(state.start.workflow.as_str()), state.start.version);
+    format!("{what}  {}  {}  {}", style::status(state.status), style::duration(elapsed), faint(&state.run.to_string()))
+}
+
+fn row(
+    timeline: &Timeline,
+    index: usize,
+    step: &Step,
+    standing: Standing,
+    name_width: usize,
+    frame: usize,
+    now: Timestamp,
+) -> String {
+    let sign = match standing {
+        Standing::Running => style::busy(["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"][frame % 10]),
+        other => style::sign(other),
+    };
+    let elapsed = timeline.elapsed_us(index, now).filter(|_| timeline.times[index].reused_from.is_none());
+    let elapsed = elapsed.map(style::duration).unwrap_or_default();
+    let mut notes = Vec::new();
+    if let Some(progress) = timeline.progress(index) {
+        notes.push(style::progress(progress));
+    }
+    let attempt = timeline.state.steps[index].attempt;
+    if attempt > 1 {
+        notes.push(format!("attempt {attempt}"));
+    }
+    notes.extend(note(timeline, index, standing, now));
+    let room = super::width().saturating_sub(2 + 2 + name_width + 2 + 13 + 2 + 11 + 2);
+    let notes = style::short(&notes.join(", "), room.max(8));
+    let notes = if matches!(standing, Standing::Failed) { style::bad(&notes) } else { faint(&notes) };
+    let name = style::fit(&step.id, name_width);
+    let kind = faint(&style::fit(type_of(step), 13));
+    format!("  {sign} {name}  {kind}  {elapsed:>11}  {notes}")
+}
+
+fn note(timeline: &Timeline, index: usize, standing: Standing, now: Timestamp) -> Option<String> {
+    let until = |due: Timestamp| style::duration(u64::try_from(due.since(now).as_micros()).unwrap_or(u64::MAX));
+    match standing {
+        Standing::Waiting | Standing::Running | Standing::Completed | Standing::Cancelled => {
+            timeline.times[index].reused_from.map(|run| format!("taken over from run {run}"))
+        }
+        Standing::Retrying(due) => Some(format!("again in {}", until(due))),
+        Standing::Asking => Some("waits for a person".into()),
+        Standing::Calling(child) => Some(format!("run {child}")),
+        Standing::Sleeping(due) => Some(format!("sleeps another {}", until(due))),
+        Standing::Rejected => Some("rejected".into()),
+        Standing::Skipped(reason) => Some(format!("skipped: {}", style::skip_reason(reason))),
+        Standing::Recovered | Standing::Failed => timeline.error(index).map(ToString::to_string),
+    }
+}

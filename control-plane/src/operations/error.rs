@@ -1,0 +1,148 @@
+//! How an operation is refused: a stable code, and a sentence that says what to do.
+
+use agentruntime_engine::{graph::Issue, node::StartError, run::event::RunStatus, store::StoreError};
+use agentruntime_host_api::RunId;
+use serde_json::{Value, json};
+
+/// Why an operation was not done. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OperationError {
+    /// The graph has errors.
+    #[error("the graph is not valid: {}", first_of(issues))]
+    InvalidGraph {
+        /// All that was found, warnings too.
+        issues: Vec<Issue>,
+    },
+    /// No run has this id.
+    #[error("there is no run `{0}`; `agentruntime runs` lists them")]
+    UnknownRun(String),
+    /// There are no runs at all.
+    #[error("there are no runs yet; `agentruntime run GRAPH` starts one")]
+    NoRuns,
+    /// Several runs have this part of an id.
+    #[error("`{text}` fits {} runs: {}; write more of the id", runs.len(), listed(runs))]
+    AmbiguousRun {
+        /// What was asked for.
+        text: String,
+        /// Which runs it fits.
+        runs: Vec<RunId>,
+    },
+    /// The text is too short to name a run.
+    #[error("`{0}` is too short for a run: write at least 4 characters of its id, its beginning or its end, or `last`")]
+    ShortRun(String),
+    /// No workflow has this id.
+    #[error("there is no workflow `{0}`; `agentruntime workflows` lists them, `agentruntime publish GRAPH` adds one")]
+    UnknownWorkflow(String),
+    /// No question of the run fits.
+    #[error("run {run} asks nothing at step `{step}`{}", pending_hint(pending))]
+    UnknownTask {
+        /// The run.
+        run: RunId,
+        /// What was asked for.
+        step: String,
+        /// What the run does ask.
+        pending: Vec<String>,
+    },
+    /// The question was answered or withdrawn in the meantime.
+    #[error("the task `{step}` of run {run} is closed already; `agentruntime show {run}` tells how")]
+    TaskClosed {
+        /// The run.
+        run: RunId,
+        /// The step that asked.
+        step: String,
+    },
+    /// The run is not where the command makes sense.
+    #[error("cannot {command} run {run}: it is {status}{hint}")]
+    WrongStatus {
+        /// What was to be done.
+        command: &'static str,
+        /// The run.
+        run: RunId,
+        /// Where it stands.
+        status: RunStatus,
+        /// What to do instead.
+        hint: String,
+    },
+    /// A run with this id exists.
+    #[error("there is a run with the id {0} already; `agentruntime show {0}` shows it")]
+    RunExists(RunId),
+    /// The run was not started.
+    #[error(transparent)]
+    Start(StartError),
+    /// A journal does not fit its graph.
+    #[error("the journal of run {run} cannot be read: {reason}")]
+    Unreadable {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OperationError {
+    /// A stable name for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidGraph { .. } => "INVALID_GRAPH",
+            Self::UnknownRun(_) | Self::NoRuns => "RUN_NOT_FOUND",
+            Self::AmbiguousRun { .. } => "RUN_AMBIGUOUS",
+            Self::ShortRun(_) => "INVALID_RUN_ID",
+            Self::UnknownWorkflow(_) => "WORKFLOW_NOT_FOUND",
+            Self::UnknownTask { .. } => "TASK_NOT_FOUND",
+            Self::TaskClosed { .. } => "TASK_CLOSED",
+            Self::WrongStatus { .. } => "WRONG_STATUS",
+            Self::RunExists(_) => "RUN_EXISTS",
+            Self::Start(StartError::Rejected { .. }) => "INVALID_INPUT",
+            Self::Start(StartError::UnknownStep(_)) => "UNKNOWN_STEP",
+            Self::Start(StartError::OtherWorkflow(_)) => "OTHER_WORKFLOW",
+            Self::Start(StartError::Stopping) => "STOPPING",
+            Self::Start(StartError::Store(error)) | Self::Store(error) => error.code(),
+            Self::Unreadable { .. } => "STORE_CORRUPT",
+        }
+    }
+
+    /// What a program may want to know besides.
+    pub(crate) fn details(&self) -> Option<Value> {
+        match self {
+            Self::InvalidGraph { issues } => Some(json!({ "issues": issues })),
+            Self::AmbiguousRun { runs, .. } => Some(json!({ "runs": runs })),
+            Self::UnknownTask { pending, .. } => Some(json!({ "pending": pending })),
+            Self::Start(StartError::Rejected { issues, .. }) => Some(json!({ "issues": issues })),
+            _ => None,
+        }
+    }
+}
+
+impl From<StartError> for OperationError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => Self::Store(error),
+            other => Self::Start(other),
+        }
+    }
+}
+
+fn first_of(issues: &[Issue]) -> String {
+    let mut errors = issues.iter().filter(|issue| issue.is_error());
+    let first = errors.next().map(|issue| format!("{} (at {})", issue.message, issue.json_path)).unwrap_or_default();
+    match errors.count() {
+        0 => first,
+        more => format!("{first}, and {more} more"),
+    }
+}
+
+fn listed(runs: &[RunId]) -> String {
+    let shown: Vec<String> = runs.iter().take(3).map(ToString::to_string).collect();
+    let more = if runs.len() > 3 { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+fn pending_hint(pending: &[String]) -> String {
+    match pending {
+        [] => "; it waits for no answer".into(),
+        steps => format!("; it waits for an answer at: {}", steps.join(", ")),
+    }
+}

@@ -1,0 +1,47 @@
+//! The product as functions: publish, start, follow, answer, control, look up.
+//!
+//! Owns what each command means, whoever gives it. Never prints, and never knows flags or HTTP: the command line and every
+//! other skin call these functions and add nothing but form.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `publish` | the dry-run, and new versions |
+//! | `runs` | starting, finding and listing runs |
+//! | `control` | pause, resume, stop, retry |
+//! | `tasks` | questions to people, and their answers |
+//! | `timeline` | a run's events as a picture of its steps |
+//! | `follow` | the events of a run as they become durable, and what it waits for |
+
+mod control;
+mod error;
+mod follow;
+mod publish;
+mod runs;
+mod tasks;
+pub(crate) mod timeline;
+
+pub(crate) use control::Command;
+pub(crate) use error::OperationError;
+pub(crate) use follow::{Follower, News, Waiting};
+pub(crate) use publish::dry_run;
+pub(crate) use tasks::Answer;
+pub(crate) use timeline::Timeline;
+
+use agentruntime_engine::store::{Scope, Store};
+use agentruntime_host_api::{ProjectId, TenantId};
+
+/// The workflows and runs of one project.
+#[derive(Clone)]
+pub(crate) struct Project {
+    /// Where they are kept.
+    pub(crate) store: Store,
+    /// Which of all that is kept there.
+    pub(crate) scope: Scope,
+}
+
+impl Project {
+    /// The one project of a store that has no users.
+    pub(crate) fn local(store: Store) -> Self {
+        Self { store, scope: Scope { tenant: TenantId::new("local"), project: ProjectId::new("default") } }
+    }
+}

@@ -1,0 +1,129 @@
+//! Starting, finding and listing runs.
+
+use super::{OperationError, Project, Timeline};
+use agentruntime_engine::{
+    graph::Graph,
+    node::{Node, StartError, StartRequest},
+    run::event::Event,
+    store::{EVENTS_MAX, LIST_MAX, RunCursor, RunFilter, RunRecord, StoreError, VersionEntry, WorkflowRecord},
+};
+use agentruntime_host_api::{RunId, WorkflowId};
+use std::sync::Arc;
+
+/// The word that names the run started last.
+const LAST: &str = "last";
+/// A part of an id that is shorter says nothing.
+const PART_CHARS_MIN: usize = 4;
+
+impl Project {
+    /// Starts a run on a node; answers when its start is durable.
+    pub(crate) async fn start(&self, node: &Node, request: StartRequest) -> Result<RunId, OperationError> {
+        let (workflow, chosen, earlier) = (request.workflow.clone(), request.run, request.resume_from);
+        node.start_run(&self.scope, request).await.map_err(|error| match (error, chosen, earlier) {
+            (StartError::Store(StoreError::AlreadyExists), Some(run), _) => OperationError::RunExists(run),
+            (StartError::Store(StoreError::NotFound), _, Some(run)) => OperationError::UnknownRun(run.to_string()),
+            (StartError::Store(StoreError::NotFound), _, None) => OperationError::UnknownWorkflow(workflow.to_string()),
+            (other, _, _) => other.into(),
+        })
+    }
+
+    /// The run that a person means: an id, its beginning or its end, or `last`.
+    ///
+    /// The beginning of an id is the time of its start, so that runs of one minute differ only at the end.
+    pub(crate) async fn find_run(&self, text: &str) -> Result<RunRecord, OperationError> {
+        if text == LAST {
+            let newest = RunFilter { limit: Some(1), ..RunFilter::default() };
+            return self.runs(&newest).await?.into_iter().next().ok_or(OperationError::NoRuns);
+        }
+        if let Ok(run) = text.parse::<RunId>() {
+            return self.run(run).await;
+        }
+        if text.len() < PART_CHARS_MIN {
+            return Err(OperationError::ShortRun(text.to_owned()));
+        }
+        let part = text.to_ascii_lowercase();
+        let fits = |record: &RunRecord| {
+            let id = record.run.to_string();
+            id.starts_with(&part) || id.ends_with(&part)
+        };
+        let mut found: Vec<RunRecord> = Vec::new();
+        let mut filter = RunFilter::default();
+        loop {
+            let page = self.runs(&filter).await?;
+            let next = page.last().filter(|_| page.len() == LIST_MAX as usize).map(RunCursor::from);
+            found.extend(page.into_iter().filter(fits));
+            match next {
+                Some(cursor) => filter.before = Some(cursor),
+                None => break,
+            }
+        }
+        match <[RunRecord; 1]>::try_from(found) {
+            Ok([record]) => Ok(record),
+            Err(found) if found.is_empty() => Err(OperationError::UnknownRun(text.to_owned())),
+            Err(found) => {
+                let runs = found.iter().map(|record| record.run).collect();
+                Err(OperationError::AmbiguousRun { text: text.to_owned(), runs })
+            }
+        }
+    }
+
+    /// One run.
+    pub(crate) async fn run(&self, run: RunId) -> Result<RunRecord, OperationError> {
+        self.store.run(&self.scope, run).await.map_err(|error| match error {
+            StoreError::NotFound => OperationError::UnknownRun(run.to_string()),
+            other => other.into(),
+        })
+    }
+
+    /// Runs, the newest first.
+    pub(crate) async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, OperationError> {
+        Ok(self.store.runs(&self.scope, filter).await?)
+    }
+
+    /// One page of the events after a number.
+    pub(crate) async fn events(&self, run: RunId, after: u64) -> Result<Vec<Event>, OperationError> {
+        Ok(self.store.events(&self.scope, run, after, EVENTS_MAX).await?)
+    }
+
+    /// The events of a run so far, as a picture of its steps.
+    pub(crate) async fn timeline(&self, record: &RunRecord) -> Result<Timeline, OperationError> {
+        let graph = self.graph(record).await?;
+        let unreadable = |reason: String| OperationError::Unreadable { run: record.run, reason };
+        let mut page = self.events(record.run, 0).await?;
+        let first = page.first().ok_or_else(|| unreadable("it is empty".into()))?;
+        let mut timeline = Timeline::begin(record.run, graph, first)?;
+        page.remove(0);
+        loop {
+            for event in &page {
+                timeline.apply(event)?;
+            }
+            page = self.events(record.run, timeline.state.seq).await?;
+            if page.is_empty() {
+                return Ok(timeline);
+            }
+        }
+    }
+
+    /// The graph that a run follows.
+    async fn graph(&self, record: &RunRecord) -> Result<Arc<Graph>, OperationError> {
+        let version = self.store.version(&self.scope, &record.workflow, Some(record.version)).await?;
+        let graph = Graph::parse(&version.graph.to_value()).map_err(|issues| {
+            let reason = issues.first().map(|issue| issue.message.clone()).unwrap_or_default();
+            OperationError::Unreadable { run: record.run, reason: format!("its graph is not valid: {reason}") }
+        })?;
+        Ok(Arc::new(graph))
+    }
+
+    /// All workflows, by name.
+    pub(crate) async fn workflows(&self) -> Result<Vec<WorkflowRecord>, OperationError> {
+        Ok(self.store.workflows(&self.scope).await?)
+    }
+
+    /// All versions of a workflow, the newest first.
+    pub(crate) async fn versions(&self, workflow: &WorkflowId) -> Result<Vec<VersionEntry>, OperationError> {
+        self.store.versions(&self.scope, workflow).await.map_err(|error| match error {
+            StoreError::NotFound => OperationError::UnknownWorkflow(workflow.to_string()),
+            other => other.into(),
+        })
+    }
+}
