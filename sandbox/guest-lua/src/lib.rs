@@ -190,7 +190,7 @@ unsafe extern "C-unwind" fn compile(lua: *mut lua_State) -> c_int {
         load(lua, name, source);
         guest().out.clear();
         guest().out.limit = usize::MAX;
-        _ = guest().out.push(&[TAG_DONE]);
+        _ = guest().out.push(&[TAG_DONE, b'{', b'}']);
         0
     }
 }

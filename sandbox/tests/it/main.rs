@@ -1,0 +1,13 @@
+//! The sandbox as its users see it: real scripts in the real guest.
+
+mod cache;
+mod determinism;
+mod errors;
+mod guest_build;
+mod harness;
+mod hostile;
+mod json;
+mod language;
+mod limits;
+mod requests;
+mod tenants;

@@ -1,0 +1,139 @@
+//! Tenants beside each other.
+
+use crate::harness::{config, script, wait};
+use agentruntime_host_api::{ErrorCode, Guest, Json, Outcome};
+use agentruntime_sandbox::{Sandbox, SandboxConfig, TenantBudget};
+use futures_util::{FutureExt, future::join_all};
+use std::time::{Duration, Instant};
+
+fn sandbox(change: impl FnOnce(&mut SandboxConfig)) -> Sandbox {
+    let mut config = SandboxConfig { max_instances: 64, ..config() };
+    change(&mut config);
+    Sandbox::new(config).unwrap()
+}
+
+#[test]
+fn endless_loops_of_one_tenant_do_not_stop_another() {
+    let sandbox = sandbox(|_| ());
+    let wall = Duration::from_millis(1500);
+    let noise = (0..16).map(|_| {
+        let (sandbox, case) = (sandbox.clone(), script("while true do end").tenant("noisy").limits(|l| l.wall = wall));
+        wait(async { tokio::spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await }) })
+    });
+    let noise: Vec<_> = noise.collect();
+    let begun = Instant::now();
+    let mut steps = 0;
+    while begun.elapsed() < wall / 2 {
+        let sandbox = sandbox.clone();
+        let quiet = script("return {x = 1}").tenant("quiet");
+        wait(async { tokio::spawn(async move { quiet.drive(&sandbox, |_| Ok(Json::null())).await }).await })
+            .unwrap()
+            .unwrap();
+        steps += 1;
+    }
+    // A step waits for at most about a turn of each processor, so there is room for many.
+    assert!(steps >= 20, "{steps} steps in {:?}", wall / 2);
+    for result in wait(join_all(noise)) {
+        assert_eq!(result.unwrap().unwrap_err().code, ErrorCode::StepTimeout);
+    }
+}
+
+#[test]
+fn processors_are_shared_by_tenant_and_not_by_step() {
+    let sandbox = sandbox(|config| config.cpus = 1);
+    let counting = |tenant: &str| {
+        let source = "local n = 0 while true do n = n + 1 if n % 20000 == 0 then host.call('tick') end end";
+        let wall = Duration::from_millis(1200);
+        let (sandbox, case) =
+            (sandbox.clone(), script(source).tenant(tenant).limits(|l| (l.wall, l.requests) = (wall, u32::MAX)));
+        wait(async {
+            tokio::spawn(async move {
+                let mut ticks = 0;
+                let ended = case.drive(&sandbox, |_| {
+                    ticks += 1;
+                    Ok(Json::null())
+                });
+                assert_eq!(ended.await.unwrap_err().code, ErrorCode::StepTimeout);
+                ticks
+            })
+        })
+    };
+    let many: Vec<_> = (0..6).map(|_| counting("many")).collect();
+    let one = counting("one");
+    let one: u32 = wait(one).unwrap();
+    let many: u32 = wait(join_all(many)).into_iter().map(Result::unwrap).sum();
+    let share = f64::from(one) / f64::from(one + many);
+    assert!((0.3..0.7).contains(&share), "one step got {share} beside six of another tenant");
+}
+
+#[test]
+fn a_tenant_over_its_budget_waits_and_others_do_not() {
+    let sandbox = sandbox(|config| config.tenant = TenantBudget { instances: 2, ..TenantBudget::default() });
+    wait(async {
+        let park = |tenant: &str| sandbox.start(script("host.call('a') return {}").tenant(tenant).invocation);
+        let first = park("a").await;
+        let second = park("a").await;
+        let mut third = park("a");
+        assert!((&mut third).now_or_never().is_none(), "the third waits");
+        assert!(matches!(park("b").await, Outcome::Requests { .. }), "the other tenant does not");
+        let mut fourth = park("a");
+        assert!((&mut fourth).now_or_never().is_none());
+        drop(first);
+        let third = third.await;
+        assert!(matches!(third, Outcome::Requests { .. }));
+        assert!((&mut fourth).now_or_never().is_none());
+        drop((second, third));
+        assert!(matches!(fourth.await, Outcome::Requests { .. }));
+    });
+}
+
+#[test]
+fn memory_is_a_budget_too() {
+    let memory_bytes = 100 << 20;
+    let sandbox = sandbox(|config| config.tenant = TenantBudget { memory_bytes, ..TenantBudget::default() });
+    wait(async {
+        let park = |mib: usize| {
+            sandbox
+                .start(script("host.call('a') return {}").limits(|limits| limits.memory_bytes = mib << 20).invocation)
+        };
+        let first = park(60).await;
+        let mut second = park(60);
+        assert!((&mut second).now_or_never().is_none());
+        drop(first);
+        assert!(matches!(second.await, Outcome::Requests { .. }));
+        assert!(matches!(park(200).await, Outcome::Requests { .. }), "what is larger than the budget gets all of it");
+    });
+}
+
+#[test]
+fn more_steps_than_instances_all_finish() {
+    let sandbox = sandbox(|config| config.max_instances = 4);
+    let steps = (0..200).map(|i| {
+        let (sandbox, case) =
+            (sandbox.clone(), script("return {x = input}").tenant(&format!("t{}", i % 5)).input(&i.to_string()));
+        wait(async {
+            tokio::spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await.unwrap().json.to_string() })
+        })
+    });
+    let steps: Vec<_> = steps.collect();
+    for (i, text) in wait(join_all(steps)).into_iter().enumerate() {
+        assert_eq!(text.unwrap(), format!(r#"{{"x":{i}}}"#));
+    }
+}
+
+#[test]
+fn a_step_that_is_dropped_gives_everything_back() {
+    let sandbox = sandbox(|config| (config.max_instances, config.cpus) = (2, 1));
+    wait(async {
+        for _ in 0..20 {
+            let looping = tokio::spawn({
+                let (sandbox, case) = (sandbox.clone(), script("while true do end"));
+                async move { case.drive(&sandbox, |_| Ok(Json::null())).await }
+            });
+            tokio::task::yield_now().await;
+            looping.abort();
+            assert!(looping.await.is_err());
+        }
+        assert!(script("return {}").drive(&sandbox, |_| Ok(Json::null())).await.is_ok());
+    });
+}
