@@ -32,7 +32,8 @@ impl Dialect {
 
     /// What a new connection is told first. SQLite: a commit is on the disk before it is acknowledged (`FULL`), and the
     /// log is folded into the file every 4,000 pages (16 MiB), rarely enough for bursts. PostgreSQL: the same promise,
-    /// where the server's own setting gives it up.
+    /// where the server's own setting gives it up; and to go by index always, as every statement here is meant to. A plan
+    /// made while the tables are small would else read them whole, and be kept while they grow.
     pub(crate) fn setup(self) -> &'static str {
         match self {
             Self::Sqlite => {
@@ -41,7 +42,9 @@ impl Dialect {
                  PRAGMA cache_size = -32768"
             }
             Self::Postgres => {
-                "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+                "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
+                 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
+                 SET plan_cache_mode = force_generic_plan"
             }
         }
     }
