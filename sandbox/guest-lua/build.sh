@@ -14,6 +14,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(realpath -m "${1:-$here/lua.wasm}")
+mkdir -p "$(dirname "$out")"
 target=$(realpath -m "${GUEST_TARGET:-$here/target}")
 llvm=22
 packages=(rustc-web cargo-web rust-web-src libstd-rust-web-1.96 libstd-rust-web-dev rust-web-llvm
