@@ -5,7 +5,7 @@
 //! transaction as the events it follows from.
 
 use super::{
-    Shared,
+    Shared, Standing,
     commit::Commit,
     execute::{Ended, Execution, execute},
     start,
@@ -15,9 +15,7 @@ use crate::{
         Decision, Effect, Executing, Input, RunState, Signal, TaskStatus, decide,
         event::{Event, Parent, Start, StepPath},
     },
-    store::{
-        Append, Chunk, ClaimedRun, Lease, NewRun, Release, RowUpdate, Scope, StoreError, TaskRecord,
-    },
+    store::{Append, Chunk, ClaimedRun, Lease, NewRun, Release, RowUpdate, Scope, StoreError, TaskRecord},
 };
 use agentruntime_host_api::{RunId, TaskId, Timestamp};
 use futures_util::{StreamExt, future::AbortHandle, stream::FuturesUnordered};
@@ -30,6 +28,7 @@ pub(super) struct Actor {
     scope: Scope,
     lease: Lease,
     state: RunState,
+    standing: Standing,
     inbox_read: u64,
     /// What happened and is not yet with the writer.
     pending: Pending,
@@ -57,15 +56,22 @@ enum Hold {
 
 impl Actor {
     /// A run that was just started here.
-    pub(super) fn fresh(shared: Arc<Shared>, scope: Scope, lease: Lease, state: RunState, news: Arc<Notify>) -> Self {
+    pub(super) fn fresh(
+        shared: Arc<Shared>,
+        scope: Scope,
+        lease: Lease,
+        standing: Standing,
+        state: RunState,
+        news: Arc<Notify>,
+    ) -> Self {
         let (pending, executions, in_flight) = (Pending::default(), FuturesUnordered::new(), HashMap::new());
-        Self { shared, scope, lease, state, inbox_read: 0, pending, executions, in_flight, news }
+        Self { shared, scope, lease, state, standing, inbox_read: 0, pending, executions, in_flight, news }
     }
 
     /// A run that was claimed, as its journal tells it.
     pub(super) fn recovered(shared: Arc<Shared>, claimed: ClaimedRun, state: RunState, news: Arc<Notify>) -> Self {
         let inbox_read = claimed.inbox_read;
-        let mut actor = Self::fresh(shared, claimed.record.scope, claimed.lease, state, news);
+        let mut actor = Self::fresh(shared, claimed.record.scope, claimed.lease, Standing::Durable, state, news);
         actor.inbox_read = inbox_read;
         actor
     }
@@ -82,7 +88,8 @@ impl Actor {
     async fn try_work(&mut self) -> Result<(), StoreError> {
         self.begin(self.state.executing());
         self.take(if self.state.seq == 1 { Input::Begin } else { Input::Tick });
-        if self.state.seq > 1 {
+        // Nobody can have sent anything to a run that the store does not know yet.
+        if self.standing == Standing::Durable {
             self.read_inbox().await?;
         }
         while self.flush().await? == Hold::Held {
@@ -212,14 +219,14 @@ impl Actor {
         if pending.events.is_empty() && !idle {
             return Ok(Hold::Held);
         }
-        let commit = self.commit(pending, idle, now);
+        let commit = self.commit(pending, idle);
         if self.shared.commits.send(commit).await.is_err() {
             return Ok(Hold::Released);
         }
         Ok(if idle { Hold::Released } else { Hold::Held })
     }
 
-    fn commit(&self, pending: Pending, idle: bool, now: Timestamp) -> Commit {
+    fn commit(&self, pending: Pending, idle: bool) -> Commit {
         let is_final = self.state.status.is_final();
         let Pending { events, tasks_opened, tasks_closed, children, mut signals } = pending;
         let ended_now = is_final && events.iter().any(|event| event.kind.ends_run());
@@ -231,7 +238,7 @@ impl Actor {
             row: RowUpdate {
                 status: self.state.status,
                 awaiting: if idle && !is_final { self.state.awaiting() } else { None },
-                finished_at: is_final.then_some(now),
+                finished_at: self.state.finished_at,
                 error: self.state.end.clone().and_then(Result::err),
             },
             inbox_read: self.inbox_read,

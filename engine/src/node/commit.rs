@@ -34,7 +34,10 @@ struct Group {
 pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>) {
     let mut gathered = Vec::with_capacity(GROUP_MAX);
     while queue.recv_many(&mut gathered, GROUP_MAX).await > 0 {
-        let groups = group(gathered.drain(..));
+        // After a failed commit, what a run had appended behind it rests on events that may be missing.
+        let kept =
+            gathered.drain(..).filter(|commit| commit.append.create.is_some() || shared.holds(commit.append.lease));
+        let groups = group(kept);
         let (appends, rest): (Vec<_>, Vec<_>) =
             groups.into_iter().map(|group| (group.append, (group.events, group.done))).unzip();
         match shared.store.commit(&shared.id, shared.config.lease, &appends).await {
@@ -47,7 +50,10 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
             // journal then says.
             Err(error) => {
                 tracing::error!(%error, runs = appends.len(), "a commit failed; its runs are taken up again from the journal");
-                appends.iter().for_each(|append| shared.abandon(append.lease));
+                for append in &appends {
+                    shared.abandon(append.lease);
+                    shared.watchers.end(append.lease.run);
+                }
             }
         }
     }
@@ -83,6 +89,7 @@ fn settle(
         Appended::LeaseLost => {
             tracing::warn!(run = %lease.run, epoch = lease.epoch, "lost the lease on a run; another node has it");
             shared.abandon(lease);
+            shared.watchers.end(lease.run);
         }
         Appended::AlreadyExists => shared.abandon(lease),
     }

@@ -4,6 +4,7 @@ use crate::run::{Executing, Work};
 use agentruntime_host_api::{ErrorCode, Guest, Outcome, StepError, StepOutput, broker};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture, FutureExt, abortable};
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +21,12 @@ pub(super) struct Ended {
 }
 
 /// Begins an attempt: `alone` within the task that polls it, otherwise in a task of its own beside others.
-pub(super) fn execute(guest: Arc<dyn Guest>, executing: Executing, work: Work, alone: bool) -> (Execution, AbortHandle) {
+pub(super) fn execute(
+    guest: Arc<dyn Guest>,
+    executing: Executing,
+    work: Work,
+    alone: bool,
+) -> (Execution, AbortHandle) {
     let attempt = attempt(guest, executing, work);
     abortable(match alone {
         // The writer gets its turn first: it was just handed what the actor appended.
@@ -35,8 +41,17 @@ pub(super) fn execute(guest: Arc<dyn Guest>, executing: Executing, work: Work, a
 
 async fn attempt(guest: Arc<dyn Guest>, executing: Executing, work: Work) -> Ended {
     let begun = Instant::now();
-    let outcome = carry_out(&*guest, work).await;
+    let outcome = AssertUnwindSafe(carry_out(&*guest, work)).catch_unwind().await.unwrap_or_else(|_| Err(broken()));
     Ended { executing, outcome, duration: begun.elapsed() }
+}
+
+/// A panic beneath a step is the host's fault. It ends the step and not the run's actor, which would be taken up again and
+/// again only to meet it anew.
+fn broken() -> StepError {
+    StepError::new(
+        ErrorCode::SandboxTrap,
+        "the sandbox itself failed while it ran the step: a defect of the host, not of the step",
+    )
 }
 
 async fn carry_out(guest: &dyn Guest, work: Work) -> Result<StepOutput, StepError> {
@@ -67,7 +82,11 @@ impl Beside {
     async fn ended(mut self) -> Ended {
         match (&mut self.0).await {
             Ok(ended) => ended,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime shuts down, and whoever waits here with it.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 }

@@ -27,8 +27,8 @@ use crate::{
     run::{RunState, Signal},
     store::{Clock, Lease, NodeId, Scope, Store, StoreError},
 };
-use agentruntime_host_api::{Guest, Json, RunId, TaskId};
 use actor::Actor;
+use agentruntime_host_api::{Guest, Json, RunId, TaskId};
 use std::{
     collections::HashMap,
     future::Future,
@@ -187,7 +187,9 @@ impl Shared {
 
     /// Lets an actor begin on a run that was just started here.
     fn spawn_fresh(self: &Arc<Self>, scope: &Scope, lease: Lease, state: RunState, standing: Standing) {
-        self.spawn(lease, standing, |news| Actor::fresh(self.clone(), scope.clone(), lease, state, news).work());
+        self.spawn(lease, standing, |news| {
+            Actor::fresh(self.clone(), scope.clone(), lease, standing, state, news).work()
+        });
     }
 
     /// Lets a task begin on a run that the node holds the lease of.
@@ -201,6 +203,11 @@ impl Shared {
         if let Some(active) = self.active().get_mut(&lease.run).filter(|active| active.lease == lease) {
             active.task = Some(task);
         }
+    }
+
+    /// Whether the node holds the run under this lease.
+    fn holds(&self, lease: Lease) -> bool {
+        self.active().get(&lease.run).is_some_and(|active| active.lease == lease)
     }
 
     /// Notes that the store knows the run.

@@ -188,7 +188,12 @@ impl StartRequest {
 
 impl Shared {
     /// The results that a new run takes over from another.
-    async fn reuse(&self, scope: &Scope, graph: &Arc<Graph>, request: &StartRequest) -> Result<Option<Reuse>, StartError> {
+    async fn reuse(
+        &self,
+        scope: &Scope,
+        graph: &Arc<Graph>,
+        request: &StartRequest,
+    ) -> Result<Option<Reuse>, StartError> {
         let Some(earlier) = request.resume_from else { return Ok(None) };
         let record = self.store.run(scope, earlier).await?;
         if record.workflow != request.workflow {
@@ -196,8 +201,15 @@ impl Shared {
         }
         let old_graph = self.graph(scope, &record.workflow, record.version).await?;
         let events = self.store.journal(earlier).await?;
-        let old = RunState::replayed(earlier, old_graph, &events).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let left_out = request.from_step.as_deref().map(|id| with_descendants(graph, id)).unwrap_or_default();
+        let old =
+            RunState::replayed(earlier, old_graph, &events).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let mut left_out = request.from_step.as_deref().map(|id| with_descendants(graph, id)).unwrap_or_default();
+        for (step, state) in old.graph.steps.iter().zip(&old.steps) {
+            // What failed is tried again, and what went on without it rests on what may now come out differently.
+            if matches!(state.phase, Phase::Failed { .. }) {
+                left_out.extend(with_descendants(graph, &step.id));
+            }
+        }
         let mut results = BTreeMap::new();
         for (step, state) in old.graph.steps.iter().zip(&old.steps) {
             let kept = graph.step(&step.id).is_some_and(|index| !left_out.contains(&index));
@@ -212,7 +224,8 @@ impl Shared {
 fn with_descendants(graph: &Graph, id: &str) -> Vec<usize> {
     let mut found: Vec<usize> = graph.step(id).into_iter().collect();
     for &index in &graph.topological_order {
-        if graph.steps[index].depends_on.iter().any(|dependency| found.contains(dependency)) && !found.contains(&index) {
+        if graph.steps[index].depends_on.iter().any(|dependency| found.contains(dependency)) && !found.contains(&index)
+        {
             found.push(index);
         }
     }

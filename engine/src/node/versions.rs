@@ -32,7 +32,12 @@ impl Graphs {
 
 impl Shared {
     /// The graph of a published version.
-    pub(super) async fn graph(&self, scope: &Scope, workflow: &WorkflowId, version: u32) -> Result<Arc<Graph>, StoreError> {
+    pub(super) async fn graph(
+        &self,
+        scope: &Scope,
+        workflow: &WorkflowId,
+        version: u32,
+    ) -> Result<Arc<Graph>, StoreError> {
         let key = (scope.clone(), workflow.clone(), version);
         if let Some(graph) = self.graphs.get(&key) {
             return Ok(graph);

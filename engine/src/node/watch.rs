@@ -23,7 +23,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// The next events, in order; nothing when the follower was too slow, or the node is gone: read on from the store.
+    /// The next events, in order; nothing when the follower was too slow, or the node is gone or lost the run: read on from the
+    /// store.
     pub async fn next(&mut self) -> Option<Arc<[Event]>> {
         self.batches.recv().await
     }
@@ -34,6 +35,11 @@ impl Watchers {
         let (sender, batches) = mpsc::channel(BATCHES_MAX);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_default().push(sender);
         Watcher { batches }
+    }
+
+    /// Lets the followers of a run go: what happens to it next is not known here.
+    pub(super) fn end(&self, run: RunId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
     }
 
     /// Hands durable events to the followers; those that are gone or too slow are let go.

@@ -5,9 +5,9 @@ use super::{
     event::{Event, EventKind, RunStatus, SkipReason, StepPath},
     lookup::View,
     payload::Payload,
-    state::{Inner, Iteration, IterationOutcome, Loop, Phase, RunState},
+    state::{IterationOutcome, Loop, Phase, RunState},
 };
-use crate::graph::{ForEachErrorPolicy, Graph, StepIndex, StepKind};
+use crate::graph::{Graph, StepIndex, StepKind};
 use agentruntime_host_api::{ErrorCode, Json, RunId, StepError, TaskId, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -54,7 +54,8 @@ impl RunState {
     /// # Errors
     /// The event does not continue the journal. Events of [`decide`](super::decide) always do.
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
-        let illegal = |reason: String| IllegalEvent { run: self.run, seq: event.seq, reason };
+        let run = self.run;
+        let illegal = |reason: String| IllegalEvent { run, seq: event.seq, reason };
         if event.seq != self.seq + 1 {
             return Err(illegal(format!("it should have number {}", self.seq + 1)));
         }
@@ -65,6 +66,7 @@ impl RunState {
                 None => return Err(illegal(format!("the graph has no step `{path}`"))),
             },
         };
+        self.allows(&event.kind).map_err(illegal)?;
         self.seq = event.seq;
         match site {
             None => self.apply_to_run(&event.kind, event.at),
@@ -73,15 +75,15 @@ impl RunState {
                 self.apply_to_body(step, iteration, position, path, event)
             }
         }
-        .map_err(|reason| IllegalEvent { run: self.run, seq: event.seq, reason })
+        .map_err(illegal)
     }
 
     fn apply_to_run(&mut self, kind: &EventKind, at: Timestamp) -> Result<(), String> {
         match kind {
-            EventKind::RunRejected { error } => self.finish(RunStatus::Failed, Err(error.clone())),
-            EventKind::RunCompleted { outputs } => self.finish(RunStatus::Completed, Ok(outputs.clone())),
-            EventKind::RunFailed { error, .. } => self.finish(RunStatus::Failed, Err(error.clone())),
-            EventKind::RunStopped { error } => self.finish(RunStatus::Stopped, Err(error.clone())),
+            EventKind::RunRejected { error } => self.finish(RunStatus::Failed, Err(error.clone()), at),
+            EventKind::RunCompleted { outputs } => self.finish(RunStatus::Completed, Ok(outputs.clone()), at),
+            EventKind::RunFailed { error, .. } => self.finish(RunStatus::Failed, Err(error.clone()), at),
+            EventKind::RunStopped { error } => self.finish(RunStatus::Stopped, Err(error.clone()), at),
             EventKind::StateChanged { to, reason, .. } => self.change(*to, reason, at),
             EventKind::RunStarted(_) => return Err("a run starts once".into()),
             _ => return Err("it names no step".into()),
@@ -89,9 +91,10 @@ impl RunState {
         Ok(())
     }
 
-    fn finish(&mut self, status: RunStatus, end: Result<Json, StepError>) {
+    fn finish(&mut self, status: RunStatus, end: Result<Json, StepError>, at: Timestamp) {
         self.status = status;
         self.end = Some(end);
+        self.finished_at = Some(at);
         self.drain_due = None;
     }
 
@@ -108,6 +111,7 @@ impl RunState {
     /// Makes what failed, and what it kept from running, wait for its turn again.
     fn rewind(&mut self) {
         self.end = None;
+        self.finished_at = None;
         self.failure = None;
         for step in &mut self.steps {
             match step.phase {
@@ -128,11 +132,22 @@ impl RunState {
         }
     }
 
-    fn apply_to_step(&mut self, index: StepIndex, path: &StepPath, kind: &EventKind, at: Timestamp) -> Result<(), String> {
+    fn apply_to_step(
+        &mut self,
+        index: StepIndex,
+        path: &StepPath,
+        kind: &EventKind,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        self.steps[index].allows(kind)?;
         match kind {
             EventKind::StepStarted { attempt, inputs, .. } => self.start_step(index, *attempt, inputs.as_ref(), at),
             EventKind::StepCompleted { result, .. } => {
-                self.settle(index, Phase::Completed { result: Payload::new(result.clone()), rejected: false });
+                let result = Payload::new(result.clone());
+                // A question whose answer is taken over from another run: what it said counts here as it did there.
+                let is_question = matches!(self.graph.steps[index].kind, StepKind::HumanTask(_));
+                let rejected = is_question && result.value()["approved"] == Value::Bool(false);
+                self.settle(index, Phase::Completed { result, rejected });
             }
             EventKind::StepSkipped { reason, .. } => self.settle(index, Phase::Skipped(*reason)),
             EventKind::StepFailed { error, recovered, .. } => {
@@ -144,8 +159,10 @@ impl RunState {
             }
             EventKind::StepRetrying { due, .. } => {
                 let kept = self.take_loop(index);
-                self.steps[index].kept = kept;
-                self.steps[index].phase = Phase::BackingOff(*due);
+                let step = &mut self.steps[index];
+                step.kept = kept;
+                step.phase = Phase::BackingOff(*due);
+                step.deadline = None;
             }
             EventKind::StepCancelled { .. } => self.settle(index, Phase::Cancelled),
             EventKind::HumanTaskCreated { task, due, .. } => {
@@ -215,138 +232,6 @@ impl RunState {
                 self.steps[index].phase = other;
                 None
             }
-        }
-    }
-
-    fn apply_to_body(
-        &mut self,
-        index: StepIndex,
-        number: u32,
-        position: usize,
-        path: &StepPath,
-        event: &Event,
-    ) -> Result<(), String> {
-        let slots = self.graph.steps[index].kind.slots();
-        let Phase::Looping(looped) = &mut self.steps[index].phase else {
-            return Err(format!("`{}` runs no body", path.step));
-        };
-        if number as usize == looped.iterations.len() {
-            looped.iterations.push(Iteration::new(slots));
-            looped.open.push(number);
-        }
-        let Some(iteration) = looped.iteration(number) else {
-            return Err(format!("iteration {number} comes before its turn"));
-        };
-        iteration.take(position, event)?;
-        if let (StepKind::ForEach(spec), IterationOutcome::Failed(_)) = (&self.graph.steps[index].kind, &iteration.outcome)
-            && spec.error_policy == ForEachErrorPolicy::Pause
-        {
-            iteration.outcome = IterationOutcome::Halted;
-        }
-        looped.close_settled(number);
-        Ok(())
-    }
-}
-
-impl Iteration {
-    fn take(&mut self, position: usize, event: &Event) -> Result<(), String> {
-        let before = self.inner[position].attempts_before();
-        let inner = match &event.kind {
-            EventKind::StepStarted { attempt, .. } => {
-                Inner::Executing { attempt: *attempt, before, started_at: event.at }
-            }
-            EventKind::StepRetrying { attempt, due, .. } => Inner::BackingOff { attempt: *attempt, before, due: *due },
-            EventKind::StepCompleted { result, .. } => Inner::Completed(Payload::new(result.clone())),
-            EventKind::StepSkipped { .. } => Inner::Skipped,
-            EventKind::StepFailed { recovered: Some(result), .. } => Inner::Completed(Payload::new(result.clone())),
-            EventKind::StepFailed { attempt, error, .. } => {
-                self.outcome = IterationOutcome::Failed(error.clone());
-                Inner::Failed { attempt: *attempt }
-            }
-            EventKind::StepCancelled { attempt, .. } => Inner::Waiting { attempts: *attempt },
-            EventKind::HumanTaskCreated { task, .. } => {
-                if let IterationOutcome::Failed(error) = &self.outcome {
-                    self.outcome = IterationOutcome::InReview(error.clone(), *task);
-                }
-                return Ok(());
-            }
-            EventKind::HumanTaskCompleted { approved, result, .. } => return self.review(position, *approved, result),
-            _ => return Err("it is not about a body step".into()),
-        };
-        self.inner[position] = inner;
-        let through = self.inner.iter().all(Inner::is_settled);
-        if through {
-            self.outcome = IterationOutcome::Done;
-        }
-        Ok(())
-    }
-
-    /// A person's answer to a failed item: fields given stand in for the failed body step's output; otherwise the loop goes
-    /// on without the item.
-    fn review(&mut self, position: usize, approved: bool, result: &Json) -> Result<(), String> {
-        let IterationOutcome::InReview(error, _) = &self.outcome else {
-            return Err("the iteration is not in review".into());
-        };
-        let replaced = approved && result.as_str() != "{}";
-        self.outcome = match replaced {
-            true => IterationOutcome::Open,
-            false => IterationOutcome::Failed(error.clone()),
-        };
-        if replaced {
-            self.inner[position] = Inner::Completed(Payload::new(result.clone()));
-            if self.inner.iter().all(Inner::is_settled) {
-                self.outcome = IterationOutcome::Done;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Inner {
-    fn attempts_before(&self) -> u32 {
-        match self {
-            Self::Waiting { attempts } => *attempts,
-            Self::Executing { before, .. } | Self::BackingOff { before, .. } => *before,
-            Self::Completed(_) | Self::Skipped | Self::Failed { .. } => 0,
-        }
-    }
-}
-
-impl Loop {
-    /// Iterations whose outcome asks for it run again from the body step that failed.
-    fn reopen(&mut self, wanted: impl Fn(&IterationOutcome) -> bool) {
-        for (number, iteration) in (0u32..).zip(&mut self.iterations) {
-            if !wanted(&iteration.outcome) {
-                continue;
-            }
-            iteration.outcome = IterationOutcome::Open;
-            for inner in &mut iteration.inner {
-                match inner {
-                    Inner::Failed { attempt } | Inner::Executing { attempt, .. } | Inner::BackingOff { attempt, .. } => {
-                        *inner = Inner::Waiting { attempts: *attempt };
-                    }
-                    Inner::Waiting { .. } | Inner::Completed(_) | Inner::Skipped => {}
-                }
-            }
-            if !self.open.contains(&number) {
-                self.open.push(number);
-            }
-        }
-        self.open.sort_unstable();
-    }
-
-    /// Keeps `open` to the iterations that are not settled.
-    fn close_settled(&mut self, number: u32) {
-        let open = self.iterations.get(number as usize).is_some_and(|iteration| match iteration.outcome {
-            IterationOutcome::Open | IterationOutcome::InReview(..) | IterationOutcome::Halted => true,
-            IterationOutcome::Done | IterationOutcome::Failed(_) => false,
-        });
-        match (open, self.open.iter().position(|&other| other == number)) {
-            (false, Some(at)) => {
-                self.open.remove(at);
-            }
-            (true, None) => self.open.push(number),
-            _ => {}
         }
     }
 }

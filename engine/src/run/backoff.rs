@@ -12,7 +12,14 @@ use std::time::Duration;
 /// How long to wait before the next attempt; nothing where there is none.
 ///
 /// `attempt` is the one that failed, `used` how many count against the policy, that one included.
-pub(super) fn wait(retry: &Retry, run: RunId, path: &StepPath, attempt: u32, used: u32, error: &StepError) -> Option<Duration> {
+pub(super) fn wait(
+    retry: &Retry,
+    run: RunId,
+    path: &StepPath,
+    attempt: u32,
+    used: u32,
+    error: &StepError,
+) -> Option<Duration> {
     let wanted = retry.on.is_empty() || retry.on.contains(&error.code);
     if used >= retry.max_attempts || error.code.is_final() || !wanted {
         return None;

@@ -35,15 +35,6 @@ pub(super) enum Slot<'g> {
     Eval(&'g LuaScript),
 }
 
-impl Slot<'_> {
-    pub(super) fn conduct(&self) -> &Conduct {
-        match self {
-            Self::Step(step) => &step.conduct,
-            Self::Eval(_) => &EVAL_CONDUCT,
-        }
-    }
-}
-
 impl StepKind {
     /// The body steps of a composite; nothing for other steps.
     pub(super) fn body(&self) -> &[BodyStep] {

@@ -304,4 +304,3 @@ impl Iteration {
         self.inner.iter().position(|inner| matches!(inner, Inner::Failed { .. }))
     }
 }
-

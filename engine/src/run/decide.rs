@@ -6,11 +6,11 @@ use super::{
     apply::{RETRY, error_result, too_many_events},
     backoff,
     body::Site,
-    event::{Event, EventKind, RunStatus, SkipReason, StepPath},
+    event::{Event, EventKind, RunStatus, StepPath},
     signal::{Signal, TaskStatus},
-    state::{Executing, Inner, IterationOutcome, Phase, RunState},
+    state::{Executing, Phase, RunState},
 };
-use crate::graph::{FailurePolicy, OnError, StepIndex, StepKind};
+use crate::graph::{FailurePolicy, OnError};
 use agentruntime_host_api::{ErrorCode, Json, RunId, StepError, StepOutput, TaskId, Timestamp, WorkflowId};
 use serde_json::json;
 use std::time::Duration;
@@ -117,8 +117,11 @@ pub(super) struct Machine<'s> {
 
 impl Machine<'_> {
     fn take(&mut self, input: Input) {
+        if self.state.seq == 1 {
+            self.begin();
+        }
         match input {
-            Input::Begin => self.begin(),
+            Input::Begin => {}
             Input::StepDone { executing, output } => self.done(&executing, output),
             Input::StepFailed { executing, error, duration } => {
                 if let Some(site) = self.under_way(&executing) {
@@ -147,7 +150,10 @@ impl Machine<'_> {
         match self.state.status {
             RunStatus::Running => self.end_if_through(),
             RunStatus::Draining if !self.has_running_work() => {
-                self.stop_run(StepError::new(ErrorCode::RunStopped, "the run was stopped after what was in flight finished"));
+                self.stop_run(StepError::new(
+                    ErrorCode::RunStopped,
+                    "the run was stopped after what was in flight finished",
+                ));
             }
             _ => {}
         }
@@ -158,10 +164,12 @@ impl Machine<'_> {
         self.state.status.is_final() || self.state.seq > RUN_EVENTS_MAX || self.failed_fast().is_some()
     }
 
+    /// The failure that ends the run at once. A run that was told to stop ends as stopped, whatever fails meanwhile: the
+    /// children it stops, for one.
     fn failed_fast(&self) -> Option<(StepPath, StepError)> {
         match self.state.graph.failure_policy {
-            FailurePolicy::FailFast => self.state.failure.clone(),
-            FailurePolicy::Drain => None,
+            FailurePolicy::FailFast if self.state.status != RunStatus::Draining => self.state.failure.clone(),
+            FailurePolicy::FailFast | FailurePolicy::Drain => None,
         }
     }
 
@@ -192,10 +200,8 @@ impl Machine<'_> {
         self.decision.effects.push(effect);
     }
 
+    /// Comes before whatever a run is told first.
     fn begin(&mut self) {
-        if self.state.seq != 1 {
-            return;
-        }
         if !self.state.input_issues.is_empty() {
             let error = input_refused(&self.state.input_issues);
             return self.emit(EventKind::RunRejected { error });
@@ -203,7 +209,9 @@ impl Machine<'_> {
         let Some(reuse) = self.state.start.reuse.clone() else { return };
         let graph = self.state.graph.clone();
         for &index in &graph.topological_order {
-            if let Some(result) = reuse.results.get(&*graph.steps[index].id) {
+            let step = &graph.steps[index];
+            let takes_part = step.enabled && !self.state.out_of_scope[index];
+            if let (Some(result), true) = (reuse.results.get(&*step.id), takes_part) {
                 let path = self.state.path(index);
                 let (attempt, duration_us, reused_from) = (0, 0, Some(reuse.run));
                 let result = result.clone();
@@ -260,46 +268,6 @@ impl Machine<'_> {
         if let (Site::Inner { step, iteration, .. }, true) = (site, is_final) {
             self.item_failed(step, iteration, path, error);
         }
-    }
-
-    fn tick(&mut self) {
-        if self.state.drain_due.is_some_and(|due| due <= self.now) {
-            let message = "what was in flight did not finish in time after the graceful stop";
-            return self.stop_run(StepError::new(ErrorCode::DrainTimeout, message));
-        }
-        for index in 0..self.state.steps.len() {
-            let step = &self.state.steps[index];
-            if step.deadline.is_some_and(|due| due <= self.now) && step.phase.is_in_flight() {
-                self.time_out(index);
-            } else if let Phase::Sleeping(due) = step.phase
-                && due <= self.now
-            {
-                self.wake(index, due);
-            }
-        }
-    }
-
-    fn wake(&mut self, index: StepIndex, due: Timestamp) {
-        let (path, step) = (self.state.path(index), &self.state.steps[index]);
-        let (attempt, slept) = (step.attempt, due.since(step.started_at));
-        let result = json!({ "slept_s": slept.as_secs_f64() }).into();
-        let duration_us = micros(self.now.since(step.started_at));
-        self.emit(EventKind::StepCompleted { path, attempt, result, duration_us, fuel: None, reused_from: None });
-    }
-
-    fn time_out(&mut self, index: StepIndex) {
-        let limit = self.state.graph.steps[index].conduct.timeout.unwrap_or_default().as_secs_f64();
-        let step = &self.state.steps[index];
-        let (attempt, duration) = (step.attempt, self.now.since(step.started_at));
-        let error = match self.state.graph.steps[index].kind {
-            StepKind::HumanTask(_) => {
-                let message = format!("nobody completed the task within {limit} s");
-                StepError::new(ErrorCode::HumanTaskFailed, message)
-            }
-            _ => StepError::new(ErrorCode::StepTimeout, format!("the step ran longer than its timeout_s of {limit} s")),
-        };
-        self.let_go(index, TaskStatus::Expired);
-        self.fail(Site::Top(index), attempt, error, duration);
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -367,7 +335,14 @@ impl Machine<'_> {
         match outcome {
             Ok(result) => {
                 let (path, duration_us) = (step.clone(), micros(duration));
-                self.emit(EventKind::StepCompleted { path, attempt, result, duration_us, fuel: None, reused_from: None });
+                self.emit(EventKind::StepCompleted {
+                    path,
+                    attempt,
+                    result,
+                    duration_us,
+                    fuel: None,
+                    reused_from: None,
+                });
             }
             Err(error) => {
                 let message = format!("the child run {child} did not complete: {error}");
@@ -376,82 +351,6 @@ impl Machine<'_> {
                 self.fail(site, attempt, error, duration);
             }
         }
-    }
-
-    /// Ends everything that a step has under way outside the state.
-    pub(super) fn let_go(&mut self, index: StepIndex, task_status: TaskStatus) {
-        match &self.state.steps[index].phase {
-            Phase::Executing => {
-                let path = self.state.path(index);
-                self.effect(Effect::Abort(path));
-            }
-            Phase::AwaitingTask(task) => {
-                let task = *task;
-                self.effect(Effect::CloseTask(task, task_status));
-            }
-            Phase::AwaitingChild(run) => {
-                let run = *run;
-                self.effect(Effect::StopChild { run, graceful: false });
-            }
-            Phase::Looping(_) => self.let_go_body(index),
-            Phase::Waiting
-            | Phase::BackingOff(_)
-            | Phase::Sleeping(_)
-            | Phase::Completed { .. }
-            | Phase::Skipped(_)
-            | Phase::Failed { .. }
-            | Phase::Cancelled => {}
-        }
-    }
-
-    fn let_go_body(&mut self, index: StepIndex) {
-        let Phase::Looping(looped) = &self.state.steps[index].phase else { return };
-        let mut cancelled = Vec::new();
-        let mut tasks = Vec::new();
-        for &number in &looped.open {
-            let iteration = &looped.iterations[number as usize];
-            if let IterationOutcome::InReview(_, task) = iteration.outcome {
-                tasks.push(task);
-            }
-            for (position, inner) in iteration.inner.iter().enumerate() {
-                if let Inner::Executing { attempt, .. } = inner {
-                    cancelled.push((self.state.inner_path(index, number, position), *attempt));
-                }
-            }
-        }
-        for (path, attempt) in cancelled {
-            self.effect(Effect::Abort(path.clone()));
-            self.emit(EventKind::StepCancelled { path, attempt });
-        }
-        for task in tasks {
-            self.effect(Effect::CloseTask(task, TaskStatus::Cancelled));
-        }
-    }
-
-    fn cancel_in_flight(&mut self) {
-        for index in 0..self.state.steps.len() {
-            if self.state.steps[index].phase.is_in_flight() {
-                self.let_go(index, TaskStatus::Cancelled);
-                let (path, attempt) = (self.state.path(index), self.state.steps[index].attempt);
-                self.emit(EventKind::StepCancelled { path, attempt });
-            }
-        }
-    }
-
-    pub(super) fn fail_run(&mut self, path: Option<StepPath>, error: StepError) {
-        self.cancel_in_flight();
-        for index in 0..self.state.steps.len() {
-            if matches!(self.state.steps[index].phase, Phase::Waiting) {
-                let path = self.state.path(index);
-                self.emit(EventKind::StepSkipped { path, reason: SkipReason::Blocked });
-            }
-        }
-        self.emit(EventKind::RunFailed { path, error });
-    }
-
-    fn stop_run(&mut self, error: StepError) {
-        self.cancel_in_flight();
-        self.emit(EventKind::RunStopped { error });
     }
 }
 

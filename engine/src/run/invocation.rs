@@ -7,9 +7,7 @@ use super::{
     state::RunState,
 };
 use crate::graph::{Leaf, LuaScript, StepKind};
-use agentruntime_host_api::{
-    Entropy, Invocation, Json, Language, Limits, Program, RunId, Scope, TenantId, Timestamp,
-};
+use agentruntime_host_api::{Entropy, Invocation, Json, Language, Limits, Program, RunId, Scope, TenantId, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -103,7 +103,8 @@ impl<'s> View<'s> {
     /// The inputs a step was called with: its resolved configuration, or the start payload where it has none.
     fn step_input(&self, index: StepIndex) -> Option<Value> {
         let step = &self.state.steps[index];
-        if step.attempt == 0 {
+        let was_called = step.attempt > 0 || matches!(step.phase, Phase::Completed { .. });
+        if !was_called {
             return None;
         }
         Some(match &step.inputs {

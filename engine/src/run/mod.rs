@@ -9,6 +9,8 @@ mod backoff;
 mod body;
 mod composite;
 mod decide;
+mod due;
+mod ending;
 pub mod event;
 mod invocation;
 mod lookup;
@@ -17,6 +19,8 @@ mod signal;
 mod start;
 mod state;
 mod tally;
+mod transition;
+mod turn;
 
 pub use apply::{DRAIN_LIMIT, IllegalEvent};
 pub use composite::COMPOSITE_RESULT_BYTES_MAX;

@@ -2,17 +2,26 @@
 
 use agentruntime_host_api::Json;
 use serde_json::Value;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock, OnceLock},
+};
 
 /// JSON that is parsed at most once, and only where a template looks into it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Payload(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     json: Json,
     value: OnceLock<Value>,
     entry: OnceLock<Json>,
+}
+
+impl fmt::Debug for Payload {
+    /// The text alone: whether somebody has looked into it is no part of the state.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.json.fmt(f)
+    }
 }
 
 impl Payload {

@@ -135,9 +135,6 @@ fn readiness(state: &RunState, index: StepIndex) -> Readiness {
     if phases().any(|phase| !phase.is_settled() || matches!(phase, Phase::Failed { recovered: None, .. })) {
         return Readiness::Wait;
     }
-    if !step.enabled {
-        return Readiness::Skip(SkipReason::StepDisabled);
-    }
     if step.depends_on.iter().any(|&dependency| stops_at_rejection(state, step, dependency)) {
         return Readiness::Skip(SkipReason::UpstreamRejected);
     }
@@ -145,6 +142,10 @@ fn readiness(state: &RunState, index: StepIndex) -> Readiness {
         let rejected = phases().any(|phase| matches!(phase, Phase::Skipped(SkipReason::UpstreamRejected)));
         let reason = if rejected { SkipReason::UpstreamRejected } else { SkipReason::UpstreamSkipped };
         return Readiness::Skip(reason);
+    }
+    // Only a step that would have had its turn counts as completed: what is disabled lets no rejection through.
+    if !step.enabled {
+        return Readiness::Skip(SkipReason::StepDisabled);
     }
     let view = View::top(state, index);
     match applies(step.condition.as_ref(), step.skip_when.as_ref(), &view) {
@@ -235,13 +236,16 @@ fn sleep_until(spec: &Sleep, view: &dyn Lookup, now: Timestamp) -> Result<Timest
             let value = template.resolve(view)?;
             let seconds = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
             let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-            let duration = duration.ok_or_else(|| invalid(format!("duration_s is {value}; it must be a number of seconds, 0 or more")))?;
+            let duration = duration
+                .ok_or_else(|| invalid(format!("duration_s is {value}; it must be a number of seconds, 0 or more")))?;
             Ok(now.plus(duration))
         }
         Sleep::Until(template) => {
             let value = template.resolve(view)?;
             let point = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
-            let point = point.ok_or_else(|| invalid(format!("until is {value}; it must be an RFC 3339 time such as 2026-01-31T08:00:00Z")))?;
+            let point = point.ok_or_else(|| {
+                invalid(format!("until is {value}; it must be an RFC 3339 time such as 2026-01-31T08:00:00Z"))
+            })?;
             Ok(point.max(now))
         }
     }

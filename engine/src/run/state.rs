@@ -35,6 +35,8 @@ pub struct RunState {
     pub failure: Option<(StepPath, StepError)>,
     /// How a finished run ended.
     pub end: Option<Result<Json, StepError>>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
     /// When a graceful stop becomes an immediate one.
     pub drain_due: Option<Timestamp>,
     /// Which steps the start left out.
@@ -211,6 +213,7 @@ impl RunState {
             steps,
             failure: None,
             end: None,
+            finished_at: None,
             drain_due: None,
             out_of_scope,
             run_json: run_json.into(),

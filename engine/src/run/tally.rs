@@ -1,8 +1,6 @@
 //! What comes out: the results of composites and the outputs of a run.
 
-use super::{
-    state::{Inner, Iteration, IterationOutcome, Loop, Phase, RunState},
-};
+use super::state::{Inner, Iteration, IterationOutcome, Loop, Phase, RunState};
 use crate::graph::{BodyStep, ForEach, While};
 use agentruntime_host_api::{Json, StepError};
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -110,7 +108,8 @@ impl RunState {
     pub(super) fn outputs(&self) -> Json {
         let ended = |index: &usize| matches!(self.steps[*index].phase, Phase::Completed { .. } | Phase::Failed { .. });
         let steps = self.graph.topological_order.iter().copied().filter(ended);
-        let with_result = steps.filter_map(|index| Some((&self.graph.steps[index], self.steps[index].result()?.json())));
+        let with_result =
+            steps.filter_map(|index| Some((&self.graph.steps[index], self.steps[index].result()?.json())));
         let all: Vec<_> = with_result.collect();
         if let Some((_, result)) = all.iter().find(|(step, _)| step.terminal) {
             return (*result).clone();

@@ -1,0 +1,9 @@
+//! How runs behave: rule by rule, under random schedules and crashes, and on nodes with a real store. No WebAssembly: steps are
+//! [`program`]s of a few words.
+
+mod graphs;
+mod ledger;
+mod program;
+mod rules;
+mod simulation;
+mod world;
