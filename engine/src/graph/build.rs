@@ -6,6 +6,7 @@ use super::{
     parse::{Draft, Links, StepDraft},
 };
 use agentruntime_host_api::Json;
+use std::{collections::HashSet, sync::Arc};
 
 impl Draft {
     /// The graph, or every error that keeps it from being one.
@@ -22,8 +23,7 @@ impl Draft {
         let ids: Vec<_> = self.steps.iter().map(|step| step.id.clone()).collect();
         let mut steps = Vec::with_capacity(self.steps.len());
         for (index, (draft, dependents)) in self.steps.into_iter().zip(dependents).enumerate() {
-            let readable =
-                (0..ids.len()).filter(|other| is_readable(*other, index, &ids[*other], &draft, &links)).collect();
+            let readable = readable(index, &ids, &draft, &links);
             // A step without a kind is an error, and there are none.
             steps.extend(step(draft, links.depends_on[index].clone(), dependents, readable));
         }
@@ -40,10 +40,13 @@ impl Draft {
     }
 }
 
-fn is_readable(other: usize, index: usize, id: &str, draft: &StepDraft, links: &Links) -> bool {
-    let is_allowed =
-        draft.input_allowlist.as_ref().is_none_or(|allowed| allowed.iter().any(|(allowed, _)| allowed == id));
-    is_allowed && links.order.is_ancestor(other, index) == Some(true)
+/// The ancestors whose results the step can read.
+fn readable(index: usize, ids: &[Arc<str>], draft: &StepDraft, links: &Links) -> Vec<usize> {
+    let allowed: Option<HashSet<&str>> =
+        draft.input_allowlist.as_ref().map(|allowed| allowed.iter().map(|(id, _)| id.as_str()).collect());
+    let is_allowed = |id: &str| allowed.as_ref().is_none_or(|allowed| allowed.contains(id));
+    let is_ancestor = |other: &usize| links.order.is_ancestor(*other, index) == Some(true);
+    (0..ids.len()).filter(|other| is_allowed(&ids[*other]) && is_ancestor(other)).collect()
 }
 
 fn step(draft: StepDraft, depends_on: Vec<usize>, dependents: Vec<usize>, readable: Vec<usize>) -> Option<Step> {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use std::fmt;
 
 /// The longest compiled pattern: some kilobytes of text can mean gigabytes of states.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+const PATTERN_BYTES_MAX: usize = 256 << 10;
 /// How many things wrong with one payload are told: the first are enough to correct it.
 const INPUT_ISSUES_MAX: usize = 20;
 /// What the short form calls types.

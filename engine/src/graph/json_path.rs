@@ -15,8 +15,8 @@ impl JsonPath {
 
     /// The member of that name.
     pub(crate) fn key(&self, name: &str) -> Self {
-        let is_simple = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let shown = shown(name);
+        let is_simple = !shown.is_empty() && shown.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if is_simple { Self(format!("{}.{shown}", self.0)) } else { Self(format!("{}[{shown:?}]", self.0)) }
     }
 

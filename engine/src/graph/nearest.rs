@@ -4,7 +4,7 @@
 const LIKENESS_MIN: f64 = 0.7;
 
 /// Longer names are not compared.
-const LENGTH_MAX: usize = 64;
+const LENGTH_MAX: usize = 48;
 
 /// The candidate that is most like the word, where one is alike enough; among equals the first.
 pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {

@@ -59,8 +59,8 @@ impl Order {
                 }
             }
         }
-        let stuck = (0..depends_on.len()).filter(|node| waits_for[*node] > 0).collect();
-        Self { sorted, circles: circles(depends_on, stuck), ancestors }
+        let is_stuck = waits_for.iter().map(|count| *count > 0).collect();
+        Self { sorted, circles: circles(depends_on, is_stuck), ancestors }
     }
 
     /// Whether a node comes, directly or not, before another. Unknown where a circle comes before the other.
@@ -81,39 +81,42 @@ fn ancestors_of(dependencies: &[usize], known: &[Option<Bits>]) -> Bits {
 }
 
 /// Follows dependencies among the nodes that wait for ever: each walk ends in a circle, whose nodes are then set aside.
-fn circles(depends_on: &[Vec<usize>], mut stuck: BTreeSet<usize>) -> Vec<Vec<usize>> {
+fn circles(depends_on: &[Vec<usize>], mut is_stuck: Vec<bool>) -> Vec<Vec<usize>> {
     let mut circles = Vec::new();
-    while let Some(start) = stuck.first().copied() {
-        let mut walk: Vec<usize> = Vec::new();
-        let mut position_in_walk = vec![None; depends_on.len()];
-        let mut node = start;
-        let circle = loop {
-            if let Some(position) = position_in_walk[node] {
-                let mut circle = walk[position..].to_vec();
-                circle.push(node);
-                break Some(circle);
-            }
-            position_in_walk[node] = Some(walk.len());
-            walk.push(node);
-            match depends_on[node].iter().find(|dependency| stuck.contains(dependency)) {
-                Some(next) => node = *next,
-                // It only waited for a circle that was set aside.
-                None => break None,
-            }
-        };
-        match circle {
-            Some(circle) => {
-                for node in &circle {
-                    stuck.remove(node);
+    for start in 0..depends_on.len() {
+        while is_stuck[start] {
+            let walk = walk(depends_on, &is_stuck, start);
+            match walk.iter().position(|node| Some(node) == walk.last()) {
+                Some(first) if first + 1 < walk.len() => {
+                    for node in &walk[first..] {
+                        is_stuck[*node] = false;
+                    }
+                    circles.push(walk[first..].to_vec());
                 }
-                circles.push(circle);
-            }
-            None => {
-                stuck.remove(&node);
+                // The last node only waited for a circle that was set aside; those before it may yet be in another.
+                _ => walk.last().into_iter().for_each(|node| is_stuck[*node] = false),
             }
         }
     }
     circles
+}
+
+/// From a node along dependencies that are stuck, until a node comes again or there is none.
+fn walk(depends_on: &[Vec<usize>], is_stuck: &[bool], start: usize) -> Vec<usize> {
+    let mut walk = vec![start];
+    let mut is_visited = vec![false; depends_on.len()];
+    let mut node = start;
+    while !is_visited[node] {
+        is_visited[node] = true;
+        match depends_on[node].iter().find(|dependency| is_stuck[**dependency]) {
+            Some(next) => {
+                node = *next;
+                walk.push(node);
+            }
+            None => break,
+        }
+    }
+    walk
 }
 
 #[cfg(test)]
@@ -136,5 +139,7 @@ mod tests {
         assert_eq!(order.sorted, [5]);
         assert_eq!(order.circles, [vec![1, 2, 1], vec![3, 3]]);
         assert_eq!(order.is_ancestor(1, 0), None);
+        let behind_another = Order::of(&[vec![0], vec![0], vec![1, 3], vec![2]]);
+        assert_eq!(behind_another.circles, [vec![0, 0], vec![2, 3, 2]]);
     }
 }

@@ -95,10 +95,12 @@ pub(crate) struct InnerId {
 
 impl Draft {
     /// Where a body step stands.
-    pub(crate) fn inner_place(&self, owner: &StepDraft, id: &str) -> Place {
-        let found =
-            self.inner_ids.iter().find(|inner| &*inner.id == id && inner.place.top_step == owner.place.top_step);
-        found.map_or_else(|| owner.place.clone(), |inner| inner.place.clone())
+    pub(crate) fn inner_place(&self, owner: usize, id: &str) -> Place {
+        // Ids are gathered step by step, so those of one body lie together.
+        let first = self.inner_ids.partition_point(|inner| inner.step < owner);
+        let of_owner = self.inner_ids[first..].iter().take_while(|inner| inner.step == owner);
+        let mut found = of_owner.filter(|inner| &*inner.id == id);
+        found.next().map_or_else(|| self.steps[owner].place.clone(), |inner| inner.place.clone())
     }
 }
 

@@ -23,10 +23,12 @@ const CONNECTION_KEYS: [&str; 2] = ["connection_id", "by_instance"];
 pub(crate) fn check(draft: &mut Draft) {
     let Some(links) = &draft.links else { return };
     let mut positions = HashMap::new();
+    let mut in_lua: HashMap<String, Vec<usize>> = HashMap::new();
     for (index, step) in draft.steps.iter().enumerate() {
         positions.entry(step.id.clone()).or_insert(index);
+        in_lua.entry(step.id.replace('-', "_")).or_default().push(index);
     }
-    let names = Names { steps: &draft.steps, links, positions, input_schema: draft.input_schema.as_ref() };
+    let names = Names { steps: &draft.steps, links, positions, in_lua, input_schema: draft.input_schema.as_ref() };
     for found in &draft.templates {
         names.check_template(found, &mut draft.report);
     }
@@ -39,6 +41,8 @@ struct Names<'d> {
     steps: &'d [StepDraft],
     links: &'d Links,
     positions: HashMap<Arc<str>, usize>,
+    /// Positions by the id with underscores for hyphens.
+    in_lua: HashMap<String, Vec<usize>>,
     input_schema: Option<&'d InputSchema>,
 }
 
@@ -48,8 +52,11 @@ impl Names<'_> {
             if report.is_full() {
                 return ControlFlow::Break(());
             }
-            if let Some(issue) = self.check_path(&path, found, &|| found.place.inside(at)) {
-                report.push(issue);
+            let place = || found.place.inside(at);
+            match path.path.root() {
+                "input" if report.is_full_of_warnings() => {}
+                "input" => report.extend(self.check_input(&path, &place)),
+                _ => report.extend(self.check_path(path.path, found, &place)),
             }
             ControlFlow::Continue(())
         };
@@ -60,18 +67,17 @@ impl Names<'_> {
         };
     }
 
-    fn check_path(&self, path: &PathUse<'_>, found: &TemplateFound, place: &dyn Fn() -> Place) -> Option<Issue> {
+    fn check_path(&self, path: &Path, found: &TemplateFound, place: &dyn Fn() -> Place) -> Option<Issue> {
         let scope = Scope { names: self, site: &found.site, role: found.role };
-        let wrong = match path.path.root() {
-            "input" => return self.check_input(path, place),
-            "steps" => scope.step(path.path),
-            "run" => field(path.path, &RUN_KEYS),
-            "connection" => field(path.path, &CONNECTION_KEYS),
-            "item" | "index" => scope.item(path.path),
-            "foreach" => scope.item(path.path).or_else(|| field(path.path, &["item", "index"])),
-            "body" => scope.body(path.path),
-            "while" => scope.while_loop(path.path),
-            _ => Some(unknown_root(path.path)),
+        let wrong = match path.root() {
+            "steps" => scope.step(path),
+            "run" => field(path, &RUN_KEYS),
+            "connection" => field(path, &CONNECTION_KEYS),
+            "item" | "index" => scope.item(path),
+            "foreach" => scope.item(path).or_else(|| field(path, &["item", "index"])),
+            "body" => scope.body(path),
+            "while" => scope.while_loop(path),
+            _ => Some(unknown_root(path)),
         }?;
         Some(wrong.issue(found.role, &place()))
     }
@@ -93,16 +99,18 @@ impl Names<'_> {
 
     /// A script that reads a step which has not run finds nil; it may mean to, so this only warns.
     fn check_script(&self, script: &ScriptFound, report: &mut Report) {
+        if report.is_full_of_warnings() {
+            return;
+        }
         let step = &self.steps[script.site.step];
         let reads = LuaReads::of(&script.source);
         for name in reads.named_steps().into_iter().flatten() {
-            let positions = (0..self.steps.len()).filter(|index| {
-                let id = &*self.steps[*index].id;
-                id == name || id.replace('-', "_") == name
-            });
-            let positions: Vec<usize> = positions.collect();
+            let positions = self.in_lua.get(&name.replace('-', "_")).map(Vec::as_slice).unwrap_or_default();
+            if report.is_full_of_warnings() {
+                return;
+            }
             let is_known = |index: &usize| self.links.order.is_ancestor(*index, script.site.step) != Some(false);
-            if report.is_full() || positions.iter().any(is_known) {
+            if positions.iter().any(is_known) {
                 continue;
             }
             let message = format!("the script reads `steps.{}`, and it is nil here", shown(name));

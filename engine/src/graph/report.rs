@@ -29,6 +29,11 @@ impl Report {
         self.errors.len() >= ISSUES_MAX
     }
 
+    /// Whether further warnings would be dropped.
+    pub(crate) fn is_full_of_warnings(&self) -> bool {
+        self.warnings.len() >= ISSUES_MAX
+    }
+
     /// Whether nothing keeps the graph from being published.
     pub(crate) fn is_valid(&self) -> bool {
         self.errors.is_empty()

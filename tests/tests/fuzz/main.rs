@@ -39,11 +39,11 @@ fn drive(seeds: &str, pieces: &[&str], driver: fn(&[u8])) {
     let rounds =
         std::env::var("AGENTRUNTIME_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS_DEFAULT);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(seeds);
-    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(&folder).expect("the seeds are there").flatten().map(|entry| entry.path()).collect();
     files.sort();
     assert!(!files.is_empty(), "no seeds in {}", folder.display());
     for (number, file) in files.iter().enumerate() {
-        let seed = std::fs::read(file).unwrap();
+        let seed = std::fs::read(file).expect("a seed can be read");
         driver(&seed);
         let mut mutator = Mutator::new(number as u64);
         for _ in 0..rounds {

@@ -4,7 +4,9 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 /// How many subschemas a schema may amount to once every reference is written out.
-const EXPANDED_NODES_MAX: u64 = 20_000;
+const EXPANDED_NODES_MAX: u64 = 5_000;
+/// How many patterns a schema may hold: each is compiled.
+const PATTERNS_MAX: usize = 64;
 /// How deep references may lead into each other.
 const REFERENCE_DEPTH_MAX: usize = 64;
 /// Keywords whose references depend on the path by which they are reached, or that move what `#` means.
@@ -13,7 +15,7 @@ const UNBOUNDED: [&str; 6] =
 
 /// The reason why a schema is refused, where it is.
 pub(super) fn check(schema: &Value) -> Result<(), String> {
-    let mut expansion = Expansion { document: schema, known: HashMap::new(), open: Vec::new() };
+    let mut expansion = Expansion { document: schema, known: HashMap::new(), open: Vec::new(), patterns: 0 };
     expansion.nodes(schema, true).map(|_| ())
 }
 
@@ -23,11 +25,12 @@ struct Expansion<'s> {
     known: HashMap<&'s str, u64>,
     /// The references that are being followed.
     open: Vec<&'s str>,
+    patterns: usize,
 }
 
 impl<'s> Expansion<'s> {
     fn nodes(&mut self, schema: &'s Value, is_root: bool) -> Result<u64, String> {
-        let mut total: u64 = 1;
+        let mut total: u64 = u64::from(schema.is_object() || schema.is_array());
         match schema {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
             Value::Array(items) => {
@@ -37,6 +40,7 @@ impl<'s> Expansion<'s> {
             }
             Value::Object(members) => {
                 for (keyword, value) in members {
+                    self.count_patterns(keyword, value)?;
                     total = total.saturating_add(match (keyword.as_str(), value) {
                         ("$ref", Value::String(reference)) => self.referenced(reference)?,
                         ("$id", Value::String(_)) if !is_root => {
@@ -69,6 +73,18 @@ impl<'s> Expansion<'s> {
             ));
         }
         Ok(total)
+    }
+
+    fn count_patterns(&mut self, keyword: &str, value: &Value) -> Result<(), String> {
+        self.patterns += match (keyword, value) {
+            ("pattern", Value::String(_)) => 1,
+            ("patternProperties", Value::Object(members)) => members.len(),
+            _ => 0,
+        };
+        if self.patterns > PATTERNS_MAX {
+            return Err(format!("`input_schema` has more than {PATTERNS_MAX} patterns"));
+        }
+        Ok(())
     }
 
     fn referenced(&mut self, reference: &'s str) -> Result<u64, String> {

@@ -85,5 +85,7 @@ fn a_pattern_cannot_backtrack_for_ever() {
         refused(json!({ "properties": { "s": { "pattern": "(((a{100}){100}){100}){100}" } } }))
             .contains("not a JSON Schema")
     );
+    let many: Map<String, Value> = (0..65).map(|index| (format!("^x{index}"), json!({}))).collect();
+    assert!(refused(json!({ "patternProperties": many })).contains("more than 64 patterns"));
     assert!(refused(json!({ "type": "strin" })).contains("not a JSON Schema"));
 }

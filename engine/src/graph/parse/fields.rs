@@ -6,7 +6,7 @@ use super::Sink;
 use crate::graph::{
     condition::Condition,
     issue::{IssueCode, Place, shown},
-    limits::TEMPLATE_PATHS_MAX,
+    limits::{STEPS_MAX, TEMPLATE_PATHS_MAX},
     report::{Role, TemplateFound, TemplateText},
     template::Template,
 };
@@ -125,6 +125,21 @@ impl<'d, 's> Fields<'d, 's> {
             self.wrong_type(key, "an object");
         }
         value.as_object()
+    }
+
+    /// A list of step ids, each with its place.
+    pub(super) fn ids(&mut self, key: &str) -> Option<Vec<(String, Place)>> {
+        let count = self.list(key)?.len();
+        if count > STEPS_MAX {
+            self.error(
+                key,
+                IssueCode::GraphTooLarge,
+                format!("`{key}` names {count} steps; a graph has at most {STEPS_MAX}"),
+            );
+            return None;
+        }
+        let ids = self.texts(key)?;
+        Some(ids.into_iter().map(|(id, place)| (id.to_owned(), place)).collect())
     }
 
     /// A list of texts, each with its place.

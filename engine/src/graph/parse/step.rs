@@ -21,13 +21,11 @@ pub(super) fn step(members: &Map<String, Value>, place: &Place, position: usize,
     let mut fields = Fields::new(members, place.clone(), sink);
     let id = id(&mut fields);
     let kind = kind(&mut fields, Level::Top);
-    let depends_on = fields.texts("depends_on").unwrap_or_default();
-    let allowlist = fields.texts("input_allowlist");
     let draft = StepDraft {
         id,
         name: fields.text("name").map(Into::into),
-        depends_on: owned(depends_on),
-        input_allowlist: allowlist.map(owned),
+        depends_on: fields.ids("depends_on").unwrap_or_default(),
+        input_allowlist: fields.ids("input_allowlist"),
         enabled: fields.flag("enabled").unwrap_or(true),
         condition: fields.condition("condition", Role::Condition),
         skip_when: fields.condition("skip_when", Role::Condition),
@@ -107,7 +105,7 @@ fn body_step(members: &Map<String, Value>, place: &Place, sink: &mut Sink) -> (O
             .error(IssueCode::BodyStepInvalid, "a step inside a body has no `input_allowlist`");
         fields.sink.report.push(issue.suggest("put it on the step that holds the body"));
     }
-    let depends_on = owned(fields.texts("depends_on").unwrap_or_default());
+    let depends_on = fields.ids("depends_on").unwrap_or_default();
     let name = fields.text("name").map(Into::into);
     let enabled = fields.flag("enabled").unwrap_or(true);
     let condition = fields.condition("condition", Role::Condition);
@@ -233,8 +231,4 @@ fn is_uuid(id: &str) -> bool {
     let groups: Vec<&str> = id.split('-').collect();
     groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
         && groups.iter().all(|group| group.chars().all(|c| c.is_ascii_hexdigit()))
-}
-
-fn owned(texts: Vec<(&str, Place)>) -> Dependencies {
-    texts.into_iter().map(|(text, place)| (text.to_owned(), place)).collect()
 }

@@ -11,13 +11,13 @@ use crate::graph::{
 
 /// Warns about what can only be told when a run reaches outside.
 pub(super) fn check(draft: &Draft, report: &mut Report) {
-    for step in draft.steps.iter().filter(|step| step.enabled) {
+    for (position, step) in draft.steps.iter().enumerate().filter(|(_, step)| step.enabled) {
         let Some(kind) = &step.kind else { continue };
         if let StepKind::Leaf(leaf) = kind {
             check_leaf(leaf, &step.place, report);
         }
         for inner in body_of(kind).iter().filter(|inner| inner.enabled) {
-            let place = draft.inner_place(step, &inner.id);
+            let place = draft.inner_place(position, &inner.id);
             check_leaf(&inner.leaf, &place, report);
         }
     }
