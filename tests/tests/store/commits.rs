@@ -81,7 +81,7 @@ async fn a_lost_run_takes_nothing_else_with_it(fixture: Fixture) {
     for _ in 0..5 {
         leases.push(store.started(&new_run(), &node("a")).await.lease);
     }
-    let epoch_of = |index: usize| if index % 2 == 0 { 1 } else { 9 };
+    let epoch_of = |index: usize| if index.is_multiple_of(2) { 1 } else { 9 };
     let with_epoch = |(index, lease): (usize, &Lease)| append(Lease { epoch: epoch_of(index), ..*lease }, 2, 2);
     let batch: Vec<_> = leases.iter().enumerate().map(with_epoch).collect();
     let answers = store.commit(&node("a"), LEASE, &batch).await.unwrap();

@@ -1,5 +1,7 @@
 //! The conformance suite of the journal store: each test runs on SQLite and on a real PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "in a test, an unexpected error is a failure")]
+
 mod claims;
 mod commits;
 mod fixture;
