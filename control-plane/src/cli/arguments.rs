@@ -167,8 +167,14 @@ pub(crate) struct RunArguments {
     pub(crate) workflow_id: Option<String>,
 }
 
+const VALIDATE_EXAMPLES: &str = "\
+Examples:
+  agentruntime validate workflow.json --input @input.json
+  agentruntime validate workflow.json --options '{\"mock_step_outputs\": {\"fetch\": {\"price\": 12}}}'   run scripts on it";
+
 /// `validate`
 #[derive(Args, Debug)]
+#[command(after_help = VALIDATE_EXAMPLES)]
 pub(crate) struct ValidateArguments {
     /// The graph: a JSON file, a folder with a workflow.json, or - for stdin
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -177,6 +183,10 @@ pub(crate) struct ValidateArguments {
     /// Also check that this start payload fits
     #[arg(long, short, value_name = "JSON|@FILE|-")]
     pub(crate) input: Option<String>,
+
+    /// What to check, and on which made-up values: checks, skip_checks, step_ids, mock_step_outputs, mock_lua_scopes
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub(crate) options: Option<String>,
 }
 
 /// `publish`

@@ -5,6 +5,7 @@ use crate::operations::{Follower, News};
 use agentruntime_engine::run::event::Event;
 use agentruntime_host_api::RunId;
 use serde_json::Value;
+use std::io::{self, IsTerminal};
 
 pub(crate) async fn events(context: &Context, arguments: EventsArguments) -> anyhow::Result<Ending> {
     let project = context.project().await?;
@@ -61,6 +62,11 @@ fn line(json: bool, event: &Value) -> String {
     let time = text("at").get(11..23).unwrap_or_default();
     let head =
         format!("{:>5}  {time}  {:<20}  {step:<20}", event["seq"].as_u64().unwrap_or_default(), text("event_type"));
-    let room = screen::width().saturating_sub(head.chars().count() + 2).max(24);
+    // What is piped somewhere is cut by nobody's window.
+    let room = if io::stdout().is_terminal() {
+        screen::width().saturating_sub(head.chars().count() + 2).max(24)
+    } else {
+        usize::MAX
+    };
     format!("{head}  {}\n", style::faint(&style::short(&data.to_string(), room)))
 }

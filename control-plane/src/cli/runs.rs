@@ -56,7 +56,8 @@ fn table(runs: &[RunRecord]) -> String {
         let padding = " ".repeat(9 - record.status.as_str().len());
         let _ = write!(text, "{}  {}  ", record.run, style::fit(&workflow(record), width));
         let _ = write!(text, "{}{padding}  {:>11}  ", style::status(record.status), style::duration(elapsed));
-        let _ = writeln!(text, "{}  {}", style::time(record.started_at), note(record).trim_end());
+        text.push_str(format!("{}  {}", style::time(record.started_at), note(record)).trim_end());
+        text.push('\n');
     }
     text
 }

@@ -16,7 +16,7 @@ pub(crate) async fn show(context: &Context, run: &str) -> anyhow::Result<Ending>
     let text = if context.json {
         format!("{}\n", public(&project, &record, &timeline).await?)
     } else {
-        let tasks = project.pending_tasks(Some(record.run)).await?;
+        let tasks = project.tasks_below(record.run).await?;
         drawing::draw(context, &record, &timeline, tasks)
     };
     project.store.close().await;
@@ -31,7 +31,7 @@ async fn public(project: &Project, record: &RunRecord, timeline: &Timeline) -> a
     public["outputs"] = state.end.as_ref().and_then(|end| end.as_ref().ok()).map_or(Value::Null, |it| it.to_value());
     public["steps"] =
         timeline.order().map(|(index, step)| step_public(timeline, index, &step.id, type_of(step))).collect();
-    let tasks = project.pending_tasks(Some(record.run)).await?;
+    let tasks = project.tasks_below(record.run).await?;
     public["tasks"] = tasks.iter().map(super::tasks::public).collect();
     Ok(public)
 }

@@ -92,10 +92,11 @@ pub(crate) fn skip_reason(reason: SkipReason) -> &'static str {
 
 /// How far a loop is.
 pub(crate) fn progress(progress: Progress) -> String {
-    let Progress { done, total, failed } = progress;
+    let Progress { done, total, failed, is_open_ended } = progress;
+    let of = if is_open_ended { " of at most " } else { "/" };
     match failed {
-        0 => format!("{done}/{total}"),
-        failed => format!("{done}/{total}, {failed} failed"),
+        0 => format!("{done}{of}{total}"),
+        failed => format!("{done}{of}{total}, {failed} failed"),
     }
 }
 
@@ -165,7 +166,7 @@ pub(crate) fn issues(issues: &[Issue]) -> String {
         let _ = writeln!(text, "{severity}: {}", issue.message);
         let _ = writeln!(text, "  {} {step}{} {}", faint("at"), issue.json_path, faint(&format!("[{}]", issue.code)));
         if let Some(suggestion) = &issue.suggestion {
-            let _ = writeln!(text, "  {} {suggestion}", good("try"));
+            let _ = writeln!(text, "  {} {suggestion}", good("help:"));
         }
     }
     text

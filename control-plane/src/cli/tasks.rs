@@ -15,11 +15,10 @@ use serde_json::{Map, Value, json};
 /// Lists the questions that wait for an answer.
 pub(crate) async fn tasks(context: &Context, run: Option<&str>) -> anyhow::Result<Ending> {
     let project = context.project().await?;
-    let run = match run {
-        Some(run) => Some(project.find_run(run).await?.run),
-        None => None,
+    let tasks = match run {
+        Some(run) => project.tasks_below(project.find_run(run).await?.run).await?,
+        None => project.pending_tasks(None).await?,
     };
-    let tasks = project.pending_tasks(run).await?;
     if context.json {
         screen::json_line(&tasks.iter().map(public).collect())?;
     } else if tasks.is_empty() {
@@ -42,11 +41,9 @@ pub(crate) async fn complete(context: &Context, arguments: CompleteArguments) ->
     let asking = project.find_run(&arguments.run).await?;
     let task = project.find_task(asking.run, &arguments.step).await?;
     project.complete_task(&task, answer).await?;
-    let mut top = asking;
-    let is_child = top.parent.is_some();
-    while let Some(parent) = top.parent {
-        top = project.run(parent).await?;
-    }
+    let ancestors = project.ancestors(task.run).await?;
+    let is_child = !ancestors.is_empty();
+    let top = project.run(ancestors.last().copied().unwrap_or(task.run)).await?;
     // A child's answer need not change its parent at once.
     let following = Following { expects_change: !is_child, ..Following::from(top.run, top.last_seq) };
     follow::follow(context, context.workshop(project)?, following).await

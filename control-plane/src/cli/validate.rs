@@ -1,14 +1,18 @@
 //! `validate`: the dry-run of a graph.
 
 use super::{
-    Ending, arguments::ValidateArguments, context::Context, graph_file::GraphFile, json_argument, screen, style,
+    Ending, arguments::ValidateArguments, context::Context, failure::Refusal, graph_file::GraphFile, json_argument,
+    screen, style,
 };
 use crate::operations;
 use agentruntime_engine::graph::{DryRun, DryRunOptions};
 
 pub(crate) async fn validate(context: &Context, arguments: ValidateArguments) -> anyhow::Result<Ending> {
     let file = GraphFile::read(&arguments.graph)?;
-    let mut options = DryRunOptions::default();
+    let mut options = match &arguments.options {
+        Some(text) => read_options(text)?,
+        None => DryRunOptions::default(),
+    };
     if let Some(input) = &arguments.input {
         options.params.trigger_payload = Some(json_argument::read("the input", input)?);
     }
@@ -20,6 +24,11 @@ pub(crate) async fn validate(context: &Context, arguments: ValidateArguments) ->
         screen::print(&text(&report))?;
     }
     Ok(if report.valid { Ending::Done } else { Ending::Refused })
+}
+
+fn read_options(text: &str) -> Result<DryRunOptions, Refusal> {
+    let options = json_argument::read("--options", text)?;
+    serde_json::from_value(options).map_err(|error| Refusal::new("INVALID_JSON", format!("--options: {error}")))
 }
 
 fn text(report: &DryRun) -> String {

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// The word that names the run started last.
 const LAST: &str = "last";
+/// How many runs are looked at together for the last one.
+const LAST_AMONG: u32 = 50;
 /// A part of an id that is shorter says nothing.
 const PART_CHARS_MIN: usize = 4;
 
@@ -32,8 +34,7 @@ impl Project {
     /// The beginning of an id is the time of its start, so that runs of one minute differ only at the end.
     pub(crate) async fn find_run(&self, text: &str) -> Result<RunRecord, OperationError> {
         if text == LAST {
-            let newest = RunFilter { limit: Some(1), ..RunFilter::default() };
-            return self.runs(&newest).await?.into_iter().next().ok_or(OperationError::NoRuns);
+            return self.last_run().await;
         }
         if let Ok(run) = text.parse::<RunId>() {
             return self.run(run).await;
@@ -63,6 +64,18 @@ impl Project {
             Err(found) => {
                 let runs = found.iter().map(|record| record.run).collect();
                 Err(OperationError::AmbiguousRun { text: text.to_owned(), runs })
+            }
+        }
+    }
+
+    /// The run that was started last by somebody: children, which runs start, do not count.
+    async fn last_run(&self) -> Result<RunRecord, OperationError> {
+        let mut filter = RunFilter { limit: Some(LAST_AMONG), ..RunFilter::default() };
+        loop {
+            let page = self.runs(&filter).await?;
+            filter.before = Some(page.last().ok_or(OperationError::NoRuns)?.into());
+            if let Some(record) = page.into_iter().find(|record| record.parent.is_none()) {
+                return Ok(record);
             }
         }
     }

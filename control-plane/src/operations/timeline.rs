@@ -59,6 +59,8 @@ pub(crate) struct Progress {
     pub(crate) total: usize,
     /// Iterations that failed.
     pub(crate) failed: usize,
+    /// Whether it may end earlier.
+    pub(crate) is_open_ended: bool,
 }
 
 /// What a step is doing, in one word of its own for each case that people are shown.
@@ -132,9 +134,7 @@ impl Timeline {
             Phase::AwaitingTask(_) => Standing::Asking,
             Phase::AwaitingChild(child) => Standing::Calling(*child),
             Phase::Sleeping(due) => Standing::Sleeping(*due),
-            Phase::Looping(_) if self.tasks.values().any(|path| self.index(path) == Some(index)) => {
-                Standing::Asking
-            }
+            Phase::Looping(_) if self.tasks.values().any(|path| self.index(path) == Some(index)) => Standing::Asking,
             Phase::Looping(_) => Standing::Running,
             Phase::Completed { rejected: true, .. } => Standing::Rejected,
             Phase::Completed { rejected: false, .. } => Standing::Completed,
@@ -156,12 +156,12 @@ impl Timeline {
     /// How far a step's loop is, where it has one.
     pub(crate) fn progress(&self, index: StepIndex) -> Option<Progress> {
         let Phase::Looping(looped) = &self.state.steps[index].phase else { return self.times[index].looped };
-        let total = match &self.state.graph.steps[index].kind {
-            StepKind::While(spec) => spec.max_iterations as usize,
-            _ => looped.items.len(),
+        let (total, is_open_ended) = match &self.state.graph.steps[index].kind {
+            StepKind::While(spec) => (spec.max_iterations as usize, true),
+            _ => (looped.items.len(), false),
         };
         let failed = looped.iterations.iter().filter(|it| matches!(it.outcome, IterationOutcome::Failed(_))).count();
-        Some(Progress { done: looped.iterations.len() - looped.open.len(), total, failed })
+        Some(Progress { done: looped.iterations.len() - looped.open.len(), total, failed, is_open_ended })
     }
 
     /// How long a step was under way in all, by the clock; so far, where it still is.
@@ -219,8 +219,8 @@ impl Timeline {
             EventKind::StepCancelled { .. } => times.end(event.at, None),
             _ => {}
         }
-        let is_over = !self.state.steps[index].phase.is_in_flight();
-        if is_over {
+        if !self.state.steps[index].phase.is_in_flight() {
+            self.times[index].close(event.at);
             let step = &self.state.graph.steps[index].id;
             self.tasks.retain(|_, path| path.step != *step);
         }
@@ -228,13 +228,17 @@ impl Timeline {
 
     fn close_all(&mut self, at: Timestamp) {
         self.tasks.clear();
-        self.times.iter_mut().for_each(|times| times.end(at, times.duration_us));
+        self.times.iter_mut().for_each(|times| times.close(at));
     }
 }
 
 impl StepTimes {
     fn end(&mut self, at: Timestamp, duration_us: Option<u64>) {
         self.duration_us = duration_us;
+        self.close(at);
+    }
+
+    fn close(&mut self, at: Timestamp) {
         if let Some(open) = self.spans.last_mut().filter(|span| span.to.is_none()) {
             open.to = Some(at);
         }
@@ -254,7 +258,8 @@ impl Progress {
         let counts: Counts = result.read().ok()?;
         let done = counts.count.or(counts.iteration_count)?;
         let failed = counts.failed_count.unwrap_or_default();
-        Some(Self { done, total: counts.count.or(counts.max_iterations)?, failed })
+        let is_open_ended = counts.count.is_none();
+        Some(Self { done, total: counts.count.or(counts.max_iterations)?, failed, is_open_ended })
     }
 }
 

@@ -31,8 +31,7 @@ pub(super) fn line(timeline: &Timeline, event: &Event) -> String {
                 Some(run) => faint(&format!("taken over from run {run}")),
                 None => format!("{}{}", style::duration(*duration_us), loop_note(timeline, path)),
             };
-            let note = if standing == Standing::Rejected { "rejected, " } else { "" };
-            step(path, standing, format!("{note}{rest}"))
+            step(path, standing, rest)
         }
         EventKind::StepSkipped { path, reason } if path.body.is_none() => {
             step(path, Standing::Skipped(*reason), faint(&format!("skipped: {}", style::skip_reason(*reason))))
@@ -60,13 +59,17 @@ pub(super) fn line(timeline: &Timeline, event: &Event) -> String {
         EventKind::HumanTaskCreated { path, task_type, .. } => {
             step(path, Standing::Asking, format!("waits for a person ({task_type})"))
         }
+        EventKind::HumanTaskCompleted { path, approved, .. } => {
+            let (standing, word) =
+                if *approved { (Standing::Completed, "approved") } else { (Standing::Rejected, "rejected") };
+            step(path, standing, word.into())
+        }
         EventKind::StateChanged { to, reason, .. } => about_run(format!("{} ({reason})", style::status(*to))),
         EventKind::RunStarted(_)
         | EventKind::RunRejected { .. }
         | EventKind::RunCompleted { .. }
         | EventKind::RunFailed { .. }
         | EventKind::RunStopped { .. }
-        | EventKind::HumanTaskCompleted { .. }
         | EventKind::StepStarted { .. }
         | EventKind::StepCompleted { .. }
         | EventKind::StepSkipped { .. }

@@ -1,0 +1,13 @@
+//! The program as people and scripts use it: each test starts the real binary on a data folder of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
+mod control;
+mod errors;
+mod examples;
+mod interruption;
+mod lookup;
+mod output;
+mod program;
+mod start;
+mod waiting;

@@ -1,0 +1,104 @@
+//! Runs that wait for people.
+
+use crate::program::Desk;
+use serde_json::{Value, json};
+
+fn asking() -> Value {
+    json!({ "steps": [
+        { "id": "ask", "type": "human_task", "task_type": "approval", "task_payload": { "n": "{{ input.n | 0 }}" } },
+        { "id": "after", "type": "lua_script", "depends_on": ["ask"], "script": "return { note = steps.ask.result.note }" },
+    ] })
+}
+
+#[test]
+fn a_waiting_run_says_so_to_programs() {
+    let desk = Desk::new();
+    let graph = desk.graph("asking", &asking());
+    let waiting = desk.run(&["run", &graph, "--input", r#"{"n":7}"#, "--json"]).expect(3).summary();
+    assert_eq!((&waiting["status"], &waiting["awaiting"]), (&json!("running"), &json!("human_task")));
+    let task = &waiting["tasks"][0];
+    assert_eq!((&task["step_id"], &task["task_payload"]), (&json!("ask"), &json!({ "n": 7 })));
+    let listed = desk.run(&["tasks", "last", "--json"]).expect(0).json();
+    assert_eq!(listed, waiting["tasks"]);
+}
+
+#[test]
+fn an_answer_at_hand_is_given_when_the_question_comes() {
+    let desk = Desk::new();
+    let graph = desk.graph("asking", &asking());
+    let answer = r#"ask={"approved":true,"note":"fine"}"#;
+    let finished = desk.run(&["run", &graph, "--answer", answer]).expect(0);
+    assert_eq!(finished.json(), json!({ "after": { "note": "fine" } }));
+    assert!(desk.run(&["tasks"]).expect(0).stdout.contains("nothing waits for a person"));
+}
+
+#[test]
+fn a_question_is_answered_once() {
+    let desk = Desk::new();
+    let graph = desk.graph("asking", &asking());
+    desk.run(&["run", &graph]).expect(3);
+    desk.run(&["task", "complete", "last", "ask", "--approve"]).expect(0);
+    let refused = desk.run(&["task", "complete", "last", "ask", "--approve", "--json"]).expect(2).error();
+    assert_eq!(refused["code"], "TASK_NOT_FOUND");
+}
+
+#[test]
+fn a_question_at_another_step_is_refused_with_those_that_are_asked() {
+    let desk = Desk::new();
+    let graph = desk.graph("asking", &asking());
+    desk.run(&["run", &graph]).expect(3);
+    let refused = desk.run(&["task", "complete", "last", "aks", "--approve"]).expect(2);
+    assert!(refused.stderr.contains("it waits for an answer at: ask"), "{}", refused.stderr);
+    desk.run(&["task", "complete", "last", "ask"]).expect(2);
+    desk.run(&["task", "complete", "last", "ask", "--approve", "--reject"]).expect(2);
+}
+
+#[test]
+fn two_questions_are_answered_one_after_the_other() {
+    let desk = Desk::new();
+    let task = |id: &str| json!({ "id": id, "type": "human_task", "task_type": "approval" });
+    let graph = desk.graph("two", &json!({ "steps": [task("one"), task("two")] }));
+    let waiting = desk.run(&["run", &graph, "--json"]).expect(3).summary();
+    assert_eq!(waiting["tasks"].as_array().unwrap().len(), 2);
+    let left = desk.run(&["task", "complete", "last", "one", "--approve", "--json"]).expect(3).summary();
+    assert_eq!((left["tasks"].as_array().unwrap().len(), &left["tasks"][0]["step_id"]), (1, &json!("two")));
+    desk.run(&["task", "complete", "last", "two", "--reject"]).expect(0);
+}
+
+#[test]
+fn a_run_goes_on_while_it_asks_and_stops_to_wait_only_then() {
+    let desk = Desk::new();
+    let graph = desk.graph(
+        "both",
+        &json!({ "steps": [
+        { "id": "ask", "type": "human_task", "task_type": "approval" },
+        { "id": "nap", "type": "sleep", "duration_s": 0.4 },
+        { "id": "after_nap", "type": "lua_script", "depends_on": ["nap"], "script": "return {}" },
+    ] }),
+    );
+    let waiting = desk.run(&["run", &graph, "--json"]).expect(3);
+    let finished: Vec<&str> = waiting.stdout.lines().filter(|line| line.contains(r#""step_completed""#)).collect();
+    assert_eq!(finished.len(), 2, "{}", waiting.stdout);
+}
+
+#[test]
+fn the_question_of_a_child_is_answered_by_the_name_of_its_parent() {
+    let desk = Desk::new();
+    let child = desk.graph("child", &asking());
+    let parent = desk.graph(
+        "parent",
+        &json!({ "steps": [
+        { "id": "call", "type": "workflow_call", "workflow_id": "child", "input": { "n": 1 } },
+        { "id": "end", "type": "lua_script", "depends_on": ["call"], "script": "return { got = steps.call.result }" },
+    ] }),
+    );
+    let unpublished = desk.run(&["run", &parent]).expect(2);
+    assert!(unpublished.stderr.contains("the workflow `child` has no published version"), "{}", unpublished.stderr);
+    desk.run(&["publish", &child]).expect(0);
+    let waiting = desk.run(&["run", &parent, "--json"]).expect(3).summary();
+    assert_ne!(waiting["tasks"][0]["run_id"], waiting["run_id"]);
+    assert!(desk.run(&["show", "last"]).expect(0).stdout.contains("waits for a person: ask"));
+    let result = r#"{"note":"yes"}"#;
+    let finished = desk.run(&["task", "complete", "last", "ask", "--approve", "--result", result]).expect(0);
+    assert_eq!(finished.json(), json!({ "end": { "got": { "after": { "note": "yes" } } } }));
+}
