@@ -20,6 +20,7 @@ mod parse;
 mod publish;
 mod references;
 mod report;
+mod schema;
 mod template;
 mod validate;
 
@@ -30,6 +31,7 @@ pub use issue::{Check, Issue, IssueCode, Severity};
 pub use lua_reads::LuaReads;
 pub use model::*;
 pub use publish::pin_children;
+pub use schema::schema;
 pub use template::{Key, Lookup, Path, PathUse, RESOLVED_BYTES_MAX, Template, TemplateSyntaxError, nearest_path, walk};
 pub use validate::{DryRun, DryRunOptions, DryRunParams, Readiness, validate};
 

@@ -88,3 +88,24 @@ async fn arbitrary_values_anywhere_are_judged_alike_by_dry_run_and_publishing() 
         }
     }
 }
+
+/// The published schema and the parser agree: it takes what is valid, and what it refuses the parser refuses.
+#[test]
+fn the_published_schema_never_refuses_what_is_valid() {
+    let schema = jsonschema::validator_for(&super::schema()).unwrap();
+    let mut refused = 0;
+    for (name, base) in bases() {
+        assert!(
+            schema.is_valid(&base),
+            "{name}: {:?}",
+            schema.iter_errors(&base).map(|error| error.to_string()).collect::<Vec<_>>()
+        );
+        for document in mutations::all(&base).into_iter().map(|wrong| wrong.document).chain(mutations::arbitrary(&base))
+        {
+            let is_refused = !schema.is_valid(&document);
+            assert!(!is_refused || Graph::parse(&document).is_err(), "valid, and refused by the schema: {document}");
+            refused += usize::from(is_refused);
+        }
+    }
+    assert!(refused > WRONG_GRAPHS_MIN, "the schema refuses only {refused}");
+}
