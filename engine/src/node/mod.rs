@@ -198,7 +198,11 @@ impl Shared {
         F: Future<Output = ()> + Send + 'static,
     {
         let news = Arc::new(Notify::new());
-        self.active().insert(lease.run, Active { lease, standing, news: news.clone(), task: None });
+        let earlier = self.active().insert(lease.run, Active { lease, standing, news: news.clone(), task: None });
+        // A lease of this node that ran out unnoticed: whatever was done under it cannot be written any more.
+        if let Some(task) = earlier.and_then(|earlier| earlier.task) {
+            task.abort();
+        }
         let task = tokio::spawn(work(news)).abort_handle();
         if let Some(active) = self.active().get_mut(&lease.run).filter(|active| active.lease == lease) {
             active.task = Some(task);

@@ -19,7 +19,23 @@ pub(super) struct Watchers(Arc<Mutex<Listeners>>);
 
 /// Follows the events of one run.
 pub struct Watcher {
+    run: RunId,
     batches: mpsc::Receiver<Batch>,
+    listeners: Arc<Mutex<Listeners>>,
+}
+
+impl Drop for Watcher {
+    /// A run that nobody follows leaves nothing behind, and neither does one that was never started.
+    fn drop(&mut self) {
+        self.batches.close();
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(senders) = listeners.get_mut(&self.run) {
+            senders.retain(|sender| !sender.is_closed());
+            if senders.is_empty() {
+                listeners.remove(&self.run);
+            }
+        }
+    }
 }
 
 impl Watcher {
@@ -34,7 +50,7 @@ impl Watchers {
     pub(super) fn watch(&self, run: RunId) -> Watcher {
         let (sender, batches) = mpsc::channel(BATCHES_MAX);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_default().push(sender);
-        Watcher { batches }
+        Watcher { run, batches, listeners: self.0.clone() }
     }
 
     /// Lets the followers of a run go: what happens to it next is not known here.

@@ -3,6 +3,7 @@
 
 mod graphs;
 mod ledger;
+mod node;
 mod program;
 mod rules;
 mod simulation;
