@@ -1,5 +1,7 @@
 //! Every command that the documents tell a reader to type is typed here, in the order of the page.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -16,8 +16,15 @@ Examples:
 
 A RUN is named by its id, the beginning or the end of it (4 characters or more), or `last`.
 
-Exit codes: 0 completed, 1 the run failed or was stopped, 2 the command could not be carried out (usage, graph, start
-payload, data folder), 3 the run waits for a person, 130 interrupted by Ctrl-C (the run is kept).";
+Exit codes:
+  0    completed
+  1    the run failed or was stopped
+  2    the command could not be carried out: usage, graph, start payload, data folder
+  3    the run waits for a person
+  130  interrupted by Ctrl-C; the run is kept";
+
+/// The heading of what every command takes.
+const GLOBAL: &str = "Everywhere";
 
 /// Runs AI-agent workflows: every step in its own WebAssembly sandbox, every run a journal that survives a crash.
 #[derive(Parser, Debug)]
@@ -25,14 +32,16 @@ payload, data folder), 3 the run waits for a person, 130 interrupted by Ctrl-C (
 pub(crate) struct Arguments {
     /// Where workflows and runs are kept; the platform's data folder if not given
     #[arg(long, global = true, env = "AGENTRUNTIME_DATA", hide_env_values = true, value_name = "DIR|postgres://…")]
+    #[arg(help_heading = GLOBAL)]
     pub(crate) data: Option<String>,
 
     /// Print JSON for programs; errors too, to stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
 
-    /// When to use colours and the live table
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    /// When to use colours and the live table: auto (on a terminal, unless NO_COLOR is set), always, never
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = GLOBAL)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
     pub(crate) color: Color,
 
     #[command(subcommand)]
@@ -117,14 +126,16 @@ pub(crate) enum Subcommand {
 const RUN_EXAMPLES: &str = "\
 Examples:
   agentruntime run workflow.json --input '{\"customer\": \"ada\"}'
-  agentruntime run workflow.json --input @order.json --answer approve='{\"approved\": true, \"note\": \"ok\"}'
+  agentruntime run workflow.json --input @order.json --answer approve='{\"approved\": true}'
   cat order.json | agentruntime run workflow.json --input - --json
-  agentruntime run workflow.json --resume-from last --from-step price     a new run that keeps earlier results
+  agentruntime run workflow.json --resume-from last --from-step price
 
-Progress goes to stderr and the outputs to stdout, so that `agentruntime run … | jq` works. With --json, stdout has one event
-a line and last {\"run_id\", \"status\", \"version\", \"outputs\", \"error\"?}.
+Progress goes to stderr and the outputs to stdout, so that `agentruntime run … | jq` works.
+With --json, stdout has one event a line and last
+  {\"run_id\", \"status\", \"version\", \"outputs\", \"error\"?}
 
-Any command that works on runs also goes on with other runs of the same data folder that were interrupted, as long as it stays.";
+Any command that works on a run also goes on with other runs of the same data folder that were
+interrupted, as long as it stays.";
 
 /// `run`
 #[derive(Args, Debug)]
@@ -170,7 +181,7 @@ pub(crate) struct RunArguments {
 const VALIDATE_EXAMPLES: &str = "\
 Examples:
   agentruntime validate workflow.json --input @input.json
-  agentruntime validate workflow.json --options '{\"mock_step_outputs\": {\"fetch\": {\"price\": 12}}}'   run scripts on it";
+  agentruntime validate workflow.json --options '{\"mock_step_outputs\": {\"fetch\": {\"n\": 12}}}'";
 
 /// `validate`
 #[derive(Args, Debug)]

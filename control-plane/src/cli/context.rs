@@ -35,7 +35,8 @@ impl Context {
             Some(text) => text.parse()?,
             None => data::default_location()?,
         };
-        let flag = data.filter(|text| Some(text) != from_environment.as_ref()).map(|_| location.to_string());
+        let flag = data.filter(|text| Some(text) != from_environment.as_ref());
+        let flag = flag.map(|text| if holds_password(&text) { location.to_string() } else { text });
         Ok(Self { json, location, flag })
     }
 
@@ -82,11 +83,35 @@ impl Context {
     }
 }
 
+/// Whether a place may not be repeated on a screen: the URL of a database with a password in it.
+fn holds_password(data: &str) -> bool {
+    let Some((_, rest)) = data.split_once("://") else { return false };
+    let user = rest.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':') || rest.contains("password")
+}
+
 impl Workshop {
     /// Stops the node where it is and closes the store. What was not finished goes on at the next start.
     pub(crate) async fn close(self) {
         let Self { project, node } = self;
         drop(node);
         project.store.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_to_be_copied_names_the_data_but_no_password() {
+        let command = |data: &str| Context::new(Some(data.into()), false).unwrap().command(&["resume", "last"]);
+        assert_eq!(command("my data"), "agentruntime resume last --data 'my data'");
+        assert_eq!(
+            command("postgres://me@db/runs?host=/run/pg"),
+            "agentruntime resume last --data 'postgres://me@db/runs?host=/run/pg'"
+        );
+        assert_eq!(command("postgres://me:secret@db/runs"), "agentruntime resume last --data postgres://db/runs");
+        assert_eq!(command("postgres://db/runs?password=secret"), "agentruntime resume last --data postgres://db/runs");
     }
 }

@@ -78,14 +78,17 @@ impl Screen {
 
 /// Text for whoever watches.
 pub(crate) fn show(text: &str) -> io::Result<()> {
-    anstream::stderr().write_all(text.as_bytes())
+    anstream::stderr().write_all(text.as_bytes()).map_err(unwritten)
 }
 
 /// Text that the command is asked for.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = anstream::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(unwritten)
+}
+
+fn unwritten(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write the output: {error}"))
 }
 
 /// One document on one line of stdout.

@@ -17,9 +17,10 @@ use agentruntime_engine::{
 use agentruntime_host_api::Timestamp;
 use std::io::{self, Write};
 
-/// The terminal shows what follows at once, when it is complete, if it knows how.
-const BEGIN: &str = "\x1b[?2026h";
-const END: &str = "\x1b[?2026l";
+/// The terminal shows what follows at once, when it is complete, if it knows how; and cuts lines that are longer than it is
+/// wide, so that each stays one line.
+const BEGIN: &str = "\x1b[?2026h\x1b[?7l";
+const END: &str = "\x1b[?7h\x1b[?2026l";
 /// What a name may take of the line.
 const NAME_CHARS_MAX: usize = 32;
 
@@ -47,7 +48,8 @@ impl Table {
     fn put(&mut self, rows: &[String]) -> io::Result<()> {
         let mut text = String::from(BEGIN);
         if self.lines > 0 {
-            text.push_str(&format!("\x1b[{}A", self.lines));
+            // What was typed meanwhile, as the ^C of an interruption, may have moved the cursor along its line.
+            text.push_str(&format!("\r\x1b[{}A", self.lines));
         }
         for row in rows {
             text.push_str(row);
@@ -142,5 +144,77 @@ fn note(timeline: &Timeline, index: usize, standing: Standing, now: Timestamp) -
         Standing::Rejected => Some("rejected".into()),
         Standing::Skipped(reason) => Some(format!("skipped: {}", style::skip_reason(reason))),
         Standing::Recovered | Standing::Failed => timeline.error(index).map(ToString::to_string),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentruntime_engine::{
+        graph::Graph,
+        run::event::{Event, EventKind, Start, StepPath},
+    };
+    use agentruntime_host_api::{Json, RunId, WorkflowId};
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+
+    /// A run of 20 steps, one after the other, of which the first `completed` are through and the next is under way.
+    fn timeline(completed: usize) -> Timeline {
+        let after = |position: usize| match position {
+            0 => json!([]),
+            position => json!([format!("s{}", position - 1)]),
+        };
+        let steps: Vec<Value> = (0..20)
+            .map(|it| json!({ "id": format!("s{it}"), "type": "lua_script", "script": "return {}", "depends_on": after(it) }))
+            .collect();
+        let graph = Arc::new(Graph::parse(&json!({ "steps": steps })).unwrap());
+        let start = Start {
+            workflow: WorkflowId::new("long"),
+            version: 1,
+            input: Json::empty_object(),
+            trigger_steps: serde_json::Map::new(),
+            excluded_step_ids: Vec::new(),
+            trigger_type: "manual".into(),
+            external_user_id: None,
+            user_id: None,
+            parent: None,
+            reuse: None,
+        };
+        let mut seq = 0;
+        let mut event = |kind: EventKind| {
+            seq += 1;
+            Event { seq, at: Timestamp::from_micros(0), kind }
+        };
+        let first = event(EventKind::RunStarted(Box::new(start)));
+        let mut timeline = Timeline::begin(RunId::new_v7(), graph, &first).unwrap();
+        for position in 0..=completed {
+            let path = StepPath::top(&format!("s{position}").into());
+            timeline.apply(&event(EventKind::StepStarted { path: path.clone(), attempt: 1, inputs: None })).unwrap();
+            if position < completed {
+                let (result, duration_us) = (Json::empty_object(), 1_500);
+                let done =
+                    EventKind::StepCompleted { path, attempt: 1, result, duration_us, fuel: None, reused_from: None };
+                timeline.apply(&event(done)).unwrap();
+            }
+        }
+        timeline
+    }
+
+    #[test]
+    fn a_table_that_is_higher_than_the_terminal_shows_where_something_happens() {
+        for completed in [0, 9, 19] {
+            let rows = rows(&timeline(completed), 0, 10);
+            assert_eq!(rows.len(), 10);
+            assert!(rows.iter().any(|row| row.contains('⠋') && row.contains(&format!("s{completed} "))), "{rows:#?}");
+            assert!(rows[9].contains("20 steps in all"), "{rows:#?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_fits_has_every_step_with_its_duration() {
+        let rows = rows(&timeline(2), 0, 21);
+        assert_eq!(rows.len(), 21);
+        assert!(rows[1].contains('✓') && rows[1].contains("1.5 ms"), "{rows:#?}");
+        assert!(rows[4].contains('·'), "{rows:#?}");
     }
 }
