@@ -92,10 +92,11 @@ fn holds_password(data: &str) -> bool {
 
 impl Workshop {
     /// Stops the node where it is and closes the store. What was not finished goes on at the next start.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
         let Self { project, node } = self;
-        drop(node);
+        let stopped = node.stop().await;
         project.store.close().await;
+        Ok(stopped?)
     }
 }
 

@@ -32,7 +32,7 @@ async fn command(
     if let Some(status) = reached {
         tell(context, &workshop.project, &record, status).await?;
     }
-    workshop.close().await;
+    workshop.close().await?;
     Ok(if reached.is_some() { Ending::Done } else { Ending::Interrupted })
 }
 

@@ -39,7 +39,9 @@ pub(crate) async fn events(context: &Context, arguments: EventsArguments) -> any
             },
         }
     };
-    drop(node);
+    if let Some(node) = node {
+        node.stop().await?;
+    }
     project.store.close().await;
     Ok(ending)
 }

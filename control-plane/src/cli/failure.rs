@@ -102,7 +102,10 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if !is_help && std::env::args_os().any(|argument| argument == "--json") {
         let rendered = error.render().to_string();
-        let message = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        // What is wrong comes first, perhaps over several lines; then how the command is used.
+        let lines = rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+        let message = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        let message = message.trim_start_matches("error: ");
         let failure = anyhow::Error::new(Refusal::new("USAGE", message));
         return ExitCode::from(Failure::from(failure).tell(true) as u8);
     }

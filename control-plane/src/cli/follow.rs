@@ -53,7 +53,7 @@ pub(crate) async fn follow(context: &Context, workshop: Workshop, following: Fol
     let stop = watch_run(&workshop, &mut follower, &mut screen, &following, &mut interrupts).await?;
     screen.end(&follower.timeline)?;
     let ending = conclude(context, &follower.timeline, &stop)?;
-    workshop.close().await;
+    workshop.close().await?;
     Ok(ending)
 }
 

@@ -30,6 +30,11 @@ impl Project {
             let hint = hint.replace("RUN", &run.to_string());
             return Err(OperationError::WrongStatus { command: command.word(), run, status, hint });
         }
+        if command == Command::Retry && !self.timeline(record).await?.state.input_issues.is_empty() {
+            let (run, status) = (record.run, record.status);
+            let hint = "; its input was refused, so it would be again: start a new run".to_owned();
+            return Err(OperationError::WrongStatus { command: command.word(), run, status, hint });
+        }
         Ok(self.store.signal(&self.scope, record.run, command.signal()).await?)
     }
 }

@@ -62,6 +62,21 @@ fn a_failed_run_is_tried_again_from_the_failed_step() {
 }
 
 #[test]
+fn a_run_whose_input_was_refused_is_not_tried_again() {
+    let desk = Desk::new();
+    let step = json!({ "id": "a", "type": "lua_script", "script": "return {}" });
+    let child = desk.graph("child", &json!({ "input_schema": [{ "name": "n", "type": "integer" }], "steps": [step] }));
+    desk.run(&["publish", &child]).expect(0);
+    let call = json!({ "id": "call", "type": "workflow_call", "workflow_id": "child", "input": { "n": "x" } });
+    let parent = desk.graph("parent", &json!({ "steps": [call] }));
+    desk.run(&["run", &parent]).expect(1);
+    let runs = desk.run(&["runs", "--workflow", "child", "--json"]).expect(0).json();
+    assert_eq!(runs[0]["error"]["code"], "INVALID_INPUT");
+    let refused = desk.run(&["retry", runs[0]["run_id"].as_str().unwrap()]).expect(2);
+    assert!(refused.stderr.contains("its input was refused"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_completed_run_cannot_be_retried_and_says_what_can_be_done() {
     let desk = Desk::new();
     let graph = desk.graph("fine", &json!({ "steps": [{ "id": "a", "type": "lua_script", "script": "return {}" }] }));

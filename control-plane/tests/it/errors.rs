@@ -17,6 +17,8 @@ fn check(arguments: &[&str], code: &str, part: &str) {
 #[test]
 fn bad_arguments_are_refused() {
     check(&["run"], "USAGE", "required arguments");
+    let told = Desk::new().run(&["run", "--json"]).expect(2).error();
+    assert_eq!(told["error"], "the following required arguments were not provided: <GRAPH>");
     check(&["fly"], "USAGE", "unrecognized subcommand 'fly'");
     check(&["runs", "--limit", "0"], "USAGE", "--limit");
     check(&["runs", "--data", "mysql://somewhere"], "DATA_LOCATION_INVALID", "neither a folder nor a postgres:// URL");

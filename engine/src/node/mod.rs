@@ -150,6 +150,17 @@ impl Node {
         Ok(())
     }
 
+    /// Stops the node where it is and lets go of its runs, so that others take them up at once rather than when the leases
+    /// end. What was not committed is done again there.
+    pub async fn stop(mut self) -> Result<(), StoreError> {
+        for task in std::mem::take(&mut self.tasks) {
+            task.abort();
+            // It ended by being aborted; a panic of it was told when it happened.
+            let _ = task.await;
+        }
+        self.shared.store.release(&self.shared.id).await
+    }
+
     /// How many runs the node holds.
     pub fn active_runs(&self) -> usize {
         self.shared.active().len()

@@ -53,6 +53,9 @@ const SWEEP: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at = NULL
 const RELEASE_ALL: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at = NULL, wake_at = {now} \
     WHERE lease_owner IS NOT NULL";
 
+const RELEASE_NODE: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at = NULL, wake_at = {now} \
+    WHERE lease_owner = $2";
+
 const RENEW: Bulk = Bulk {
     head: "WITH given (now_us, lease_us, node) AS (VALUES ({now}, ?, ?)) \
         UPDATE runs SET lease_expires_at = given.now_us + given.lease_us FROM given,",
@@ -137,6 +140,17 @@ impl Store {
         values.maybe_number(self.now());
         tx.rows(RELEASE_ALL, values).await?;
         tx.commit().await
+    }
+
+    /// Gives the leases of a node back that does nothing any more: its runs are due at once.
+    pub async fn release(&self, node: &NodeId) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let mut values = Values::default();
+        values.maybe_number(self.now()).text(&node.0);
+        tx.rows(RELEASE_NODE, values).await?;
+        tx.commit().await?;
+        self.shared.wake.news();
+        Ok(())
     }
 
     fn sweep_is_due(&self) -> bool {

@@ -61,6 +61,23 @@ async fn the_runs_of_a_dead_node_are_taken_over_when_its_leases_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_runs_of_a_node_that_stops_in_order_are_taken_over_at_once() {
+    let (place, _clock) = Place::with_manual_clock().await;
+    let (stopped_guest, guest) = (Scripted::new(), Scripted::new());
+    let stopped = place.node(&stopped_guest);
+    let workflow = place.publish("held", json!([{ "id": "a", "script": "hold" }])).await;
+    let run = place.start(&stopped, &workflow).await;
+    place.until(|| async { stopped_guest.held() == 1 && place.row(run).await.last_seq == 2 }).await;
+    stopped.stop().await.unwrap();
+
+    // The clock stands still: no lease ends.
+    let _node = place.node(&guest);
+    place.until(|| async { guest.held() == 1 }).await;
+    guest.release(1);
+    assert_eq!(place.end(run).await, Ok(json!({ "a": { "held": true } })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_lost_its_lease_writes_nothing() {
     let (place, clock) = Place::with_manual_clock().await;
     let (slow_guest, guest) = (Scripted::new(), Scripted::new());
