@@ -17,13 +17,15 @@ pub(super) async fn check(draft: &Draft, options: &DryRunOptions, guest: &dyn Gu
     let is_wanted = |script: &&ScriptFound| {
         options.step_ids.as_ref().is_none_or(|ids| ids.iter().any(|id| is_of(script, draft, id)))
     };
+    // Without anything made up, nothing runs: a script that reads nothing could, and would only cost its time.
+    let may_run = wanted.contains(&Check::LuaFixture) && options.has_fixtures();
     let mut fixtures_left = FIXTURES_MAX;
     for script in draft.scripts.iter().filter(is_wanted) {
         let compiled =
             if wanted.contains(&Check::LuaSyntax) { guest.check(program(script, draft)).await } else { Ok(()) };
         if let Err(error) = compiled {
             report.push(script.place.error(IssueCode::LuaSyntaxError, error.message));
-        } else if let (true, 1..) = (wanted.contains(&Check::LuaFixture), fixtures_left)
+        } else if let (true, 1..) = (may_run, fixtures_left)
             && let Some(invocation) = fixtures::invocation(draft, options, script, program(script, draft))
         {
             fixtures_left -= 1;

@@ -213,6 +213,14 @@ async fn scripts_run_on_made_up_values() {
 }
 
 #[tokio::test]
+async fn no_script_runs_where_nothing_is_made_up() {
+    let guest = Scripted::default();
+    let graph = json!({ "steps": [lua("a", "while true do end")] });
+    assert!(validate(&graph, DryRunOptions::default(), Some(&guest)).await.valid);
+    assert!(guest.0.into_inner().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn body_scripts_run_on_scopes_of_their_own() {
     let graph = json!({ "steps": [{ "id": "e", "type": "for_each", "for_each_items": [], "for_each_body_steps": [lua("i", "return {}")] }] });
     let guest = Scripted::default();
