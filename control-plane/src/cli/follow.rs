@@ -7,7 +7,10 @@ use super::{
     style,
 };
 use crate::operations::{Answer, Follower, News, Timeline, Waiting};
-use agentruntime_engine::run::event::{Event, EventKind, RunStatus};
+use agentruntime_engine::{
+    run::event::{Event, EventKind, RunStatus},
+    store::StoreError,
+};
 use agentruntime_host_api::RunId;
 use serde_json::{Value, json};
 use std::{collections::HashMap, fmt::Write, io, time::Duration};
@@ -97,7 +100,11 @@ async fn take(
         if let (Some(answer), true) = (answer, follower.timeline.tasks.contains_key(task)) {
             let Answer { approved, result } = answer.clone();
             let scope = &workshop.project.scope;
-            workshop.node.complete_task(scope, following.run, *task, approved, result).await?;
+            match workshop.node.complete_task(scope, following.run, *task, approved, result).await {
+                // An answer before it ended the run, or somebody was faster.
+                Ok(()) | Err(StoreError::AlreadyClosed) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(())

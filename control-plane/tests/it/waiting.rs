@@ -82,6 +82,28 @@ fn a_run_goes_on_while_it_asks_and_stops_to_wait_only_then() {
 }
 
 #[test]
+fn a_loop_asks_about_each_item_that_failed() {
+    let desk = Desk::new();
+    let graph = desk.graph("review", &json!({ "steps": [
+        { "id": "each", "type": "for_each", "for_each_items": [1, 2, 3, 4], "for_each_error_policy": "human_review",
+          "for_each_body_steps": [
+            { "id": "odd", "type": "lua_script", "script": "if item % 2 == 0 then error('even') end return { n = item }" }
+          ] },
+        { "id": "end", "type": "lua_script", "depends_on": ["each"],
+          "script": "return { n = steps.each.result.succeeded_count }" },
+    ] }));
+    desk.run(&["run", &graph]).expect(3);
+    let both = desk.run(&["task", "complete", "last", "each", "--approve"]).expect(2).stderr;
+    assert!(both.contains("each[1].odd") && both.contains("each[3].odd"), "{both}");
+    desk.run(&["task", "complete", "last", "each[1].odd", "--approve"]).expect(3);
+    let finished = desk.run(&["task", "complete", "last", "each", "--approve"]).expect(0);
+    assert_eq!(finished.json(), json!({ "end": { "n": 2 } }));
+    let answer = |approved: bool| format!(r#"each={{"approved":{approved}}}"#);
+    desk.run(&["run", &graph, "--answer", &answer(true)]).expect(0);
+    desk.run(&["run", &graph, "--answer", &answer(false)]).expect(1);
+}
+
+#[test]
 fn the_question_of_a_child_is_answered_by_the_name_of_its_parent() {
     let desk = Desk::new();
     let child = desk.graph("child", &asking());
