@@ -5,7 +5,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// A lease that is not renewed ends within this.
-const LEASE: Duration = Duration::from_secs(31);
+pub(crate) const LEASE: Duration = Duration::from_secs(31);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_share_what_one_has_no_room_for() {

@@ -1,6 +1,7 @@
 //! Nodes with scripted steps on a real SQLite store.
 
 mod leases;
+mod trouble;
 mod work;
 
 use crate::{program, rules::listed};
