@@ -36,7 +36,7 @@ pub(crate) async fn start(surroundings: Surroundings, invocation: Invocation) ->
     let message = Message::of_invocation(&invocation, memory_bytes);
     let Invocation { tenant, started_at, entropy, limits, .. } = invocation;
     match Running::new(surroundings, tenant, started_at, Random(entropy.0), limits).await {
-        Ok(running) => running.advance(|exports| exports.start.clone(), message).await,
+        Ok(running) => running.advance(|exports| exports.start, message).await,
         Err(error) => Outcome::Failed(error),
     }
 }
@@ -48,7 +48,7 @@ pub(crate) async fn check(surroundings: Surroundings, program: Program) -> Resul
     // Programs are checked on nobody's account: all checks share one budget.
     let tenant = TenantId::new("");
     let running = Running::new(surroundings, tenant, Timestamp::from_micros(0), Random(0), limits).await?;
-    match running.advance(|exports| exports.check.clone(), message).await {
+    match running.advance(|exports| exports.check, message).await {
         Outcome::Failed(error) => Err(error),
         Outcome::Done(_) | Outcome::Requests { .. } => Ok(()),
     }
@@ -126,7 +126,7 @@ impl Running {
         self.asked.note(&replies);
         let turn = self.surroundings.tenants.turn(&self.tenant).await;
         self.instance.set_turn(Some(turn));
-        self.advance(|exports| exports.resume.clone(), Message::of_replies(&replies)).await
+        self.advance(|exports| exports.resume, Message::of_replies(&replies)).await
     }
 }
 

@@ -124,7 +124,8 @@ impl Instance {
 
     async fn room_for(&mut self, len: usize) -> wasmtime::Result<u32> {
         let len = u32::try_from(len).map_err(|_| Stop::Message)?;
-        let alloc = self.function(&self.engine.exports.alloc.clone())?.typed::<u32, u32>(&self.store)?;
+        let export = self.engine.exports.alloc;
+        let alloc = self.function(&export)?.typed::<u32, u32>(&self.store)?;
         match alloc.call_async(&mut self.store, len).await? {
             0 => Err(Stop::Message.into()),
             at => Ok(at),

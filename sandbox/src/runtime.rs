@@ -215,7 +215,6 @@ fn settings(metering: Metering, pool: Option<PoolingAllocationConfig>) -> Config
 
 fn pool(config: &SandboxConfig) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::default();
-    // One more, so that a check at start-up and a full house do not meet.
     let instances = config.max_instances.max(1);
     pool.total_core_instances(instances)
         .total_memories(instances)
