@@ -1,6 +1,6 @@
 //! Tenants beside each other.
 
-use crate::harness::{config, script, wait};
+use crate::harness::{config, script, spawn, wait};
 use agentruntime_host_api::{ErrorCode, Guest, Json, Outcome};
 use agentruntime_sandbox::{Sandbox, SandboxConfig, TenantBudget};
 use futures_util::{FutureExt, future::join_all};
@@ -18,7 +18,7 @@ fn endless_loops_of_one_tenant_do_not_stop_another() {
     let wall = Duration::from_millis(1500);
     let noise = (0..16).map(|_| {
         let (sandbox, case) = (sandbox.clone(), script("while true do end").tenant("noisy").limits(|l| l.wall = wall));
-        wait(async { tokio::spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await }) })
+        spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await })
     });
     let noise: Vec<_> = noise.collect();
     let begun = Instant::now();
@@ -46,16 +46,14 @@ fn processors_are_shared_by_tenant_and_not_by_step() {
         let wall = Duration::from_millis(1200);
         let (sandbox, case) =
             (sandbox.clone(), script(source).tenant(tenant).limits(|l| (l.wall, l.requests) = (wall, u32::MAX)));
-        wait(async {
-            tokio::spawn(async move {
-                let mut ticks = 0;
-                let ended = case.drive(&sandbox, |_| {
-                    ticks += 1;
-                    Ok(Json::null())
-                });
-                assert_eq!(ended.await.unwrap_err().code, ErrorCode::StepTimeout);
-                ticks
-            })
+        spawn(async move {
+            let mut ticks = 0;
+            let ended = case.drive(&sandbox, |_| {
+                ticks += 1;
+                Ok(Json::null())
+            });
+            assert_eq!(ended.await.unwrap_err().code, ErrorCode::StepTimeout);
+            ticks
         })
     };
     let many: Vec<_> = (0..6).map(|_| counting("many")).collect();
@@ -111,9 +109,7 @@ fn more_steps_than_instances_all_finish() {
     let steps = (0..200).map(|i| {
         let (sandbox, case) =
             (sandbox.clone(), script("return {x = input}").tenant(&format!("t{}", i % 5)).input(&i.to_string()));
-        wait(async {
-            tokio::spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await.unwrap().json.to_string() })
-        })
+        spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await.unwrap().json.to_string() })
     });
     let steps: Vec<_> = steps.collect();
     for (i, text) in wait(join_all(steps)).into_iter().enumerate() {
