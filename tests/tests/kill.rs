@@ -1,5 +1,7 @@
 //! A real process, killed with SIGKILL at random moments over and over: every run ends as if nothing had happened.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use agentruntime_engine::{
     graph::Graph,
     run::{

@@ -1,10 +1,10 @@
 //! What happened in a run: the journal's entries, and their public form.
 //!
-//! The journal keeps the compact form, one entry of one kind; [`Event::public`] makes the form of the API from it.
+//! The journal keeps this compact form, one entry of one kind; [`Event::public`] makes the form of the API from it.
 
 use agentruntime_host_api::{Json, RunId, StepError, TaskId, Timestamp, WorkflowId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// One entry of a run's journal. Never changed, never deleted while the run is kept.
@@ -311,41 +311,45 @@ pub enum EventKind {
     },
 }
 
-impl Event {
-    /// The form of the API: `event_type`, `run_id`, `seq`, `step_id`, `attempt`, `at`, `data`.
-    pub fn public(&self, run: RunId) -> Value {
-        let (event_type, path, attempt, data) = self.kind.parts();
-        let mut event = Map::new();
-        event.insert("event_type".into(), event_type.into());
-        event.insert("run_id".into(), run.to_string().into());
-        event.insert("seq".into(), self.seq.into());
-        let mut data = data;
-        if let Some(path) = path {
-            let step_id = match &path.body {
-                None => &path.step,
-                Some((iteration, inner)) => {
-                    data["parent_step_id"] = (&*path.step).into();
-                    data["iteration"] = (*iteration).into();
-                    inner
-                }
-            };
-            event.insert("step_id".into(), (&**step_id).into());
-        }
-        if let Some(attempt) = attempt {
-            event.insert("attempt".into(), attempt.into());
-        }
-        event.insert("at".into(), self.at.to_string().into());
-        event.insert("data".into(), data);
-        Value::Object(event)
-    }
-}
-
-type Parts<'e> = (&'static str, Option<&'e StepPath>, Option<u32>, Value);
-
 impl EventKind {
     /// The step that the event is about.
     pub fn path(&self) -> Option<&StepPath> {
-        self.parts().1
+        match self {
+            Self::StepStarted { path, .. }
+            | Self::StepCompleted { path, .. }
+            | Self::StepSkipped { path, .. }
+            | Self::StepFailed { path, .. }
+            | Self::StepRetrying { path, .. }
+            | Self::StepCancelled { path, .. }
+            | Self::HumanTaskCreated { path, .. }
+            | Self::HumanTaskCompleted { path, .. } => Some(path),
+            Self::RunStarted(_)
+            | Self::RunRejected { .. }
+            | Self::StateChanged { .. }
+            | Self::RunCompleted { .. }
+            | Self::RunFailed { .. }
+            | Self::RunStopped { .. } => None,
+        }
+    }
+
+    /// Which attempt of the step it is about.
+    pub fn attempt(&self) -> Option<u32> {
+        match self {
+            Self::StepStarted { attempt, .. }
+            | Self::StepCompleted { attempt, .. }
+            | Self::StepFailed { attempt, .. }
+            | Self::StepRetrying { attempt, .. }
+            | Self::StepCancelled { attempt, .. } => Some(*attempt),
+            Self::RunStarted(_)
+            | Self::RunRejected { .. }
+            | Self::StepSkipped { .. }
+            | Self::HumanTaskCreated { .. }
+            | Self::HumanTaskCompleted { .. }
+            | Self::StateChanged { .. }
+            | Self::RunCompleted { .. }
+            | Self::RunFailed { .. }
+            | Self::RunStopped { .. } => None,
+        }
     }
 
     /// Whether the run is over with it.
@@ -358,82 +362,20 @@ impl EventKind {
 
     /// The published name of the kind of event.
     pub fn event_type(&self) -> &'static str {
-        self.parts().0
-    }
-
-    fn parts(&self) -> Parts<'_> {
         match self {
-            Self::RunStarted(start) => ("run_started", None, None, start_data(start)),
-            Self::RunRejected { error } => ("run_rejected", None, None, json!({ "error": error })),
-            Self::StepStarted { path, attempt, inputs } => {
-                ("step_started", Some(path), Some(*attempt), with(json!({}), "inputs", inputs))
-            }
-            Self::StepCompleted { path, attempt, result, duration_us, fuel, reused_from } => {
-                let data = json!({ "result": result.to_value(), "duration_ms": milliseconds(*duration_us) });
-                let data = with(with(data, "fuel", fuel), "reused_from", reused_from);
-                ("step_completed", Some(path), Some(*attempt), data)
-            }
-            Self::StepSkipped { path, reason } => {
-                ("step_completed", Some(path), None, json!({ "skipped": true, "reason": reason }))
-            }
-            Self::StepFailed { path, attempt, error, duration_us, recovered } => {
-                let data = json!({ "error": error, "duration_ms": milliseconds(*duration_us) });
-                ("step_failed", Some(path), Some(*attempt), with(data, "recovered", recovered))
-            }
-            Self::StepRetrying { path, attempt, error, due } => {
-                let data = json!({ "error": error, "retry_at": due.to_string() });
-                ("step_retrying", Some(path), Some(*attempt), data)
-            }
-            Self::StepCancelled { path, attempt } => ("step_cancelled", Some(path), Some(*attempt), json!({})),
-            Self::HumanTaskCreated { path, task, task_type, payload, due } => {
-                let data = json!({ "task_id": task, "task_type": task_type, "task_payload": payload.to_value() });
-                let due = due.map(|due| due.to_string());
-                ("human_task_created", Some(path), None, with(data, "expires_at", &due))
-            }
-            Self::HumanTaskCompleted { path, task, approved, result } => {
-                let data = json!({ "task_id": task, "approved": approved, "result": result.to_value() });
-                ("human_task_completed", Some(path), None, data)
-            }
-            Self::StateChanged { from, to, reason } => {
-                ("state_changed", None, None, json!({ "from": from, "to": to, "reason": reason }))
-            }
-            Self::RunCompleted { outputs } => ("run_completed", None, None, json!({ "outputs": outputs.to_value() })),
-            Self::RunFailed { path, error } => {
-                let step_id = path.as_ref().map(ToString::to_string);
-                ("run_failed", None, None, with(json!({ "error": error }), "failed_step", &step_id))
-            }
-            Self::RunStopped { error } => ("run_stopped", None, None, json!({ "error": error })),
+            Self::RunStarted(_) => "run_started",
+            Self::RunRejected { .. } => "run_rejected",
+            Self::StepStarted { .. } => "step_started",
+            Self::StepCompleted { .. } | Self::StepSkipped { .. } => "step_completed",
+            Self::StepFailed { .. } => "step_failed",
+            Self::StepRetrying { .. } => "step_retrying",
+            Self::StepCancelled { .. } => "step_cancelled",
+            Self::HumanTaskCreated { .. } => "human_task_created",
+            Self::HumanTaskCompleted { .. } => "human_task_completed",
+            Self::StateChanged { .. } => "state_changed",
+            Self::RunCompleted { .. } => "run_completed",
+            Self::RunFailed { .. } => "run_failed",
+            Self::RunStopped { .. } => "run_stopped",
         }
     }
-}
-
-fn start_data(start: &Start) -> Value {
-    let mut data = json!({
-        "workflow_id": start.workflow,
-        "version": start.version,
-        "input": start.input.to_value(),
-        "trigger_type": start.trigger_type,
-    });
-    if !start.trigger_steps.is_empty() {
-        data["trigger_steps"] = Value::Object(start.trigger_steps.clone());
-    }
-    if !start.excluded_step_ids.is_empty() {
-        data["excluded_step_ids"] = json!(start.excluded_step_ids);
-    }
-    let parent_run = start.parent.as_ref().map(|parent| parent.run);
-    let reused = start.reuse.as_ref().map(|reuse| reuse.run);
-    let data = with(with(data, "parent_run_id", &parent_run), "resume_from_run_id", &reused);
-    with(with(data, "external_user_id", &start.external_user_id), "user_id", &start.user_id)
-}
-
-fn with<T: Serialize>(mut data: Value, key: &str, value: &Option<T>) -> Value {
-    if let Some(value) = value {
-        data[key] = json!(value);
-    }
-    data
-}
-
-fn milliseconds(micros: u64) -> f64 {
-    // Durations stay far below 2^53 µs, so that the division is exact to the microsecond.
-    micros as f64 / 1000.0
 }

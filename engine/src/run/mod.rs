@@ -15,6 +15,7 @@ pub mod event;
 mod invocation;
 mod lookup;
 mod payload;
+mod public;
 mod signal;
 mod start;
 mod state;

@@ -4,7 +4,7 @@
 use crate::{
     graphs::{GraphPlan, graph_plans},
     ledger::{Ledger, digest},
-    world::{World, input_of, start_with},
+    world::{Children, Questions, World, input_of, start_with},
 };
 use agentruntime_engine::{
     graph::Graph,
@@ -13,7 +13,7 @@ use agentruntime_engine::{
         event::{Event, EventKind, RunStatus, StepPath},
     },
 };
-use agentruntime_host_api::{ErrorCode, Json, RunId, StepError, TaskId};
+use agentruntime_host_api::{ErrorCode, Json, StepError};
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -72,8 +72,8 @@ struct Fate {
 struct Durable {
     events: usize,
     read: usize,
-    questions: Vec<(TaskId, StepPath)>,
-    children: Vec<(RunId, StepPath)>,
+    questions: Questions,
+    children: Children,
 }
 
 impl Fate {

@@ -21,6 +21,11 @@ use std::{sync::Arc, time::Duration};
 /// When every run of these tests starts: 2026-01-01T00:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
+/// Open questions, each with the step that asks.
+pub(crate) type Questions = Vec<(TaskId, StepPath)>;
+/// Children under way, each with the step that waits.
+pub(crate) type Children = Vec<(RunId, StepPath)>;
+
 /// A run and what is under way for it.
 pub(crate) struct World {
     pub(crate) graph: Arc<Graph>,
@@ -30,9 +35,9 @@ pub(crate) struct World {
     /// Executions that began and have not ended.
     pub(crate) executing: Vec<Executing>,
     /// Questions that are open.
-    pub(crate) questions: Vec<(TaskId, StepPath)>,
+    pub(crate) questions: Questions,
     /// Children that were started and not stopped.
-    pub(crate) children: Vec<(RunId, StepPath)>,
+    pub(crate) children: Children,
     /// Effects that the outside sees, as they came.
     pub(crate) seen: Vec<String>,
     ledger: Ledger,
@@ -102,12 +107,7 @@ impl World {
     }
 
     /// The journal ends earlier: a node died before the rest was durable, and with it the rows that belong to the rest.
-    pub(crate) fn lose_after(
-        &mut self,
-        events: usize,
-        questions: Vec<(TaskId, StepPath)>,
-        children: Vec<(RunId, StepPath)>,
-    ) {
+    pub(crate) fn lose_after(&mut self, events: usize, questions: Questions, children: Children) {
         self.journal.truncate(events);
         let journal = Chunk::of(&self.journal).events().unwrap();
         self.state = RunState::replayed(run_id(), self.graph.clone(), &journal).unwrap();
@@ -202,7 +202,7 @@ impl World {
     }
 
     /// The questions and children that the state waits for.
-    fn waiting_for(&self) -> (Vec<(TaskId, StepPath)>, Vec<(RunId, StepPath)>) {
+    fn waiting_for(&self) -> (Questions, Children) {
         let (mut asked, mut begun) = (Vec::new(), Vec::new());
         for (step, spec) in self.state.steps.iter().zip(&self.graph.steps) {
             let path = StepPath::top(&spec.id);
