@@ -2,6 +2,8 @@
 
 #[path = "../../fuzz/drivers/graph.rs"]
 mod graph;
+#[path = "../../fuzz/drivers/guest_json.rs"]
+mod guest_json;
 mod mutation;
 #[path = "../../fuzz/drivers/template.rs"]
 mod template;
@@ -60,4 +62,9 @@ fn any_bytes_are_read_as_a_graph_or_refused() {
 #[test]
 fn any_text_is_read_as_a_template_or_refused() {
     drive("fuzz/seeds/template", TEMPLATE_PIECES, template::drive);
+}
+
+#[test]
+fn any_document_goes_through_the_sandbox_unchanged() {
+    drive("fuzz/seeds/guest_json", JSON_PIECES, guest_json::drive);
 }

@@ -2,12 +2,17 @@
 
 use crate::{
     figure::{Figure, Scale, millis},
+    program::program,
     sandbox::{finished, invocation},
     world,
 };
 use agentruntime_host_api::Guest;
-use anyhow::{Result, anyhow};
-use std::time::{Duration, Instant};
+use anyhow::{Context, Result};
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 const WORK: [(&str, &str); 3] = [
     (
@@ -43,14 +48,11 @@ pub(crate) fn cpu(scale: Scale) -> Result<()> {
     let guest = world::sandbox()?;
     for (name, source) in WORK {
         let n = if name == "fib" { scale.of(30, 22) } else { scale.of(40, 2) };
-        let native = mlua::Lua::new();
-        let program = prepared(&native, source, n).map_err(|error| anyhow!("native Lua: {error}"))?;
+        let mut native = Native::start(source, n)?;
         let call = invocation(source, &format!(r#"{{"n":{n}}}"#), Duration::from_secs(30))?;
         let mut pairs = Vec::new();
         for _ in 0..scale.of(9, 1) {
-            let begun = Instant::now();
-            program.call::<mlua::Table>(()).map_err(|error| anyhow!("native Lua: {error}"))?;
-            let native_time = begun.elapsed();
+            let native_time = native.run()?;
             let begun = Instant::now();
             finished(runtime.block_on(guest.start(call.clone())))?;
             pairs.push((begun.elapsed().as_secs_f64() / native_time.as_secs_f64(), native_time));
@@ -64,7 +66,38 @@ pub(crate) fn cpu(scale: Scale) -> Result<()> {
     Ok(())
 }
 
-fn prepared(lua: &mlua::Lua, source: &str, n: usize) -> mlua::Result<mlua::Function> {
-    lua.globals().set("input", lua.create_table_from([("n", n)])?)?;
-    lua.load(source).into_function()
+/// The same script in native Lua, in a process beside this one.
+struct Native {
+    child: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Native {
+    fn start(source: &str, n: usize) -> Result<Self> {
+        let mut child = Command::new(program("agentruntime-native-lua", "native-lua")?)
+            .args([&n.to_string(), source])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let questions = child.stdin.take().context("the program reads")?;
+        let answers = BufReader::new(child.stdout.take().context("the program writes")?);
+        Ok(Self { child, questions, answers })
+    }
+
+    /// Runs the script once, and says how long it took.
+    fn run(&mut self) -> Result<Duration> {
+        writeln!(self.questions)?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        Ok(Duration::from_micros(answer.trim().parse().context("native Lua failed")?))
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        // It ends by itself when nobody asks any more; a program that does not is not waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

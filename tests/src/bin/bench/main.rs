@@ -6,12 +6,14 @@
 mod figure;
 mod lua;
 mod parked;
+mod program;
 mod ready;
 mod runs;
 mod sandbox;
 mod world;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::Parser;
 use figure::Scale;
 
 type Bench = fn(Scale) -> Result<()>;
@@ -30,23 +32,27 @@ const BENCHES: [(&str, Bench); 11] = [
     ("journal-size", runs::journal_size),
 ];
 
+/// Measures what a step, a run and a waiting run cost. Prints one JSON line per figure.
+#[derive(clap::Parser)]
+struct Arguments {
+    /// What to measure, or `all`
+    #[arg(required = true, value_parser = names())]
+    names: Vec<String>,
+    /// Do just enough to see that everything works
+    #[arg(long)]
+    quick: bool,
+}
+
+fn names() -> Vec<&'static str> {
+    BENCHES.iter().map(|(name, _)| *name).chain(["all"]).collect()
+}
+
 fn main() -> Result<()> {
-    let (options, names): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
-    let scale = match options.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Scale::Full,
-        ["--quick"] => Scale::Quick,
-        _ => bail!("the only option is --quick"),
-    };
-    if names.is_empty() {
-        let known: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
-        bail!("name benchmarks, or `all`: {}", known.join(" "));
-    }
-    for name in &names {
-        let chosen: Vec<&(&str, Bench)> = BENCHES.iter().filter(|(known, _)| name == "all" || name == known).collect();
-        if chosen.is_empty() {
-            bail!("there is no benchmark `{name}`");
-        }
-        for (_, bench) in chosen {
+    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).with_writer(std::io::stderr).init();
+    let Arguments { names, quick } = Arguments::parse();
+    let scale = if quick { Scale::Quick } else { Scale::Full };
+    for (name, bench) in BENCHES {
+        if names.iter().any(|wanted| wanted == name || wanted == "all") {
             bench(scale)?;
         }
     }

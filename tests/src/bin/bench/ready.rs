@@ -1,17 +1,19 @@
 //! `ready`: from the start of the program to the first run accepted, with a warm cache; and what an idle process takes.
 
-use crate::figure::{Figure, Scale, millis, percentile};
+use crate::{
+    figure::{Figure, Scale, millis, percentile},
+    program::program,
+};
 use anyhow::{Context, Result, ensure};
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
     process::{Command, Stdio},
     time::Instant,
 };
 
 /// Starts the program again and again on one folder.
 pub(crate) fn ready(scale: Scale) -> Result<()> {
-    let program = program()?;
+    let program = program("agentruntime-control-plane", "agentruntime")?;
     let folder = tempfile::tempdir()?;
     let graph = folder.path().join("workflow.json");
     std::fs::write(&graph, r#"{"steps":[{"id":"a","type":"lua_script","script":"return {n = 1}"}]}"#)?;
@@ -39,16 +41,4 @@ pub(crate) fn ready(scale: Scale) -> Result<()> {
     let p50 = millis(percentile(&mut samples, 0.5));
     Figure::lower("ready", "process start to first run accepted, p50", p50, "ms").aim(300.0).print();
     Ok(())
-}
-
-/// The program beside this one, built if it is not there.
-fn program() -> Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let program = here.with_file_name("agentruntime");
-    if !program.exists() {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo).args(["build", "--release", "--quiet", "-p", "agentruntime-control-plane"]).status()?;
-        ensure!(status.success() && program.exists(), "build the program first: cargo build --release");
-    }
-    Ok(program)
 }
