@@ -9,6 +9,9 @@ use crate::{ErrorCode, HostReply, HostRequest, StepError};
 pub fn refuse(request: &HostRequest) -> HostReply {
     Err(StepError::new(
         ErrorCode::CapabilityDenied,
-        format!("this workflow version was not granted `{}`; a step may only ask for what its version was granted when it was published", request.capability),
+        format!(
+            "this workflow version was not granted `{}`; a step may only ask for what its version was granted when it was published",
+            request.capability
+        ),
     ))
 }

@@ -45,7 +45,9 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = TimestampError;
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        text.parse::<jiff::Timestamp>().map(|point| Self(point.as_microsecond())).map_err(|_| TimestampError(text.into()))
+        text.parse::<jiff::Timestamp>()
+            .map(|point| Self(point.as_microsecond()))
+            .map_err(|_| TimestampError(text.into()))
     }
 }
 

@@ -41,7 +41,8 @@ fn drive(seeds: &str, pieces: &[&str], driver: fn(&[u8])) {
     let rounds =
         std::env::var("AGENTRUNTIME_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS_DEFAULT);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(seeds);
-    let mut files: Vec<_> = std::fs::read_dir(&folder).expect("the seeds are there").flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).expect("the seeds are there").flatten().map(|entry| entry.path()).collect();
     files.sort();
     assert!(!files.is_empty(), "no seeds in {}", folder.display());
     for (number, file) in files.iter().enumerate() {

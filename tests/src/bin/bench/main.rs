@@ -48,7 +48,10 @@ fn names() -> Vec<&'static str> {
 }
 
 fn main() -> Result<()> {
-    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let Arguments { names, quick } = Arguments::parse();
     let scale = if quick { Scale::Quick } else { Scale::Full };
     for (name, bench) in BENCHES {

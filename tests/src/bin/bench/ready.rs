@@ -28,9 +28,12 @@ pub(crate) fn ready(scale: Scale) -> Result<()> {
             .stdout(Stdio::piped())
             .spawn()?;
         let output = child.stdout.take().context("the program has an output")?;
+        let mut output = BufReader::new(output);
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
+        output.read_line(&mut line)?;
         let accepted = begun.elapsed();
+        // It has somebody to talk to until it ends.
+        std::io::copy(&mut output, &mut std::io::sink())?;
         ensure!(line.contains("run_started"), "the first line is not a start: {line}");
         ensure!(child.wait()?.success(), "the program failed");
         // The first start fills the cache.

@@ -67,7 +67,11 @@ pub(crate) fn throughput(scale: Scale) -> Result<()> {
         let per_second = runs as f64 / elapsed.as_secs_f64();
         let label = format!("steps per second, {in_flight} runs in flight");
         let figure = Figure::higher("throughput", &label, per_second * 10.0, "1/s");
-        if in_flight == 64 { figure.aim(10_000.0).print() } else { figure.print() }
+        if in_flight == 64 {
+            figure.aim(10_000.0).print()
+        } else {
+            figure.print()
+        }
         let label = format!("runs per second, {in_flight} runs in flight");
         Figure::higher("throughput", &label, per_second, "1/s").print();
     }

@@ -5,7 +5,8 @@ use crate::{
     world,
 };
 use agentruntime_host_api::{
-    Entropy, Execution, Guest, HostReply, Invocation, Json, Language, Limits, Outcome, Program, Scope, TenantId, Timestamp,
+    Entropy, Execution, Guest, HostReply, Invocation, Json, Language, Limits, Outcome, Program, Scope, TenantId,
+    Timestamp,
 };
 use anyhow::{Result, bail};
 use std::{

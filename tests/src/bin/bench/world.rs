@@ -54,7 +54,8 @@ impl World {
 
     /// Publishes a graph under a name.
     pub(crate) async fn publish(&self, workflow: &str, document: &Value) -> Result<WorkflowId> {
-        let graph = Graph::parse(document).map_err(|issues| anyhow!("the benchmark's graph is not valid: {issues:?}"))?;
+        let graph =
+            Graph::parse(document).map_err(|issues| anyhow!("the benchmark's graph is not valid: {issues:?}"))?;
         let workflow = WorkflowId::new(workflow);
         self.node.store().publish(&self.scope, &workflow, &graph.canonical, &graph.hash, None).await?;
         Ok(workflow)
