@@ -217,7 +217,8 @@ fn pool(config: &SandboxConfig) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::default();
     let instances = config.max_instances.max(1);
     pool.total_core_instances(instances)
-        .total_memories(instances)
+        // The heap in which exceptions live takes the place of a memory, in every instance that throws one.
+        .total_memories(instances.saturating_mul(2))
         .total_tables(instances)
         .total_stacks(instances)
         .total_gc_heaps(instances)
