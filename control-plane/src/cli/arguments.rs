@@ -145,9 +145,9 @@ pub(crate) struct RunArguments {
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) graph: PathBuf,
 
-    /// The start payload
-    #[arg(long, short, value_name = "JSON|@FILE|-", default_value = "{}", hide_default_value = true)]
-    pub(crate) input: String,
+    /// The start payload; {} if not given, or with --resume-from that of the earlier run
+    #[arg(long, short, value_name = "JSON|@FILE|-")]
+    pub(crate) input: Option<String>,
 
     /// Answer a human task when it is asked; once for each step
     #[arg(long, value_name = "STEP=JSON")]

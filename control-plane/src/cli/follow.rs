@@ -189,6 +189,8 @@ fn say_end(context: &Context, timeline: &Timeline) -> io::Result<()> {
                 let again = context.command(&["retry", &run]);
                 let _ = writeln!(text, "{} {}", style::faint("see it:   "), context.command(&["show", &run]));
                 let _ = writeln!(text, "{} {again}", style::faint("try again:"));
+                let anew = context.command(&["run", "GRAPH", "--resume-from", &run]);
+                let _ = writeln!(text, "{} {anew}", style::faint("or mend the graph, and keep what is done:"));
             }
             screen::show(&text)
         }

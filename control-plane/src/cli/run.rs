@@ -20,10 +20,10 @@ use std::collections::HashMap;
 pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::Result<Ending> {
     let file = GraphFile::read(&arguments.graph)?;
     let workflow = file.workflow_id(arguments.workflow_id.as_deref())?;
-    let input = json_argument::read("the input", &arguments.input)?;
+    let input = arguments.input.as_deref().map(|text| json_argument::read("the input", text)).transpose()?;
     let answers = arguments.answer.iter().map(|text| json_argument::read_answer(text));
     let answers = answers.collect::<Result<HashMap<String, Answer>, Refusal>>()?;
-    let mut request = StartRequest::new(workflow.clone(), Json::from(input));
+    let mut request = StartRequest::new(workflow.clone(), input.clone().map_or_else(Json::empty_object, Json::from));
     if let Some(text) = &arguments.trigger_steps {
         request.trigger_steps = json_argument::read_object("--trigger-steps", text)?;
     }
@@ -33,7 +33,11 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
 
     let project = context.project().await?;
     if let Some(earlier) = &arguments.resume_from {
-        request.resume_from = Some(project.find_run(earlier).await?.run);
+        let earlier = project.find_run(earlier).await?;
+        if input.is_none() {
+            request.input = project.timeline(&earlier).await?.state.start.input.clone();
+        }
+        request.resume_from = Some(earlier.run);
     }
     let sandbox = context.sandbox()?;
     let published = project.publish(&*sandbox, &workflow, file.document, None).await?;

@@ -7,7 +7,7 @@ use super::{OperationError, Project, Timeline};
 use agentruntime_engine::{
     node::{Node, Watcher},
     run::{Awaiting, event::Event},
-    store::{RunRecord, TaskRecord},
+    store::{Clock, RunRecord, SystemClock, TaskRecord},
 };
 use agentruntime_host_api::RunId;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -130,6 +130,10 @@ impl Project {
                 return Ok(None);
             }
             let tasks = self.pending_tasks(Some(record.run)).await?;
+            let now = SystemClock.now();
+            if tasks.iter().any(|task| task.due.is_some_and(|due| due <= now)) {
+                return Ok(None);
+            }
             let is_answered = |task: &agentruntime_host_api::TaskId| tasks.iter().all(|pending| pending.task != *task);
             if timeline.tasks.keys().any(is_answered) {
                 return Ok(None);

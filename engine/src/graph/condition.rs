@@ -9,6 +9,8 @@ use super::{
 };
 use serde_json::Value;
 
+const NO_OPERATORS: &str = "conditions have no operators: return a boolean from a `lua_script` step and name it, as in `{{ steps.check.result.ok }}`";
+
 /// A boolean, a number, or a template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition(Template);
@@ -36,8 +38,14 @@ impl Condition {
     fn parse_text(text: &str) -> Result<Self, TemplateSyntaxError> {
         if text.contains("{{") {
             let template = Template::parse(&text.into())?;
-            if template.as_constant().is_none() {
+            if template.is_single_path() {
                 return Ok(Self(template));
+            }
+            if template.as_constant().is_none() {
+                return Err(TemplateSyntaxError::new(format!(
+                    "`{text}` would always be true: it is text around a template"
+                ))
+                .suggest(NO_OPERATORS));
             }
         }
         match text {
@@ -54,7 +62,7 @@ impl Condition {
         }
         let operators = ["==", "!=", "<", ">", " and ", " or ", "not ", "&&", "||"];
         let suggestion = if operators.iter().any(|operator| text.contains(operator)) {
-            "conditions have no operators: return a boolean from a `lua_script` step and name it, as in `{{ steps.check.result.ok }}`"
+            NO_OPERATORS
         } else {
             "write a template such as `{{ steps.check.result.ok }}`, or true or false"
         };
@@ -152,7 +160,17 @@ mod tests {
 
     #[test]
     fn what_names_no_value_is_refused_with_advice() {
-        for text in ["yes", "", "input.x == 1", "a.b", "not input.x", "\\{{ input.x }}", "{{ input.x > 1 }}"] {
+        for text in [
+            "{{ input.x }} > 20",
+            "not {{ input.x }}",
+            "yes",
+            "",
+            "input.x == 1",
+            "a.b",
+            "not input.x",
+            "\\{{ input.x }}",
+            "{{ input.x > 1 }}",
+        ] {
             let error = Condition::parse(&json!(text)).unwrap_err();
             assert!(error.suggestion.is_some(), "{text}: {error}");
         }

@@ -111,6 +111,14 @@ impl RunState {
         StepPath::inner(&spec.id, iteration, id)
     }
 
+    /// Whether the script that ends a `while` stands there.
+    pub(super) fn is_loop_test(&self, site: Site) -> bool {
+        match site {
+            Site::Top(_) => false,
+            Site::Inner { step, position, .. } => position == self.graph.steps[step].kind.body().len(),
+        }
+    }
+
     pub(super) fn conduct(&self, site: Site) -> &Conduct {
         match site {
             Site::Top(step) => &self.graph.steps[step].conduct,

@@ -94,9 +94,8 @@ impl Machine<'_> {
             WhileTest::Condition(condition) => condition.holds(&View::iteration(self.state, index, number)),
             WhileTest::Script(_) => {
                 let looped = self.looped(index)?;
-                let verdict = looped.iterations.get(number as usize)?.output(spec.body.len())?;
-                let verdict = verdict.value();
-                verdict.get("pass").or_else(|| verdict.get("result")).is_some_and(crate::graph::is_truthy)
+                let answer = looped.iterations.get(number as usize)?.output(spec.body.len())?;
+                tally::verdict(answer.value()).is_some_and(crate::graph::is_truthy)
             }
         };
         let met = match spec.mode {

@@ -9,6 +9,7 @@ use super::{
     event::{Event, EventKind, RunStatus, StepPath},
     signal::{Signal, TaskStatus},
     state::{Executing, Phase, RunState},
+    tally,
 };
 use crate::graph::{FailurePolicy, OnError};
 use agentruntime_host_api::{ErrorCode, Json, RunId, StepError, StepOutput, TaskId, Timestamp, WorkflowId};
@@ -227,8 +228,10 @@ impl Machine<'_> {
     }
 
     fn done(&mut self, executing: &Executing, output: StepOutput) {
-        if self.under_way(executing).is_none() {
-            return;
+        let Some(site) = self.under_way(executing) else { return };
+        if self.state.is_loop_test(site) && tally::verdict(&output.json.to_value()).is_none() {
+            let message = "a while_eval_script must return `{ pass = true }` or `{ pass = false }`";
+            return self.fail(site, executing.attempt, StepError::new(ErrorCode::LuaError, message), output.duration);
         }
         self.emit(EventKind::StepCompleted {
             path: executing.path.clone(),
@@ -356,7 +359,10 @@ impl Machine<'_> {
 
 /// The failure of a start whose payload does not fit the input schema.
 pub(crate) fn input_refused(issues: &[crate::graph::Issue]) -> StepError {
-    let sentences: Vec<&str> = issues.iter().map(|issue| issue.message.as_str()).collect();
+    let sentences: Vec<String> = issues
+        .iter()
+        .map(|issue| format!("input{}: {}", issue.json_path.trim_start_matches('$'), issue.message))
+        .collect();
     let message = format!("the input does not fit the workflow's input_schema: {}", sentences.join("; "));
     StepError::new(ErrorCode::InvalidInput, message).with_details(json!({ "issues": issues }))
 }

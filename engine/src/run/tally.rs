@@ -4,6 +4,7 @@ use super::state::{Inner, Iteration, IterationOutcome, Loop, Phase, RunState};
 use crate::graph::{BodyStep, ForEach, While};
 use agentruntime_host_api::{Json, StepError};
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::Value;
 
 /// Why a `while` ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -60,6 +61,11 @@ impl Serialize for Outputs<'_> {
         }
         map.end()
     }
+}
+
+/// What a `while_eval_script` said, if it said anything.
+pub(super) fn verdict(answer: &Value) -> Option<&Value> {
+    answer.get("pass").or_else(|| answer.get("result"))
 }
 
 /// The result of a `for_each` that is through.

@@ -352,6 +352,15 @@ fn a_script_decides_where_there_is_one() {
     completed loop: {"iteration_count":1,"max_iterations":5,"stopped_reason":"condition_met","last":{"turn":{"pass":false}},"iterations":[{"index":0,"body":{"turn":{"pass":false}}}]}
     run completed: {"loop":{"iteration_count":1,"max_iterations":5,"stopped_reason":"condition_met","last":{"turn":{"pass":false}},"iterations":[{"index":0,"body":{"turn":{"pass":false}}}]}}
     "#);
+    assert_snapshot!(repeat(json!({ "while_eval_script": "give {\"done\":true}" })).alone(), @r#"
+    started loop
+    started loop[0].turn
+    completed loop[0].turn: {"pass":false}
+    started loop[0].while_eval_script
+    failed loop[0].while_eval_script: LUA_ERROR
+    failed loop: LUA_ERROR
+    run failed in loop: LUA_ERROR
+    "#);
     assert_snapshot!(repeat(json!({ "while_eval_script": "fail LUA_ERROR" })).alone(), @r#"
     started loop
     started loop[0].turn

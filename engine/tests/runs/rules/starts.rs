@@ -225,7 +225,7 @@ fn defaults_of_the_input_schema_fill_in_and_what_does_not_fit_is_rejected() {
     run completed: {"s":{"input":{"a":1,"b":"filled"}}}
     "#);
     assert_snapshot!(case().input(json!({ "a": "one" })).plays("retry"), @r#"
-    run rejected: INVALID_INPUT: the input does not fit the workflow's input_schema: value is not of type "integer"
+    run rejected: INVALID_INPUT: the input does not fit the workflow's input_schema: input.a: value is not of type "integer"
     > retry
     "#);
 }
