@@ -2,6 +2,7 @@
 //!
 //! What a run gives, its outputs, is not the screen's: that goes to stdout, while people watch stderr.
 
+mod harmless;
 mod plain;
 mod table;
 
@@ -78,11 +79,12 @@ impl Screen {
 
 /// Text for whoever watches.
 pub(crate) fn show(text: &str) -> io::Result<()> {
-    anstream::stderr().write_all(text.as_bytes()).map_err(unwritten)
+    anstream::stderr().write_all(harmless::text(text).as_bytes()).map_err(unwritten)
 }
 
-/// Text that the command is asked for.
+/// Text that the command is asked for: to the letter for programs, harmless for a terminal.
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    let text = if io::stdout().is_terminal() { harmless::text(text) } else { text.into() };
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(unwritten)
 }

@@ -174,7 +174,7 @@ impl Actor {
             Effect::StopChild { run, graceful } => {
                 self.pending.signals.push((run, Signal::Stop { graceful }));
             }
-            Effect::StartChild { run, step, workflow, version, input, depth } => {
+            Effect::StartChild { run, step, workflow, version, input, depth, descendants } => {
                 let start = Start {
                     workflow,
                     version,
@@ -184,7 +184,7 @@ impl Actor {
                     trigger_type: "workflow_call".into(),
                     external_user_id: self.state.start.external_user_id.clone(),
                     user_id: self.state.start.user_id.clone(),
-                    parent: Some(Parent { run: self.lease.run, step, depth }),
+                    parent: Some(Parent { run: self.lease.run, step, depth, descendants }),
                     reuse: None,
                 };
                 self.pending.children.push(start::new_run(run, &self.scope, &start, now));

@@ -26,6 +26,7 @@ pub(super) async fn take_up(shared: Arc<Shared>) {
         if claimed > 0 && claimed == want {
             continue;
         }
+        hear(&shared).await;
         let pause = pause(&shared, want).await;
         tokio::select! {
             () = shared.work.notified() => {}
@@ -48,6 +49,20 @@ async fn claim(shared: &Arc<Shared>, want: usize) -> Result<usize, StoreError> {
         shared.spawn(lease, Standing::Durable, |news| go_on(shared_for_actor, run, news));
     }
     Ok(count)
+}
+
+/// Tells the actors of runs that other processes sent a signal to. What this process sends, it tells them itself.
+async fn hear(shared: &Shared) {
+    if !shared.store.is_shared() {
+        return;
+    }
+    match shared.store.unread(&shared.id).await {
+        Ok(runs) => {
+            let active = shared.active();
+            runs.iter().filter_map(|run| active.get(run)).for_each(|active| active.news.notify_one());
+        }
+        Err(error) => tracing::error!(%error, "cannot ask for signals from other processes"),
+    }
 }
 
 /// Until the next run is due by its own clock, but never longer than the poll interval.

@@ -28,6 +28,10 @@ pub struct IllegalEvent {
 pub(super) const ITEM_FAILED: &str = "for_each_item_failed";
 /// The reason of a `state_changed` that begins the retry of a failed run.
 pub(super) const RETRY: &str = "retry";
+/// How many events a run may have before it is ended: its journal has to be read whole when a node takes it over.
+pub const RUN_EVENTS_MAX: u64 = 50_000;
+/// What the input, results and questions of a run may take together, in bytes: a node holds them while it works on it.
+pub const RUN_BYTES_MAX: usize = 64 << 20;
 /// How long a graceful stop waits for what is in flight.
 pub const DRAIN_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -68,6 +72,7 @@ impl RunState {
         };
         self.allows(&event.kind).map_err(illegal)?;
         self.seq = event.seq;
+        self.bytes = self.bytes.saturating_add(event.kind.payload_bytes());
         match site {
             None => self.apply_to_run(&event.kind, event.at),
             Some((Site::Top(step), path)) => self.apply_to_step(step, path, &event.kind, event.at),
@@ -271,9 +276,14 @@ pub(super) fn error_result(error: &StepError) -> Json {
 }
 
 /// The failure of a run whose journal is full.
-pub(super) fn too_many_events(limit: u64) -> StepError {
-    StepError::new(
-        ErrorCode::RunStalledOrTimedOut,
-        format!("the run reached its limit of {limit} events; split the work into child runs with workflow_call"),
-    )
+pub(super) fn too_large(state: &RunState) -> Option<StepError> {
+    let reached = if state.seq > RUN_EVENTS_MAX {
+        format!("{RUN_EVENTS_MAX} events")
+    } else if state.bytes > RUN_BYTES_MAX {
+        format!("{} MiB of input, results and questions", RUN_BYTES_MAX >> 20)
+    } else {
+        return None;
+    };
+    let message = format!("the run reached its limit of {reached}; split the work into child runs with workflow_call");
+    Some(StepError::new(ErrorCode::RunStalledOrTimedOut, message))
 }

@@ -3,7 +3,7 @@
 //! Inputs that come twice or too late change nothing, so a node may hand over whatever it has.
 
 use super::{
-    apply::{RETRY, error_result, too_many_events},
+    apply::{RETRY, error_result, too_large},
     backoff,
     body::Site,
     event::{Event, EventKind, RunStatus, StepPath},
@@ -15,9 +15,6 @@ use crate::graph::{FailurePolicy, OnError};
 use agentruntime_host_api::{ErrorCode, Json, RunId, StepError, StepOutput, TaskId, Timestamp, WorkflowId};
 use serde_json::json;
 use std::time::Duration;
-
-/// How many events a run may have before it is ended: its journal has to be read whole when a node takes it over.
-pub const RUN_EVENTS_MAX: u64 = 50_000;
 
 /// What a run is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +88,8 @@ pub enum Effect {
         input: Json,
         /// How many parents it has.
         depth: u32,
+        /// How many runs may come below it.
+        descendants: u32,
     },
     /// Stop a child run.
     StopChild {
@@ -142,8 +141,8 @@ impl Machine<'_> {
         if self.state.status.is_final() {
             return;
         }
-        if self.state.seq > RUN_EVENTS_MAX {
-            return self.fail_run(None, too_many_events(RUN_EVENTS_MAX));
+        if let Some(error) = too_large(self.state) {
+            return self.fail_run(None, error);
         }
         if let Some((path, error)) = self.failed_fast() {
             return self.fail_run(Some(path), error);
@@ -162,7 +161,7 @@ impl Machine<'_> {
 
     /// Whether the run is to end before anything else starts.
     pub(super) fn is_over(&self) -> bool {
-        self.state.status.is_final() || self.state.seq > RUN_EVENTS_MAX || self.failed_fast().is_some()
+        self.state.status.is_final() || too_large(self.state).is_some() || self.failed_fast().is_some()
     }
 
     /// The failure that ends the run at once. A run that was told to stop ends as stopped, whatever fails meanwhile: the

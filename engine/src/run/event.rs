@@ -168,6 +168,9 @@ pub struct Parent {
     pub step: StepPath,
     /// How many parents are above, to bound recursion.
     pub depth: u32,
+    /// How many runs may come below this one.
+    #[serde(default)]
+    pub descendants: u32,
 }
 
 /// Completed results that a new run takes over from another.
@@ -349,6 +352,18 @@ impl EventKind {
             | Self::RunCompleted { .. }
             | Self::RunFailed { .. }
             | Self::RunStopped { .. } => None,
+        }
+    }
+
+    /// What it adds to what the run holds, in bytes of JSON.
+    pub(super) fn payload_bytes(&self) -> usize {
+        let of = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
+        match self {
+            Self::StepStarted { inputs, .. } => of(inputs),
+            Self::StepCompleted { result, .. } | Self::HumanTaskCompleted { result, .. } => result.as_str().len(),
+            Self::StepFailed { recovered, error, .. } => of(recovered) + error.message.len(),
+            Self::HumanTaskCreated { payload, .. } => payload.as_str().len(),
+            _ => 0,
         }
     }
 

@@ -23,12 +23,12 @@ mod tally;
 mod transition;
 mod turn;
 
-pub use apply::{DRAIN_LIMIT, IllegalEvent};
+pub use apply::{DRAIN_LIMIT, IllegalEvent, RUN_BYTES_MAX, RUN_EVENTS_MAX};
 pub use composite::COMPOSITE_RESULT_BYTES_MAX;
 pub(crate) use decide::input_refused;
-pub use decide::{Decision, Effect, Input, RUN_EVENTS_MAX, decide};
+pub use decide::{Decision, Effect, Input, decide};
 pub use invocation::Work;
 pub use payload::Payload;
 pub use signal::{Awaiting, Signal, TaskStatus};
-pub use start::CHILD_DEPTH_MAX;
+pub use start::{CHILD_DEPTH_MAX, CHILD_RUNS_MAX};
 pub use state::{Executing, Inner, Iteration, IterationOutcome, Loop, Phase, RunState, StepState};

@@ -8,13 +8,18 @@ use super::{
     lookup::View,
     state::{Executing, Phase, RunState},
 };
-use crate::graph::{Condition, HumanTask, Leaf, Lookup, Sleep, Step, StepIndex, StepKind, WorkflowCall};
+use crate::graph::{
+    Condition, HumanTask, Leaf, Lookup, Sleep, Step, StepIndex, StepKind, WorkflowCall, limits::WAIT_S_MAX,
+};
 use agentruntime_host_api::{ErrorCode, Json, StepError, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How many parents a child run may have above it: a workflow that calls itself ends here.
 pub const CHILD_DEPTH_MAX: u32 = 16;
+
+/// How many runs may come below a run that nobody called, whatever calls whatever: each call gets an even share.
+pub const CHILD_RUNS_MAX: u32 = 10_000;
 
 /// What a step that has not begun may do.
 #[derive(Debug, PartialEq)]
@@ -116,6 +121,7 @@ impl Machine<'_> {
             version: spec.version.unwrap_or_default(),
             input,
             depth: self.state.depth() + 1,
+            descendants: self.state.share_of_descendants().unwrap_or(0),
         });
     }
 }
@@ -123,6 +129,15 @@ impl Machine<'_> {
 impl RunState {
     fn depth(&self) -> u32 {
         self.start.parent.as_ref().map_or(0, |parent| parent.depth)
+    }
+
+    /// How many runs may come below each child: what is left after the children themselves, divided among all that the
+    /// graph can start. Nothing where not even the children fit.
+    fn share_of_descendants(&self) -> Option<u32> {
+        let all = self.start.parent.as_ref().map_or(CHILD_RUNS_MAX, |parent| parent.descendants);
+        let calls = self.graph.steps.iter().filter(|step| matches!(step.kind, StepKind::WorkflowCall(_)));
+        let children = calls.map(|step| step.conduct.retry.max_attempts).fold(0, u32::saturating_add).max(1);
+        Some(all.checked_sub(children)? / children)
     }
 }
 
@@ -189,6 +204,12 @@ fn prepare(state: &RunState, index: StepIndex, step: &Step, now: Timestamp) -> R
                 let message = format!("workflow_call is nested {CHILD_DEPTH_MAX} deep; does the workflow call itself?");
                 return Err(StepError::new(ErrorCode::InvalidInput, message));
             }
+            if state.share_of_descendants().is_none() {
+                let message = format!(
+                    "the calls below one run could become more than {CHILD_RUNS_MAX} runs; call less, or start further runs from outside"
+                );
+                return Err(StepError::new(ErrorCode::InvalidInput, message));
+            }
             if spec.version.is_none() {
                 let message = format!("no version of `{}` was published when this workflow was", spec.workflow);
                 return Err(StepError::new(ErrorCode::DependencyUnavailable, message));
@@ -238,7 +259,7 @@ fn sleep_until(spec: &Sleep, view: &dyn Lookup, now: Timestamp) -> Result<Timest
             let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             let duration = duration
                 .ok_or_else(|| invalid(format!("duration_s is {value}; it must be a number of seconds, 0 or more")))?;
-            Ok(now.plus(duration))
+            at_most(now.plus(duration), now)
         }
         Sleep::Until(template) => {
             let value = template.resolve(view)?;
@@ -246,7 +267,16 @@ fn sleep_until(spec: &Sleep, view: &dyn Lookup, now: Timestamp) -> Result<Timest
             let point = point.ok_or_else(|| {
                 invalid(format!("until is {value}; it must be an RFC 3339 time such as 2026-01-31T08:00:00Z"))
             })?;
-            Ok(point.max(now))
+            at_most(point.max(now), now)
         }
     }
+}
+
+/// A run that sleeps for longer than that has most likely been told the wrong unit.
+fn at_most(point: Timestamp, now: Timestamp) -> Result<Timestamp, StepError> {
+    if point.since(now) <= Duration::from_secs(WAIT_S_MAX) {
+        return Ok(point);
+    }
+    let message = format!("a sleep may take {WAIT_S_MAX} s at most; it would go on until {point}");
+    Err(StepError::new(ErrorCode::InvalidInput, message))
 }

@@ -27,6 +27,8 @@ pub struct RunState {
     pub started_at: Timestamp,
     /// The number of its last event.
     pub seq: u64,
+    /// What its input, results and questions take, in bytes of JSON.
+    pub bytes: usize,
     /// Where it stands.
     pub status: RunStatus,
     /// One for each step of the graph.
@@ -191,6 +193,7 @@ impl RunState {
             true => graph,
             false => Arc::new(graph.with_overrides(&start.trigger_steps)?),
         };
+        let bytes = start.input.as_str().len();
         let (input, input_issues) = admitted(&graph, &start.input);
         let steps = graph.steps.iter().map(|_| StepState::new(at)).collect();
         let out_of_scope = out_of_scope(&graph, &start);
@@ -209,6 +212,7 @@ impl RunState {
             input_issues,
             started_at: at,
             seq: 1,
+            bytes,
             status: RunStatus::Running,
             steps,
             failure: None,

@@ -11,7 +11,7 @@ use super::{
     runs::{run_columns, run_record},
     statement::{Bulk, Number, Text, Values, id, maybe_time, number},
 };
-use agentruntime_host_api::Timestamp;
+use agentruntime_host_api::{RunId, Timestamp};
 use sqlx::any::AnyRow;
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -64,6 +64,8 @@ const RENEW: Bulk = Bulk {
         RETURNING run_id, lease_epoch, inbox",
 };
 
+const SELECT_UNREAD: &str = "SELECT run_id FROM runs WHERE lease_owner = $1 AND inbox > inbox_read";
+
 const NEXT_WAKE: &str = concat!(
     "WITH RECURSIVE ",
     waiting_tenants!(),
@@ -85,6 +87,13 @@ impl Store {
         let rows = tx.rows(CLAIM, values).await?;
         tx.commit().await?;
         rows.iter().map(claimed_run).collect()
+    }
+
+    /// The runs that the node holds and that were sent a signal which their journal does not cover yet.
+    pub async fn unread(&self, node: &NodeId) -> Result<Vec<RunId>, StoreError> {
+        let mut values = Values::default();
+        values.text(&node.0);
+        self.rows(SELECT_UNREAD, values).await?.iter().map(|row| id(row, 0)).collect()
     }
 
     /// Extends leases. Those missing from the answer are lost.

@@ -135,6 +135,9 @@ fn sqlite_pool(connections: u32, setup: &'static str) -> AnyPoolOptions {
         .max_lifetime(None)
         .idle_timeout(None)
         .test_before_acquire(false)
+        // A transaction that SQLite ended by itself, as on a full disk, the connection still takes for open. A fresh
+        // connection does not.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .after_connect(move |connection, _| {
             Box::pin(async move { connection.execute(sqlx::raw_sql(setup)).await.map(drop) })
         })

@@ -83,6 +83,11 @@ impl Store {
         self.shared.reader.close().await;
     }
 
+    /// Whether other processes may work on the same database.
+    pub fn is_shared(&self) -> bool {
+        self.shared.texts.dialect == dialect::Dialect::Postgres
+    }
+
     /// A transaction that writes.
     async fn begin(&self) -> Result<Tx<'_>, StoreError> {
         let texts = &self.shared.texts;

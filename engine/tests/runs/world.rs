@@ -169,7 +169,7 @@ impl World {
                 let status = if status == TaskStatus::Expired { "expired" } else { "cancelled" };
                 self.seen.push(format!("question of {path} {status}"));
             }
-            Effect::StartChild { run, step, workflow, version, input, depth } => {
+            Effect::StartChild { run, step, workflow, version, input, depth, .. } => {
                 self.seen.push(format!("child of {step}: {workflow} version {version}, depth {depth}, with {input}"));
                 self.children.push((run, step));
             }

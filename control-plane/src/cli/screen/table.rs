@@ -3,6 +3,7 @@
 //! Each drawing is one write: back to the first line, every line overwritten and cleared to its end. A table that is higher
 //! than the terminal shows the part where something happens.
 
+use super::harmless;
 use crate::{
     cli::style::{self, faint},
     operations::{
@@ -52,7 +53,7 @@ impl Table {
             text.push_str(&format!("\r\x1b[{}A", self.lines));
         }
         for row in rows {
-            text.push_str(row);
+            text.push_str(&harmless::text(row));
             text.push_str("\x1b[K\n");
         }
         text.push_str("\x1b[J");

@@ -1,3 +1,5 @@
+//! Input schemas, by example.
+
 use super::*;
 
 fn check(schema: Value, input: Value) -> Result<Value, Vec<String>> {

@@ -1,3 +1,5 @@
+//! Reading graphs, by example.
+
 use crate::graph::{
     Conduct, FailurePolicy, ForEachErrorPolicy, Graph, Issue, IssueCode, Leaf, OnError, Sleep, StepKind, WhileMode,
     WhileTest, limits::*,

@@ -1,3 +1,5 @@
+//! What templates and scripts may refer to, by example.
+
 use crate::graph::{Graph, IssueCode};
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Templates, by example.
+
 use super::*;
 use agentruntime_host_api::ErrorCode;
 use serde_json::json;

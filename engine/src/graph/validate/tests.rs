@@ -1,3 +1,5 @@
+//! The dry-run, by example.
+
 use super::*;
 use crate::graph::Severity;
 use agentruntime_host_api::{ErrorCode, HostRequest, Invocation, Json, Outcome, Program, StepError, StepOutput};

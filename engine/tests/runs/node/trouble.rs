@@ -5,9 +5,9 @@ use agentruntime_engine::run::{Signal, event::RunStatus};
 use serde_json::json;
 use sqlx::{Connection, Executor};
 
-/// As a full disk would: no journal entry can be written any more.
+/// As a full disk would: no journal entry can be written any more, and SQLite ends the transaction by itself.
 const REFUSE: &str =
-    "CREATE TRIGGER refuse BEFORE INSERT ON run_events BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END";
+    "CREATE TRIGGER refuse BEFORE INSERT ON run_events BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_commit_failed_is_taken_up_again_from_its_journal_and_no_signal_is_lost() {

@@ -3,6 +3,7 @@
 mod composites;
 mod ends;
 mod failures;
+mod limits;
 mod starts;
 mod waits;
 
