@@ -79,7 +79,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The node was stopped.
-    #[error("the node is shutting down; start the run again elsewhere")]
+    #[error("the start could not be recorded: the node is stopping, or its database failed (the log says which). Nothing was started")]
     Stopping,
 }
 
