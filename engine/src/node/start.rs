@@ -79,7 +79,9 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The node was stopped.
-    #[error("the start could not be recorded: the node is stopping, or its database failed (the log says which). Nothing was started")]
+    #[error(
+        "the start could not be recorded: the node is stopping, or its database failed (the log says which). Nothing was started"
+    )]
     Stopping,
 }
 
