@@ -14,6 +14,7 @@ use std::sync::Arc;
 on_both_databases!(
     signals_are_numbered_in_their_order,
     signals_that_were_read_leave_the_inbox,
+    the_owner_of_a_run_is_told_that_it_has_unread_signals,
     a_signal_makes_a_finished_run_claimable,
     a_task_is_opened_and_answered,
     a_task_is_answered_once_however_many_try,
@@ -50,6 +51,18 @@ async fn signals_that_were_read_leave_the_inbox(fixture: Fixture) {
     assert_eq!(numbers(store.clone()).await, [3, 4], "numbers are not used again");
     fixture.clock.advance(LEASE);
     assert_eq!(store.claim_all(&node("b")).await[0].inbox_read, 2);
+}
+
+async fn the_owner_of_a_run_is_told_that_it_has_unread_signals(fixture: Fixture) {
+    let store = fixture.open().await;
+    let lease = store.started(&new_run(), &node("a")).await.lease;
+    assert_eq!(store.unread(&node("a")).await.unwrap(), []);
+    store.signal(&scope("acme"), lease.run, Signal::Pause).await.unwrap();
+    assert_eq!(store.unread(&node("a")).await.unwrap(), [lease.run]);
+    assert_eq!(store.unread(&node("b")).await.unwrap(), [], "it is told to nobody else");
+    let read = Append { inbox_read: 1, ..append(lease, 2, 2) };
+    assert_eq!(store.commit_one(&node("a"), read).await, Appended::Durable);
+    assert_eq!(store.unread(&node("a")).await.unwrap(), []);
 }
 
 async fn a_signal_makes_a_finished_run_claimable(fixture: Fixture) {
