@@ -58,7 +58,7 @@ impl StartRequest {
     }
 }
 
-/// Why a run was not started. Nothing was recorded.
+/// Why a run was not started. Nothing was recorded, but where it says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The start payload does not fit the input schema.
@@ -78,9 +78,9 @@ pub enum StartError {
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The node was stopped.
+    /// The node was stopped, or its commit failed: the start may have been recorded all the same.
     #[error(
-        "the start could not be recorded: the node is stopping, or its database failed (the log says which). Nothing was started"
+        "the node is stopping, or its database failed (the log says which); look for the run before you start it again"
     )]
     Stopping,
 }
@@ -119,13 +119,12 @@ impl Node {
         let (done, accepted) = oneshot::channel();
         let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(state.start.clone())) };
         let commit = Commit { append: Append::create(lease, new), events: vec![first], done: Some(done) };
+        shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
         if chosen {
             // The id may be taken, and then nothing of this start may have happened.
-            shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
             is_accepted(accepted.await)?;
             shared.spawn_fresh(scope, lease, state, Standing::Durable);
         } else {
-            shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
             shared.spawn_fresh(scope, lease, state, Standing::Ahead);
             is_accepted(accepted.await)?;
         }

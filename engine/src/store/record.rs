@@ -293,6 +293,12 @@ impl Append {
             signals: Vec::new(),
         }
     }
+
+    /// The creation of a run by the node that goes on with it at once.
+    pub fn create(lease: Lease, new: NewRun) -> Self {
+        let row = RowUpdate { status: RunStatus::Running, awaiting: None, finished_at: None, error: None };
+        Self { create: Some(new), ..Self::nothing(lease, row) }
+    }
 }
 
 /// The run's row after an append.
@@ -326,22 +332,4 @@ pub enum Appended {
     LeaseLost,
     /// The append was to create a run whose id exists: nothing was written. What is there is to be read.
     AlreadyExists,
-}
-
-impl Append {
-    /// The creation of a run by the node that goes on with it at once.
-    pub fn create(lease: Lease, new: NewRun) -> Self {
-        Self {
-            lease,
-            create: Some(new),
-            events: None,
-            row: RowUpdate { status: RunStatus::Running, awaiting: None, finished_at: None, error: None },
-            inbox_read: 0,
-            release: None,
-            tasks_opened: Vec::new(),
-            tasks_closed: Vec::new(),
-            children: Vec::new(),
-            signals: Vec::new(),
-        }
-    }
 }

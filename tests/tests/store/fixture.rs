@@ -83,8 +83,7 @@ pub(crate) fn append(lease: Lease, first: u64, last: u64) -> Append {
 
 /// The creation of a run by the node that then holds it.
 pub(crate) fn create(new: &NewRun) -> Append {
-    let lease = Lease { run: new.run, epoch: 1 };
-    Append { create: Some(new.clone()), ..Append::nothing(lease, row(RunStatus::Running)) }
+    Append::create(Lease { run: new.run, epoch: 1 }, new.clone())
 }
 
 /// Lets go of a run until a signal comes.
