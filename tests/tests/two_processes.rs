@@ -1,5 +1,4 @@
 //! Two processes on one PostgreSQL database, as far as one sees of the other: each with its own store.
-#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
 use agentruntime_engine::{
     graph::Graph,
