@@ -1,11 +1,16 @@
-//! The program `agentruntime`: the command line over the engine.
+//! The program `agentruntime`: the service, and the command line.
 //!
-//! Owns the product as functions (`operations`), where its data lies (`data`), and the command line (`cli`), which adds form
-//! to the operations and nothing else. Never decides what a run does next: that is the engine's.
+//! Owns the product as functions (`operations`), who may call them (`access`), and the skins that add form and nothing else:
+//! the REST API (`api`) and the command line (`cli`). Never decides what a run does next: that is the engine's.
 
+mod access;
+mod api;
+mod app;
 mod cli;
 mod data;
 mod operations;
+mod server;
+mod settings;
 
 use std::process::ExitCode;
 

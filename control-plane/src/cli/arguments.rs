@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,6 +61,8 @@ pub(crate) enum Color {
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Subcommand {
+    /// Serve the API for a developer: one process, with a workspace, a project and a token to begin with
+    Dev(DevArguments),
     /// Run a workflow: publish the graph, start a run and follow it
     Run(Box<RunArguments>),
     /// Check a graph without running it
@@ -280,4 +282,11 @@ pub(crate) struct CompleteArguments {
     /// Fields of the answer, which later steps can read: an object
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub(crate) result: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DevArguments {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
+    pub(crate) listen: SocketAddr,
 }

@@ -15,6 +15,7 @@ mod arguments;
 mod completions;
 mod context;
 mod control;
+mod dev;
 mod drawing;
 mod events;
 mod failure;
@@ -81,6 +82,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
         match command {
+            Subcommand::Dev(arguments) => dev::dev(&context, arguments).await,
             Subcommand::Run(arguments) => run::run(&context, *arguments).await,
             Subcommand::Validate(arguments) => validate::validate(&context, arguments).await,
             Subcommand::Publish(arguments) => publish::publish(&context, arguments).await,

@@ -42,6 +42,11 @@ pub(crate) struct Project {
 impl Project {
     /// The one project of a store that has no users.
     pub(crate) fn local(store: Store) -> Self {
-        Self { store, scope: Scope { tenant: TenantId::new("local"), project: ProjectId::new("default") } }
+        Self::of(store, TenantId::new("local"), ProjectId::new("default"))
+    }
+
+    /// A project of a tenant. Whoever calls this knows that the caller may enter it.
+    pub(crate) fn of(store: Store, tenant: TenantId, project: ProjectId) -> Self {
+        Self { store, scope: Scope { tenant, project } }
     }
 }

@@ -6,11 +6,10 @@
 
 use super::{
     ClaimedRun, Lease, NodeId, Renewed, Store,
-    error::StoreError,
     journal::CONFLICT_TRIES_MAX,
     runs::{run_columns, run_record},
-    statement::{Bulk, Number, Text, Values, id, maybe_time, number},
 };
+use crate::database::{Bulk, Number, StoreError, Text, Values, id, maybe_time, number};
 use agentruntime_host_api::{RunId, Timestamp};
 use sqlx::any::AnyRow;
 use std::{sync::atomic::Ordering, time::Duration};
@@ -76,14 +75,14 @@ const NEXT_WAKE: &str = concat!(
 impl Store {
     /// Takes up to `want` due runs for a node, in fair order. Runs whose lease expired count as due.
     pub async fn claim(&self, node: &NodeId, want: u32, lease_for: Duration) -> Result<Vec<ClaimedRun>, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.shared.database.begin().await?;
         if self.sweep_is_due() {
             let mut values = Values::default();
-            values.maybe_number(self.now());
+            values.maybe_number(self.shared.database.now());
             tx.rows(SWEEP, values).await?;
         }
         let mut values = Values::default();
-        values.maybe_number(self.now()).text(&node.0).number(lease_for.as_micros()).number(want);
+        values.maybe_number(self.shared.database.now()).text(&node.0).number(lease_for.as_micros()).number(want);
         let rows = tx.rows(CLAIM, values).await?;
         tx.commit().await?;
         rows.iter().map(claimed_run).collect()
@@ -93,7 +92,7 @@ impl Store {
     pub async fn unread(&self, node: &NodeId) -> Result<Vec<RunId>, StoreError> {
         let mut values = Values::default();
         values.text(&node.0);
-        self.rows(SELECT_UNREAD, values).await?.iter().map(|row| id(row, 0)).collect()
+        self.shared.database.rows(SELECT_UNREAD, values).await?.iter().map(|row| id(row, 0)).collect()
     }
 
     /// Extends leases. Those missing from the answer are lost.
@@ -118,7 +117,7 @@ impl Store {
         leases: &[Lease],
         lease_for: Duration,
     ) -> Result<Vec<Renewed>, StoreError> {
-        let now = self.now();
+        let now = self.shared.database.now();
         let head = |values: &mut Values| {
             values.maybe_number(now).number(lease_for.as_micros()).text(&node.0);
         };
@@ -127,7 +126,7 @@ impl Store {
         };
         let mut ordered = leases.to_vec();
         ordered.sort_unstable_by_key(|lease| lease.run);
-        let mut tx = self.begin().await?;
+        let mut tx = self.shared.database.begin().await?;
         let rows = tx.bulk(&RENEW, head, &ordered, put).await?;
         tx.commit().await?;
         let renewed = |row: &AnyRow| {
@@ -139,23 +138,23 @@ impl Store {
 
     /// When the next run that no node holds wants to wake; a time that has passed means that one is due.
     pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        maybe_time(&self.row(NEXT_WAKE, Values::default()).await?, 0)
+        maybe_time(&self.shared.database.row(NEXT_WAKE, Values::default()).await?, 0)
     }
 
     /// Takes all leases back: for the one process that holds a data folder, which thereby knows that all others ended.
     pub(crate) async fn release_all(&self) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.shared.database.begin().await?;
         let mut values = Values::default();
-        values.maybe_number(self.now());
+        values.maybe_number(self.shared.database.now());
         tx.rows(RELEASE_ALL, values).await?;
         tx.commit().await
     }
 
     /// Gives the leases of a node back that does nothing any more: its runs are due at once.
     pub async fn release(&self, node: &NodeId) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.shared.database.begin().await?;
         let mut values = Values::default();
-        values.maybe_number(self.now()).text(&node.0);
+        values.maybe_number(self.shared.database.now()).text(&node.0);
         tx.rows(RELEASE_NODE, values).await?;
         tx.commit().await?;
         self.shared.wake.news();
@@ -163,7 +162,7 @@ impl Store {
     }
 
     fn sweep_is_due(&self) -> bool {
-        let (clock, swept_at) = (&self.shared.clock, &self.shared.swept_at);
+        let (clock, swept_at) = (self.shared.database.clock(), &self.shared.swept_at);
         let now = clock.now().as_micros();
         let last = swept_at.load(Ordering::Relaxed);
         let every = i64::try_from(SWEEP_EVERY.as_micros()).unwrap_or(i64::MAX);

@@ -3,11 +3,8 @@
 //! The number comes from the run's row, so that senders take turns on it and a node that lets go of the run sees in the
 //! same row whether it has read all. A signal makes a run claimable, a finished one too: its owner decides what to do.
 
-use super::{
-    InboxSignal, Scope, Store,
-    error::StoreError,
-    statement::{Bulk, Number, Text, Tx, Values, document, id, json, number, text},
-};
+use super::{InboxSignal, Scope, Store};
+use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, document, id, json, number, text};
 use crate::run::Signal;
 use agentruntime_host_api::{ProjectId, RunId, TenantId};
 use std::collections::HashMap;
@@ -50,8 +47,8 @@ const INBOX_MAX: u32 = 1_000;
 impl Store {
     /// Sends a signal to a run and makes it claimable.
     pub async fn signal(&self, scope: &Scope, run: RunId, signal: Signal) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        send(&mut tx, self.now(), scope, run, &signal).await?;
+        let mut tx = self.shared.database.begin().await?;
+        send(&mut tx, self.shared.database.now(), scope, run, &signal).await?;
         tx.commit().await?;
         self.shared.wake.news();
         Ok(())
@@ -61,7 +58,7 @@ impl Store {
     pub async fn inbox(&self, run: RunId, after: u64) -> Result<Vec<InboxSignal>, StoreError> {
         let mut values = Values::default();
         values.id(run).number(after).number(INBOX_MAX);
-        let rows = self.rows(SELECT_INBOX, values).await?;
+        let rows = self.shared.database.rows(SELECT_INBOX, values).await?;
         rows.iter().map(|row| Ok(InboxSignal { number: number(row, 0)?, signal: document(text(row, 1)?)? })).collect()
     }
 }

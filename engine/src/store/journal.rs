@@ -13,13 +13,11 @@
 //! drops the runs and claims them again: reading tells what is there, repeating would guess.
 
 use super::{
-    Append, Appended, Chunk, NodeId, Store,
-    error::StoreError,
-    inbox,
+    Append, Appended, Chunk, NodeId, Store, inbox,
     runs::{self, RunRow, put_row_update},
-    statement::{Bulk, Number, Text, Tx, Values, id, maybe_time},
     tasks,
 };
+use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, id, maybe_time};
 use agentruntime_host_api::RunId;
 use std::{
     collections::{HashMap, HashSet},
@@ -75,10 +73,10 @@ impl Store {
         lease_for: Duration,
         batch: &[Append],
     ) -> Result<Vec<Appended>, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.shared.database.begin().await?;
         lock_crosswise(&mut tx, batch).await?;
         let answers = vec![Appended::LeaseLost; batch.len()];
-        let mut commit = Commit { tx, node, lease_for, now: self.now(), answers, is_news: false };
+        let mut commit = Commit { tx, node, lease_for, now: self.shared.database.now(), answers, is_news: false };
         for wave in waves(batch) {
             commit.write(&wave).await?;
         }

@@ -5,8 +5,7 @@
 //!
 //! # How it is built
 //!
-//! - **One SQL text for both databases**, on `sqlx::Any`, beside the aggregate it belongs to. Columns are BIGINT (numbers,
-//!   microseconds) and TEXT (ids, documents), which both databases take alike. What differs stands in `dialect`.
+//! - **One SQL text for both databases**, beside the aggregate it belongs to; how is the [database](crate::database)'s.
 //! - **A run's row is its lock.** Everything that changes a run begins with an update of its row: an append under a lease
 //!   (`WHERE lease_epoch = …`), a signal, a claim. So a lost lease writes nothing, and a signal and a release that meet
 //!   are put in order by the database.
@@ -18,7 +17,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `record` | the rows as types |
-//! | `connect` | opening: location, folder lock, pools, migrations |
+//! | `tables` | the tables |
 //! | `versions` | published versions |
 //! | `runs` | runs as the outside sees them, and their events |
 //! | `journal` | the commit of a batch of appends |
@@ -26,32 +25,22 @@
 //! | `tasks` | questions to people |
 //! | `claim` | claiming and renewing leases |
 //! | `wake` | news for those who wait |
-//! | `statement`, `dialect` | statements over many rows; what differs between the databases |
 
 mod claim;
-mod clock;
-mod connect;
-mod dialect;
-mod error;
-mod folder;
 mod inbox;
 mod journal;
-mod migrate;
 mod record;
 mod runs;
-mod statement;
+mod tables;
 mod tasks;
 mod versions;
 mod wake;
 
-pub use clock::{Clock, ManualClock, SystemClock};
-pub use connect::Location;
-pub use error::StoreError;
+pub use crate::database::{Clock, Location, ManualClock, StoreError, SystemClock};
 pub use record::*;
 pub use runs::EVENTS_MAX;
 
-use sqlx::{AnyPool, any::AnyRow, query_with};
-use statement::{Texts, Tx, Values};
+use crate::database::Database;
 use std::{
     fmt,
     sync::{Arc, atomic::AtomicI64},
@@ -64,60 +53,47 @@ pub struct Store {
 }
 
 struct Shared {
-    texts: Texts,
-    clock: Arc<dyn Clock>,
-    writer: AnyPool,
-    reader: AnyPool,
+    database: Database,
     wake: wake::Wake,
     /// When expired leases were last looked for, in microseconds of the clock.
     swept_at: AtomicI64,
-    /// Held as long as the store is open, and released last: fields drop in order.
-    _folder: Option<folder::FolderLock>,
 }
 
 impl Store {
-    /// Closes the database in an orderly way: what is under way ends, and SQLite folds its log into the file. Dropping the
-    /// store loses nothing either.
+    /// Opens the store, makes it where there is none, and brings its tables up to date. What a process left behind that
+    /// worked on the same folder before is due again.
+    pub async fn open(location: &Location, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let database = Database::open(location, clock).await?;
+        database.migrate(&tables::MIGRATIONS).await?;
+        let wake = match location {
+            Location::Sqlite(_) => wake::Wake::local(),
+            Location::Postgres(url) => wake::Wake::shared(url).await?,
+        };
+        let store = Self { shared: Arc::new(Shared { database, wake, swept_at: AtomicI64::new(i64::MIN) }) };
+        if !store.is_shared() {
+            store.release_all().await?;
+        }
+        Ok(store)
+    }
+
+    /// The database that the store lies in, for those who keep tables of their own beside it.
+    pub fn database(&self) -> &Database {
+        &self.shared.database
+    }
+
+    /// Closes the database in an orderly way; dropping the store loses nothing either.
     pub async fn close(&self) {
-        self.shared.writer.close().await;
-        self.shared.reader.close().await;
+        self.shared.database.close().await;
     }
 
     /// Whether other processes may work on the same database.
     pub fn is_shared(&self) -> bool {
-        self.shared.texts.dialect == dialect::Dialect::Postgres
-    }
-
-    /// A transaction that writes.
-    async fn begin(&self) -> Result<Tx<'_>, StoreError> {
-        let texts = &self.shared.texts;
-        Ok(Tx { texts, transaction: self.shared.writer.begin_with(texts.dialect.begin()).await? })
-    }
-
-    /// Rows outside a transaction.
-    async fn rows(&self, sql: &'static str, values: Values) -> Result<Vec<AnyRow>, StoreError> {
-        let query = query_with(self.shared.texts.single(sql), values.into_arguments());
-        Ok(query.fetch_all(&self.shared.reader).await?)
-    }
-
-    /// One row outside a transaction; none is [`StoreError::NotFound`].
-    async fn row(&self, sql: &'static str, values: Values) -> Result<AnyRow, StoreError> {
-        self.rows(sql, values).await?.into_iter().next().ok_or(StoreError::NotFound)
-    }
-
-    /// What statements are told as the current time: nothing where the database knows better.
-    fn now(&self) -> Option<i64> {
-        use dialect::Dialect;
-        let clock = &self.shared.clock;
-        match self.shared.texts.dialect {
-            Dialect::Postgres if clock.is_system() => None,
-            Dialect::Postgres | Dialect::Sqlite => Some(clock.now().as_micros()),
-        }
+        self.shared.database.is_shared()
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("dialect", &self.shared.texts.dialect).finish_non_exhaustive()
+        f.debug_struct("Store").field("database", &self.shared.database).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,8 @@
 //! Runs as the outside sees them: created, looked up, listed, their events read.
 
-use super::{
-    Chunk, LIST_MAX, NewRun, NodeId, Release, RowUpdate, RunFilter, RunRecord, Scope, Store,
-    error::StoreError,
-    statement::{Bulk, Number, Text, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time},
+use super::{Chunk, LIST_MAX, NewRun, NodeId, Release, RowUpdate, RunFilter, RunRecord, Scope, Store};
+use crate::database::{
+    Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time,
 };
 use crate::run::{
     Awaiting,
@@ -77,9 +76,9 @@ const INSERT_EVENTS: Bulk = Bulk {
 impl Store {
     /// Accepts a run: pending, and claimable at once. An id that exists is [`StoreError::AlreadyExists`].
     pub async fn create_run(&self, new: NewRun) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.shared.database.begin().await?;
         let rows = [RunRow::pending(&new)];
-        let inserted = insert_runs(&mut tx, &rows, self.now(), Duration::ZERO).await?;
+        let inserted = insert_runs(&mut tx, &rows, self.shared.database.now(), Duration::ZERO).await?;
         if inserted.is_empty() {
             return Err(StoreError::AlreadyExists);
         }
@@ -91,7 +90,7 @@ impl Store {
 
     /// One run.
     pub async fn run(&self, scope: &Scope, run: RunId) -> Result<RunRecord, StoreError> {
-        run_record(&self.row(SELECT_RUN, key(scope, run)).await?)
+        run_record(&self.shared.database.row(SELECT_RUN, key(scope, run)).await?)
     }
 
     /// Runs, the newest first.
@@ -103,9 +102,9 @@ impl Store {
         let rows = match filter.before {
             Some(cursor) => {
                 values.number(cursor.started_at.as_micros()).id(cursor.run);
-                self.rows(LIST_RUNS_BEFORE, values).await?
+                self.shared.database.rows(LIST_RUNS_BEFORE, values).await?
             }
-            None => self.rows(LIST_RUNS, values).await?,
+            None => self.shared.database.rows(LIST_RUNS, values).await?,
         };
         rows.iter().map(run_record).collect()
     }
@@ -118,13 +117,13 @@ impl Store {
         after_seq: u64,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        self.row(RUN_EXISTS, key(scope, run)).await?;
+        self.shared.database.row(RUN_EXISTS, key(scope, run)).await?;
         let limit = limit.min(EVENTS_MAX);
         let mut values = Values::default();
         // One chunk more than events are wanted: the first may end just where the page begins.
         values.id(run).number(after_seq).number(limit + 1);
-        let query = sqlx::query_with(self.shared.texts.single(SELECT_CHUNKS), values.into_arguments());
-        let mut chunks = query.fetch(&self.shared.reader);
+        let (sql, reader) = self.shared.database.reading(SELECT_CHUNKS);
+        let mut chunks = sqlx::query_with(sql, values.into_arguments()).fetch(reader);
         let mut page = Vec::new();
         while page.len() < limit as usize
             && let Some(row) = chunks.try_next().await?
@@ -141,7 +140,7 @@ impl Store {
         let mut values = Values::default();
         values.id(run);
         let mut journal = Vec::new();
-        for row in self.rows(SELECT_JOURNAL, values).await? {
+        for row in self.shared.database.rows(SELECT_JOURNAL, values).await? {
             let mut events: Vec<Event> = document(text(&row, 0)?)?;
             journal.append(&mut events);
         }

@@ -1,11 +1,7 @@
 //! Questions to people: opened and closed by runs, answered from outside.
 
-use super::{
-    LIST_MAX, Scope, Store, TaskFilter, TaskRecord,
-    error::StoreError,
-    inbox,
-    statement::{Bulk, Number, Text, Tx, Values, document, id, json, maybe_time, text, time},
-};
+use super::{LIST_MAX, Scope, Store, TaskFilter, TaskRecord, inbox};
+use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_time, text, time};
 use crate::run::{Signal, TaskStatus, event::StepPath};
 use agentruntime_host_api::{Json, RunId, TaskId};
 use serde::{Deserialize, Serialize};
@@ -53,7 +49,7 @@ impl Store {
         values.scope(scope).maybe_text(filter.run.map(|run| run.to_string()));
         values.maybe_text(filter.status.map(TaskStatus::as_str));
         values.number(filter.limit.unwrap_or(LIST_MAX).min(LIST_MAX));
-        self.rows(SELECT_TASKS, values).await?.iter().map(task_record).collect()
+        self.shared.database.rows(SELECT_TASKS, values).await?.iter().map(task_record).collect()
     }
 
     /// Answers a task. The second answer is [`StoreError::AlreadyClosed`], and so is one that comes too late.
@@ -65,9 +61,10 @@ impl Store {
         approved: bool,
         result: Json,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.shared.database.begin().await?;
         // The run's row first, as in every transaction that holds both.
-        inbox::send(&mut tx, self.now(), scope, run, &Signal::TaskCompleted { task, approved, result }).await?;
+        inbox::send(&mut tx, self.shared.database.now(), scope, run, &Signal::TaskCompleted { task, approved, result })
+            .await?;
         if tx.row(COMPLETE, key(scope, run, task)).await?.is_none() {
             let exists = tx.row(SELECT_STATUS, key(scope, run, task)).await?.is_some();
             // Dropping the transaction takes the signal back.

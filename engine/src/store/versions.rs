@@ -1,10 +1,7 @@
 //! Published versions of workflows: immutable, numbered from 1, their graphs kept by hash.
 
-use super::{
-    Scope, Store, VersionEntry, VersionRecord, WorkflowRecord,
-    error::StoreError,
-    statement::{Tx, Values, document, json, maybe_text, number, text, time},
-};
+use super::{Scope, Store, VersionEntry, VersionRecord, WorkflowRecord};
+use crate::database::{StoreError, Tx, Values, document, json, maybe_text, number, text, time};
 use agentruntime_host_api::{Json, WorkflowId};
 use sqlx::any::AnyRow;
 
@@ -49,7 +46,7 @@ impl Store {
         graph_hash: &str,
         changelog: Option<&str>,
     ) -> Result<VersionRecord, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.shared.database.begin().await?;
         tx.rows(REGISTER, key(scope, workflow)).await?;
         let locked = tx.row(LOCK, key(scope, workflow)).await?.ok_or(StoreError::NotFound)?;
         let newest: u32 = number(&locked, 0)?;
@@ -67,7 +64,7 @@ impl Store {
             graph_hash: graph_hash.to_owned(),
             graph: graph.clone(),
             changelog: changelog.map(str::to_owned),
-            published_at: self.shared.clock.now(),
+            published_at: self.shared.database.time(),
         };
         insert_version(&mut tx, scope, &record).await?;
         tx.commit().await?;
@@ -85,16 +82,16 @@ impl Store {
         let row = match version {
             Some(version) => {
                 values.number(version);
-                self.row(SELECT_VERSION, values).await?
+                self.shared.database.row(SELECT_VERSION, values).await?
             }
-            None => self.row(SELECT_NEWEST, values).await?,
+            None => self.shared.database.row(SELECT_NEWEST, values).await?,
         };
         version_record(workflow, &row)
     }
 
     /// All versions of a workflow, the newest first.
     pub async fn versions(&self, scope: &Scope, workflow: &WorkflowId) -> Result<Vec<VersionEntry>, StoreError> {
-        let rows = self.rows(SELECT_VERSIONS, key(scope, workflow)).await?;
+        let rows = self.shared.database.rows(SELECT_VERSIONS, key(scope, workflow)).await?;
         if rows.is_empty() {
             return Err(StoreError::NotFound);
         }
@@ -105,7 +102,7 @@ impl Store {
     pub async fn workflows(&self, scope: &Scope) -> Result<Vec<WorkflowRecord>, StoreError> {
         let mut values = Values::default();
         values.scope(scope);
-        let rows = self.rows(SELECT_WORKFLOWS, values).await?;
+        let rows = self.shared.database.rows(SELECT_WORKFLOWS, values).await?;
         let record = |row: &AnyRow| {
             let workflow = WorkflowId::new(text(row, 0)?);
             Ok(WorkflowRecord { workflow, version: number(row, 1)?, published_at: time(row, 2)? })

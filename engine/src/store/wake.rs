@@ -5,7 +5,7 @@
 //! after the commit and at most once in [`NOTIFY_EVERY`]: inside the transaction it would make all commits of the database
 //! wait for each other.
 
-use super::error::StoreError;
+use crate::database::StoreError;
 use sqlx::postgres::{PgListener, PgPool};
 use std::time::Duration;
 use tokio::{

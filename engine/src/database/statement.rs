@@ -4,7 +4,8 @@
 //! thread or server and back. A list is filled up with empty rows to a power of two, so that there are few texts in all
 //! and every one stays prepared.
 
-use super::{Scope, dialect::Dialect, error::StoreError};
+use super::{dialect::Dialect, error::StoreError};
+use crate::store::Scope;
 use agentruntime_host_api::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{
@@ -105,30 +106,36 @@ fn render(dialect: Dialect, bulk: &Bulk, rows: usize) -> String {
 
 /// The values of one statement, in the order of its text.
 #[derive(Default)]
-pub(crate) struct Values(AnyArguments);
+pub struct Values(AnyArguments);
 
 impl Values {
-    pub(crate) fn text(&mut self, value: impl Into<String>) -> &mut Self {
+    /// A text.
+    pub fn text(&mut self, value: impl Into<String>) -> &mut Self {
         self.maybe_text(Some(value.into()))
     }
 
-    pub(crate) fn maybe_text(&mut self, value: Option<impl Into<String>>) -> &mut Self {
+    /// A text, or null.
+    pub fn maybe_text(&mut self, value: Option<impl Into<String>>) -> &mut Self {
         self.put(value.map(Into::into))
     }
 
-    pub(crate) fn id(&mut self, value: impl ToString) -> &mut Self {
+    /// An id, as text.
+    pub fn id(&mut self, value: impl ToString) -> &mut Self {
         self.text(value.to_string())
     }
 
-    pub(crate) fn scope(&mut self, scope: &Scope) -> &mut Self {
+    /// Tenant and project: two values.
+    pub fn scope(&mut self, scope: &Scope) -> &mut Self {
         self.text(scope.tenant.as_str()).text(scope.project.as_str())
     }
 
-    pub(crate) fn number(&mut self, value: impl TryInto<i64>) -> &mut Self {
+    /// A number.
+    pub fn number(&mut self, value: impl TryInto<i64>) -> &mut Self {
         self.maybe_number(Some(value))
     }
 
-    pub(crate) fn maybe_number(&mut self, value: Option<impl TryInto<i64>>) -> &mut Self {
+    /// A number, or null.
+    pub fn maybe_number(&mut self, value: Option<impl TryInto<i64>>) -> &mut Self {
         // Sequence numbers and versions do not come near the end of the range.
         self.put(value.map(|value| value.try_into().unwrap_or(i64::MAX)))
     }
@@ -157,20 +164,20 @@ impl Values {
 }
 
 /// A transaction that writes.
-pub(crate) struct Tx<'s> {
+pub struct Tx<'s> {
     pub(crate) texts: &'s Texts,
     pub(crate) transaction: Transaction<'static, Any>,
 }
 
 impl Tx<'_> {
     /// Runs a single statement and gives what it returns.
-    pub(crate) async fn rows(&mut self, sql: &'static str, values: Values) -> Result<Vec<AnyRow>, StoreError> {
+    pub async fn rows(&mut self, sql: &'static str, values: Values) -> Result<Vec<AnyRow>, StoreError> {
         let query = query_with(self.texts.single(sql), values.0);
         Ok(query.fetch_all(&mut *self.transaction).await?)
     }
 
     /// Runs a single statement that returns one row or none.
-    pub(crate) async fn row(&mut self, sql: &'static str, values: Values) -> Result<Option<AnyRow>, StoreError> {
+    pub async fn row(&mut self, sql: &'static str, values: Values) -> Result<Option<AnyRow>, StoreError> {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
@@ -199,50 +206,64 @@ impl Tx<'_> {
         Ok(returned)
     }
 
-    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+    /// Ends the transaction; what it wrote is durable. Dropping it instead takes everything back.
+    pub async fn commit(self) -> Result<(), StoreError> {
         Ok(self.transaction.commit().await?)
     }
 }
 
 /// Reads column `index` as text.
-pub(crate) fn text(row: &AnyRow, index: usize) -> Result<&str, StoreError> {
+pub fn text(row: &AnyRow, index: usize) -> Result<&str, StoreError> {
     Ok(row.try_get(index)?)
 }
 
 /// Reads column `index` as text that may be null.
-pub(crate) fn maybe_text(row: &AnyRow, index: usize) -> Result<Option<&str>, StoreError> {
+pub fn maybe_text(row: &AnyRow, index: usize) -> Result<Option<&str>, StoreError> {
     Ok(row.try_get(index)?)
 }
 
 /// Reads column `index` as a number.
-pub(crate) fn number<N: TryFrom<i64>>(row: &AnyRow, index: usize) -> Result<N, StoreError> {
+pub fn number<N: TryFrom<i64>>(row: &AnyRow, index: usize) -> Result<N, StoreError> {
     let value: i64 = row.try_get(index)?;
     N::try_from(value).map_err(|_| StoreError::Corrupt(format!("the number {value} is out of range")))
 }
 
+/// Reads column `index` as a number that may be null.
+pub fn maybe_number<N: TryFrom<i64>>(row: &AnyRow, index: usize) -> Result<Option<N>, StoreError> {
+    let value: Option<i64> = row.try_get(index)?;
+    let narrow =
+        |value| N::try_from(value).map_err(|_| StoreError::Corrupt(format!("the number {value} is out of range")));
+    value.map(narrow).transpose()
+}
+
+/// Reads column `index` as an id that may be null.
+pub fn maybe_id<I: FromStr>(row: &AnyRow, index: usize) -> Result<Option<I>, StoreError> {
+    maybe_text(row, index)?.map(|_| id(row, index)).transpose()
+}
+
 /// Reads column `index` as a point in time that may be null.
-pub(crate) fn maybe_time(row: &AnyRow, index: usize) -> Result<Option<Timestamp>, StoreError> {
+pub fn maybe_time(row: &AnyRow, index: usize) -> Result<Option<Timestamp>, StoreError> {
     let micros: Option<i64> = row.try_get(index)?;
     Ok(micros.map(Timestamp::from_micros))
 }
 
 /// Reads column `index` as a point in time.
-pub(crate) fn time(row: &AnyRow, index: usize) -> Result<Timestamp, StoreError> {
+pub fn time(row: &AnyRow, index: usize) -> Result<Timestamp, StoreError> {
     number(row, index).map(Timestamp::from_micros)
 }
 
 /// Reads column `index` as an id.
-pub(crate) fn id<I: FromStr>(row: &AnyRow, index: usize) -> Result<I, StoreError> {
+pub fn id<I: FromStr>(row: &AnyRow, index: usize) -> Result<I, StoreError> {
     let text = text(row, index)?;
     text.parse().map_err(|_| StoreError::Corrupt(format!("`{text}` is no id")))
 }
 
 /// Reads JSON text into a type.
-pub(crate) fn document<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+pub fn document<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 /// The JSON text of a value.
-pub(crate) fn json<T: Serialize>(value: &T) -> String {
+pub fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("records have string keys and no failing parts")
 }

@@ -92,14 +92,6 @@ impl Dialect {
         }
     }
 
-    /// The migrations, in order: name and text.
-    pub(crate) fn migrations(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Sqlite => &[("0001_journal", include_str!("../../migrations/sqlite/0001_journal.sql"))],
-            Self::Postgres => &[("0001_journal", include_str!("../../migrations/postgres/0001_journal.sql"))],
-        }
-    }
-
     /// Keeps other nodes from migrating at the same time, until the transaction ends. SQLite's write lock does so anyhow.
     pub(crate) fn migration_lock(self) -> Option<&'static str> {
         match self {

@@ -1,6 +1,6 @@
-//! Opening a store: where it lies, the pools of connections, and what a node that died left behind.
+//! Opening a database: where it lies, and the pools of connections.
 
-use super::{Clock, Shared, Store, dialect::Dialect, error::StoreError, folder, migrate, statement::Texts, wake::Wake};
+use super::{Clock, Database, Shared, dialect::Dialect, error::StoreError, folder, statement::Texts};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions, Connection, Executor,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -9,7 +9,7 @@ use std::{
     fmt::{self, Write},
     path::{Path, PathBuf},
     str::FromStr,
-    sync::{Arc, atomic::AtomicI64},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ const TRUST_IDLE: Duration = Duration::from_secs(5);
 
 const SQLITE_READER: &str = "PRAGMA query_only = ON; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY";
 
-/// Where a store lies.
+/// Where a database lies.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// A data folder, with an embedded SQLite in it.
@@ -67,8 +67,8 @@ impl fmt::Debug for Location {
     }
 }
 
-impl Store {
-    /// Opens the store, makes it where there is none, and brings its schema up to date.
+impl Database {
+    /// Opens the database, and makes an empty one where a folder has none.
     pub async fn open(location: &Location, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         match location {
@@ -83,11 +83,8 @@ impl Store {
         let (lock, file) = folder::open(&folder)?;
         let options = connect_options(&sqlite_url(&file)?)?;
         let writer = sqlite_pool(1, Dialect::Sqlite.setup()).connect_with(options.clone()).await?;
-        migrate::migrate(&writer, Dialect::Sqlite).await?;
         let reader = sqlite_pool(SQLITE_READERS_MAX, SQLITE_READER).connect_with(options).await?;
-        let store = Self::of(Dialect::Sqlite, clock, [writer, reader], Wake::local(), Some(lock));
-        store.release_all().await?;
-        Ok(store)
+        Ok(Self::of(Dialect::Sqlite, clock, [writer, reader], Some(lock)))
     }
 
     async fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
@@ -105,21 +102,17 @@ impl Store {
             })
             .connect_with(options)
             .await?;
-        migrate::migrate(&pool, Dialect::Postgres).await?;
-        let wake = Wake::shared(url).await?;
-        Ok(Self::of(Dialect::Postgres, clock, [pool.clone(), pool], wake, None))
+        Ok(Self::of(Dialect::Postgres, clock, [pool.clone(), pool], None))
     }
 
     fn of(
         dialect: Dialect,
         clock: Arc<dyn Clock>,
         [writer, reader]: [AnyPool; 2],
-        wake: Wake,
         folder: Option<folder::FolderLock>,
     ) -> Self {
         let texts = Texts::new(dialect);
-        let swept_at = AtomicI64::new(i64::MIN);
-        Self { shared: Arc::new(Shared { texts, clock, writer, reader, wake, swept_at, _folder: folder }) }
+        Self { shared: Arc::new(Shared { texts, clock, writer, reader, _folder: folder }) }
     }
 }
 

@@ -1,0 +1,19 @@
+-- Workflows as authors see them: a name and a draft. What is published of it is the engine's.
+
+CREATE TABLE drafts (
+    workflow_id TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    -- Documents, as they were given.
+    graph TEXT NOT NULL,
+    run_setup TEXT,
+    -- Of the newest version; 0 before the first.
+    published_version BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    archived_at BIGINT
+);
+CREATE INDEX drafts_listed ON drafts (tenant_id, project_id, created_at, workflow_id);

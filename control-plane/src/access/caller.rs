@@ -1,0 +1,55 @@
+//! Who asks.
+
+use super::{PatId, RequestId, SessionId, TokenScopes, UserId};
+use agentruntime_host_api::{ProjectId, TenantId};
+use std::net::IpAddr;
+
+/// Somebody who proved who they are, and the request they do it with.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Who.
+    pub(crate) user: UserId,
+    /// Their address, for people who read logs.
+    pub(crate) email: String,
+    /// How they proved it.
+    pub(crate) credential: Credential,
+    /// From where, and in which request.
+    pub(crate) origin: Origin,
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The network address; behind trusted proxies, the client's.
+    pub(crate) address: IpAddr,
+    /// The request.
+    pub(crate) request: RequestId,
+}
+
+/// A proof of identity.
+#[derive(Clone, Debug)]
+pub(crate) enum Credential {
+    /// A browser's session.
+    Session(SessionId),
+    /// A personal access token, which narrows what its owner may.
+    Token {
+        /// Which.
+        pat: PatId,
+        /// The workspace it belongs to.
+        tenant: TenantId,
+        /// The only project it may be used in.
+        project: Option<ProjectId>,
+        /// What it may be used for.
+        scopes: TokenScopes,
+    },
+}
+
+impl Credential {
+    /// The token, where it is one.
+    pub(crate) fn pat(&self) -> Option<PatId> {
+        match self {
+            Self::Token { pat, .. } => Some(*pat),
+            Self::Session(_) => None,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! From a caller and the place that a request names to a permission, or the refusal.
+//!
+//! In this order: who is it (401), does the place exist for them (404), does the credential reach that far and is the role
+//! high enough (403). So nobody learns of a place by being refused in it.
+
+use super::{
+    AccessError, Caller, Credential, InProject, InTenant, May, ProjectRole, TenantRole, TokenScope,
+    permission::{Permission, Place},
+    projects, tenants,
+};
+use agentruntime_engine::database::Database;
+
+/// The place that a request names: what its headers say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NamedPlace {
+    /// `X-Tenant-Id`: the slug of a workspace, or its id.
+    pub(crate) tenant: Option<String>,
+    /// `X-Project-Id`: the slug of a project, or its id.
+    pub(crate) project: Option<String>,
+}
+
+const TENANT_MISSING: AccessError =
+    AccessError::PlaceMissing { what: "workspace", how: "send X-Tenant-Id with its slug" };
+const PROJECT_MISSING: AccessError = AccessError::PlaceMissing {
+    what: "project",
+    how: "send X-Project-Id with its slug or id, or use a token that is bound to one project",
+};
+
+/// A kind of place that can be entered.
+pub(crate) trait Enter: Place {
+    /// Finds the place, if the caller may see it.
+    fn find(
+        database: &Database,
+        caller: &Caller,
+        named: &NamedPlace,
+    ) -> impl Future<Output = Result<Self, AccessError>> + Send;
+    /// Refuses a role that is too low.
+    fn check(&self, needed: Self::Role) -> Result<(), AccessError>;
+}
+
+/// Lets a caller do `P` at the place that the request names, or says why not.
+pub(crate) async fn enter<P>(database: &Database, caller: Caller, named: &NamedPlace) -> Result<May<P>, AccessError>
+where
+    P: Permission,
+    P::Place: Enter,
+{
+    let place = P::Place::find(database, &caller, named).await?;
+    check_scope(&caller.credential, P::SCOPE)?;
+    place.check(P::ROLE)?;
+    Ok(May::new(caller, place))
+}
+
+/// Refuses a token that was not made for this.
+pub(crate) fn check_scope(credential: &Credential, needed: TokenScope) -> Result<(), AccessError> {
+    match credential {
+        Credential::Token { scopes, .. } if !scopes.allow(needed) => Err(AccessError::ScopeMissing(needed)),
+        Credential::Token { .. } | Credential::Session(_) => Ok(()),
+    }
+}
+
+impl Enter for InTenant {
+    async fn find(database: &Database, caller: &Caller, named: &NamedPlace) -> Result<Self, AccessError> {
+        let found = match (&caller.credential, &named.tenant) {
+            (Credential::Token { tenant, .. }, named) => {
+                let own = tenants::entered(database, caller.user, tenant.as_str()).await?;
+                let is_meant = |own: &InTenant| match named {
+                    Some(name) => *name == own.slug || *name == own.tenant.as_str(),
+                    None => true,
+                };
+                own.filter(is_meant)
+            }
+            (Credential::Session(_), Some(name)) => tenants::entered(database, caller.user, name).await?,
+            (Credential::Session(_), None) => return Err(TENANT_MISSING),
+        };
+        found.ok_or(AccessError::NoSuchPlace("workspace"))
+    }
+
+    fn check(&self, needed: TenantRole) -> Result<(), AccessError> {
+        match self.role >= needed {
+            true => Ok(()),
+            false => Err(AccessError::TenantRoleTooLow { needed, have: self.role }),
+        }
+    }
+}
+
+impl Enter for InProject {
+    async fn find(database: &Database, caller: &Caller, named: &NamedPlace) -> Result<Self, AccessError> {
+        let tenant = InTenant::find(database, caller, named).await?;
+        let bound = match &caller.credential {
+            Credential::Token { project, .. } => project.as_ref(),
+            Credential::Session(_) => None,
+        };
+        let name = match (bound, &named.project) {
+            (Some(bound), _) => bound.as_str(),
+            (None, Some(name)) => name,
+            (None, None) => return Err(PROJECT_MISSING),
+        };
+        let found = projects::entered(database, caller.user, tenant, name).await?;
+        let is_meant = |found: &InProject| match (bound, &named.project) {
+            (Some(_), Some(name)) => *name == found.slug || *name == found.project.as_str(),
+            (Some(_), None) | (None, _) => true,
+        };
+        found.filter(is_meant).ok_or(AccessError::NoSuchPlace("project"))
+    }
+
+    fn check(&self, needed: ProjectRole) -> Result<(), AccessError> {
+        match self.role >= needed {
+            true => Ok(()),
+            false => Err(AccessError::ProjectRoleTooLow { needed, have: self.role }),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Who may do what: users, workspaces, projects, tokens, sessions, and the log of what was done.
+//!
+//! Owns every decision about access, and the tables behind it. Never knows HTTP: the API's extractors turn a request into
+//! credentials, ask here who it is, and hold the answer as a [`May`](permission::May), without which no operation can be
+//! called. What a caller may not see answers as if it did not exist.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `role` | roles in workspaces and projects, scopes of tokens |
+//! | `token` | the form of tokens: random, checked before the database is asked, kept as hashes |
+//! | `caller` | who asks, and by which credential |
+//! | `permission` | what each operation needs, as types |
+//! | `entry` | from a caller and the named place to a permission, or the refusal |
+//! | `audit` | the append-only log |
+//! | `tables` | the tables of the control plane |
+//! | the rest | one aggregate each: its rows and what can be done with them |
+
+pub(crate) mod audit;
+pub(crate) mod caller;
+pub(crate) mod entry;
+mod error;
+mod id;
+pub(crate) mod permission;
+pub(crate) mod projects;
+pub(crate) mod role;
+pub(crate) mod tables;
+pub(crate) mod tenants;
+pub(crate) mod token;
+pub(crate) mod tokens;
+pub(crate) mod users;
+
+pub(crate) use caller::{Caller, Credential};
+pub(crate) use error::AccessError;
+pub(crate) use id::*;
+pub(crate) use permission::{InProject, InTenant, May, SignedIn};
+pub(crate) use role::{ProjectRole, TenantRole, TokenScope, TokenScopes, Visibility};

@@ -1,0 +1,78 @@
+//! From a request's credentials to a caller, and to what they may do: the extractors of [`May`] and [`SignedIn`].
+
+use super::{State, problem::Problem};
+use crate::access::{
+    AccessError, Caller, May, SignedIn,
+    caller::Origin,
+    entry::{self, Enter, NamedPlace},
+    permission::Permission,
+    tokens,
+};
+use axum::{
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    http::{HeaderMap, header, request::Parts},
+};
+
+impl<P> FromRequestParts<State> for May<P>
+where
+    P: Permission,
+    P::Place: Enter,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Self, Problem> {
+        let caller = authenticate(parts, app).await?;
+        let named =
+            NamedPlace { tenant: plain(&parts.headers, "x-tenant-id"), project: plain(&parts.headers, "x-project-id") };
+        Ok(entry::enter(app.database(), caller, &named).await?)
+    }
+}
+
+impl FromRequestParts<State> for SignedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Self, Problem> {
+        Ok(Self { caller: authenticate(parts, app).await? })
+    }
+}
+
+impl OptionalFromRequestParts<State> for SignedIn {
+    type Rejection = Problem;
+
+    /// Nobody is nobody; somebody with a wrong credential is refused.
+    async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Option<Self>, Problem> {
+        match parts.headers.contains_key(header::AUTHORIZATION) || parts.headers.contains_key(header::COOKIE) {
+            true => <Self as FromRequestParts<State>>::from_request_parts(parts, app).await.map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+/// Who asks: by a token, where there is one, else by a session.
+async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, Problem> {
+    let origin = origin(parts);
+    let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
+        return Err(AccessError::NotAuthenticated("sign in, or send a token as `Authorization: Bearer pat_…`").into());
+    };
+    let refused = AccessError::NotAuthenticated("this token is not valid here, or not any more");
+    let Some(token) = authorization.to_str().ok().and_then(bearer) else { return Err(refused.into()) };
+    match tokens::recognise(app.database(), token, origin).await? {
+        Some(recognised) => Ok(recognised.caller),
+        None => Err(refused.into()),
+    }
+}
+
+/// Where the request came from.
+pub(super) fn origin(parts: &Parts) -> Origin {
+    parts.extensions.get::<Origin>().cloned().expect("the outermost layer identifies every request")
+}
+
+/// The token after `Bearer`, which is written in any case.
+pub(super) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn plain(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}

@@ -1,0 +1,93 @@
+//! Bodies, queries and paths: axum's own extractors, refused in our own words.
+
+use super::problem::Problem;
+use axum::{
+    extract::{
+        FromRequest, FromRequestParts, Request,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
+    },
+    http::{StatusCode, request::Parts},
+};
+use serde::de::DeserializeOwned;
+
+/// A JSON body.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// The parameters after `?`.
+pub(crate) struct Query<T>(pub(crate) T);
+
+/// The variable parts of a path.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S, T> FromRequest<S> for Body<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match axum::Json::from_request(request, state).await {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(body_refused(&rejection)),
+        }
+    }
+}
+
+fn body_refused(rejection: &JsonRejection) -> Problem {
+    let status = rejection.status();
+    match rejection {
+        _ if status == StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(status, "BODY_TOO_LARGE", "the body is larger than this server takes; send less at once")
+        }
+        JsonRejection::JsonDataError(error) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_BODY", error.body_text())
+        }
+        JsonRejection::JsonSyntaxError(error) => {
+            Problem::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", error.body_text())
+        }
+        JsonRejection::MissingJsonContentType(_) => {
+            let error = "send the body as JSON, with `Content-Type: application/json`";
+            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NOT_JSON", error)
+        }
+        other => Problem::new(StatusCode::BAD_REQUEST, "MALFORMED_BODY", other.body_text()),
+    }
+}
+
+impl<S, T> FromRequestParts<S> for Query<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let refused =
+            |rejection: QueryRejection| Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", rejection.body_text());
+        let axum::extract::Query(value) =
+            axum::extract::Query::from_request_parts(parts, state).await.map_err(refused)?;
+        Ok(Self(value))
+    }
+}
+
+impl<S, T> FromRequestParts<S> for Path<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Send,
+{
+    type Rejection = Problem;
+
+    /// What has not the form of an id cannot be there.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let refused = |rejection: PathRejection| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "NOT_FOUND",
+                format!("there is no such thing: {}", rejection.body_text()),
+            )
+        };
+        let axum::extract::Path(value) =
+            axum::extract::Path::from_request_parts(parts, state).await.map_err(refused)?;
+        Ok(Self(value))
+    }
+}

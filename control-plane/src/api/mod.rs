@@ -1,0 +1,49 @@
+//! The REST API: routes, and how requests become calls of operations and outcomes become answers.
+//!
+//! A handler extracts, calls one operation, converts. Who may call it is in its signature: a
+//! [`May`](crate::access::May). What is described at `/v1/openapi.json` is read off the handlers.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `problem` | every refusal, as `application/problem+json` |
+//! | `extract` | bodies, queries and paths, refused in our own words |
+//! | `authenticate` | from a request's credentials to a caller, and to what they may do |
+//! | `request` | the request's id and the client's address |
+//! | `page` | pages of lists |
+//! | `description` | the OpenAPI document |
+//! | the rest | one resource each |
+
+mod authenticate;
+mod description;
+mod extract;
+mod page;
+mod problem;
+mod request;
+mod workflows;
+
+use crate::app::App;
+use axum::{Router, middleware};
+use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
+
+/// What handlers are given.
+pub(crate) type State = Arc<App>;
+
+/// All routes of the API, and their description.
+fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(description::frame())
+        .nest("/v1", OpenApiRouter::new().merge(workflows::routes()))
+        .split_for_parts()
+}
+
+/// The API as a service.
+pub(crate) fn router(app: State) -> Router {
+    let (routes, description) = described();
+    routes
+        .merge(description::routes(description))
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::wrong_method)
+        .layer(axum::extract::DefaultBodyLimit::max(app.settings.body_bytes_max))
+        .layer(middleware::from_fn_with_state(app.clone(), request::identify))
+        .with_state(app)
+}

@@ -1,0 +1,204 @@
+//! Refusals: one form for all of them, `application/problem+json` with the members of RFC 9457 and our own.
+//!
+//! The one place where codes meet HTTP statuses. What failed inside goes to the log, under the request's id, and never into
+//! an answer.
+
+use crate::{access::AccessError, operations::OperationError};
+use agentruntime_engine::{graph::Issue, node::StartError, store::StoreError};
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+/// A request that was refused, or could not be served.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    error: String,
+    details: Option<Value>,
+    issues: Vec<Value>,
+    headers: HeaderMap,
+}
+
+/// The answer to a request that was refused.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "describes the answer; `Problem::body` writes it")]
+pub(crate) struct ProblemBody {
+    /// What to do, as a sentence.
+    error: String,
+    /// A stable name for programs.
+    #[schema(example = "WORKFLOW_NOT_FOUND")]
+    code: String,
+    /// What a program may want to know besides.
+    details: Option<Value>,
+    /// What is wrong with a document, each with its place (422).
+    issues: Option<Vec<Value>>,
+    /// Names the request in the log.
+    request_id: String,
+    /// RFC 9457: `about:blank`, as the code tells what kind of problem it is.
+    #[serde(rename = "type")]
+    kind: String,
+    /// RFC 9457: the status in words.
+    title: String,
+    /// RFC 9457: the status.
+    status: u16,
+    /// RFC 9457: the same sentence as `error`.
+    detail: String,
+}
+
+impl Problem {
+    /// A refusal.
+    pub(crate) fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> Self {
+        Self { status, code, error: error.into(), details: None, issues: Vec::new(), headers: HeaderMap::new() }
+    }
+
+    /// What a program may want to know besides.
+    pub(crate) fn with_details(mut self, details: Option<Value>) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// A header of the answer.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    fn with_issues(mut self, issues: &[Issue]) -> Self {
+        self.issues = issues.iter().map(|issue| json!(issue)).collect();
+        self
+    }
+
+    /// Something failed inside: the cause goes to the log.
+    pub(crate) fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%cause, "a request could not be served");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL",
+            "something failed here; the log has it by the request_id",
+        )
+    }
+
+    /// A dependency is down.
+    pub(crate) fn unavailable(what: &str, cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%cause, what, "a dependency does not answer");
+        let error = format!("{what} does not answer; try again in a moment");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", error)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// The answer for a request with this id.
+    pub(super) fn body(&self, request: &str) -> Vec<u8> {
+        let mut body = json!({
+            "error": self.error,
+            "code": self.code,
+            "request_id": request,
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.error,
+        });
+        if let Some(details) = &self.details {
+            body["details"] = details.clone();
+        }
+        if !self.issues.is_empty() {
+            body["issues"] = self.issues.clone().into();
+        }
+        body.to_string().into_bytes()
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The body is written by `request::identify`, which knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.headers.clone()).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// No route has this path.
+pub(crate) async fn no_such_route() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "there is no such path; /v1/openapi.json lists them")
+}
+
+/// The path exists, with other methods.
+pub(crate) async fn wrong_method() -> Problem {
+    let error = "this path does not take this method; /v1/openapi.json lists those it takes";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", error)
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        use AccessError as E;
+        let sentence = error.to_string();
+        let refuse = |status, code| Self::new(status, code, sentence.clone());
+        match error {
+            E::NotAuthenticated(_) => refuse(StatusCode::UNAUTHORIZED, "NOT_AUTHENTICATED")
+                .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            E::NoSuchPlace(_) => refuse(StatusCode::NOT_FOUND, "PLACE_NOT_FOUND"),
+            E::PlaceMissing { .. } => refuse(StatusCode::BAD_REQUEST, "PLACE_MISSING"),
+            E::ScopeMissing(scope) => {
+                refuse(StatusCode::FORBIDDEN, "SCOPE_MISSING").with_details(Some(json!({ "scope": scope })))
+            }
+            E::ProjectRoleTooLow { needed, have } => refuse(StatusCode::FORBIDDEN, "ROLE_TOO_LOW")
+                .with_details(Some(json!({ "needed": needed, "have": have }))),
+            E::TenantRoleTooLow { needed, have } => refuse(StatusCode::FORBIDDEN, "ROLE_TOO_LOW")
+                .with_details(Some(json!({ "needed": needed, "have": have }))),
+            E::SessionNeeded => refuse(StatusCode::FORBIDDEN, "SESSION_NEEDED"),
+            E::Forbidden(_) => refuse(StatusCode::FORBIDDEN, "FORBIDDEN"),
+            E::Conflict { code, .. } => refuse(StatusCode::CONFLICT, code),
+            E::Invalid { field, ref message } => refuse(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FIELD")
+                .with_details(Some(json!({ "field": field, "reason": message }))),
+            E::NotFound { .. } => refuse(StatusCode::NOT_FOUND, "NOT_FOUND"),
+            E::Unavailable { what, ref reason } => Self::unavailable(what, reason),
+            E::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such thing here"),
+            StoreError::AlreadyExists => Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", error.to_string()),
+            StoreError::AlreadyClosed => Self::new(StatusCode::CONFLICT, "ALREADY_CLOSED", error.to_string()),
+            StoreError::Database(cause) => Self::unavailable("the database", &cause),
+            StoreError::Corrupt(_)
+            | StoreError::InUse { .. }
+            | StoreError::Location(_)
+            | StoreError::SchemaTooNew { .. }
+            | StoreError::Folder { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        use OperationError as E;
+        let (code, sentence, details) = (error.code(), error.to_string(), error.details());
+        let refuse = |status| Self::new(status, code, sentence.clone()).with_details(details.clone());
+        match error {
+            E::Store(error) => error.into(),
+            E::InvalidGraph { issues } => refuse(StatusCode::UNPROCESSABLE_ENTITY).with_issues(&issues),
+            E::Start(StartError::Rejected { issues, .. }) => {
+                refuse(StatusCode::UNPROCESSABLE_ENTITY).with_issues(&issues)
+            }
+            E::Start(StartError::UnknownStep(_) | StartError::OtherWorkflow(_)) => {
+                refuse(StatusCode::UNPROCESSABLE_ENTITY)
+            }
+            E::Start(StartError::Stopping | StartError::Store(_)) => Self::unavailable("the node", &sentence),
+            E::UnknownRun(_) | E::NoRuns | E::UnknownWorkflow(_) | E::UnknownTask { .. } => {
+                refuse(StatusCode::NOT_FOUND)
+            }
+            E::AmbiguousRun { .. } | E::ShortRun(_) => refuse(StatusCode::BAD_REQUEST),
+            E::TaskClosed { .. } | E::WrongStatus { .. } | E::RunExists(_) => refuse(StatusCode::CONFLICT),
+            E::Unreadable { .. } => Self::internal(&sentence),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The running service: what requests and background work have in common.
+
+use crate::{access::tables, operations::Project, settings::Settings};
+use agentruntime_engine::{
+    database::{Clock, Database, StoreError},
+    node::Node,
+    store::Store,
+};
+use agentruntime_sandbox::Sandbox;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The service. Shared by all requests.
+pub(crate) struct App {
+    /// Versions, runs, events, tasks.
+    pub(crate) store: Store,
+    /// The node that works on runs in this process.
+    pub(crate) node: Node,
+    /// What runs scripts, for dry-runs.
+    pub(crate) guest: Arc<Sandbox>,
+    /// What the operator decided.
+    pub(crate) settings: Settings,
+    /// Cancelled when the service drains: long answers end then.
+    pub(crate) draining: CancellationToken,
+}
+
+impl App {
+    /// Puts the service together, over a store and a node that are open.
+    pub(crate) async fn new(
+        store: Store,
+        node: Node,
+        guest: Arc<Sandbox>,
+        settings: Settings,
+    ) -> Result<Arc<Self>, StoreError> {
+        store.database().migrate(&tables::MIGRATIONS).await?;
+        Ok(Arc::new(Self { store, node, guest, settings, draining: CancellationToken::new() }))
+    }
+
+    /// The database, for the control plane's own tables.
+    pub(crate) fn database(&self) -> &Database {
+        self.store.database()
+    }
+
+    /// What time it is.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        self.database().clock()
+    }
+
+    /// The workflows and runs of the project that somebody may enter.
+    pub(crate) fn project(&self, place: &crate::access::InProject) -> Project {
+        Project::of(self.store.clone(), place.tenant.tenant.clone(), place.project.clone())
+    }
+}
