@@ -15,5 +15,7 @@ mod settings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Every TLS connection of this process; nothing else has installed one before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     cli::main()
 }

@@ -1,0 +1,175 @@
+//! Starting the program's service, and speaking to it.
+
+use agentruntime_tests::postgres;
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
+use tempfile::TempDir;
+
+/// A running service with its first workspace, project and token. Killed when dropped.
+pub(crate) struct Server {
+    process: Child,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) url: String,
+    /// The token of the first start, which may do everything in `dev`/`default`.
+    pub(crate) token: String,
+    /// The folder that everything of it lies in.
+    pub(crate) folder: TempDir,
+    /// What `--data` was.
+    pub(crate) data: String,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// The body as JSON; a string where it is something else.
+    pub(crate) body: Value,
+}
+
+/// Somebody who speaks to the service.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    headers: Vec<(String, String)>,
+}
+
+/// Runs a test against a service on SQLite, and against one on PostgreSQL where the machine has it.
+pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Server) -> F) {
+    test(Server::start()).await;
+    if let Some(postgres) = postgres::server() {
+        test(Server::start_with(Some(&postgres.database()), &[])).await;
+    }
+}
+
+impl Server {
+    /// A service on SQLite.
+    pub(crate) fn start() -> Self {
+        Self::start_with(None, &[])
+    }
+
+    /// A service on a database, with further arguments.
+    pub(crate) fn start_with(database: Option<&str>, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = database.map_or_else(|| folder.path().join("data").to_str().unwrap().to_owned(), str::to_owned);
+        Self::start_in(folder, data, arguments)
+    }
+
+    fn start_in(folder: TempDir, data: String, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentruntime"));
+        command.args(["dev", "--json", "--listen", "127.0.0.1:0", "--data", &data]).args(arguments);
+        command.env("HOME", folder.path());
+        // One cache for all tests: the guest is compiled once.
+        command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let greeting: Value = serde_json::from_str(&line).unwrap();
+        let text = |name: &str| greeting[name].as_str().unwrap_or_default().to_owned();
+        Self { process, url: text("url"), token: text("token"), folder, data }
+    }
+
+    /// Kills the process and starts another on the same data. Its token stays known here.
+    pub(crate) fn restart(mut self) -> Self {
+        self.kill();
+        let token = std::mem::take(&mut self.token);
+        let data = self.data.clone();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        drop(self);
+        Self { token, ..Self::start_in(folder, data, &[]) }
+    }
+
+    /// Kills the process at once.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// The owner, by the token of the first start.
+    pub(crate) fn owner(&self) -> Client {
+        self.anybody().with("authorization", &format!("Bearer {}", self.token))
+    }
+
+    /// Somebody without a credential.
+    pub(crate) fn anybody(&self) -> Client {
+        // Whoever comes second finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Client { http, base: self.url.clone(), headers: Vec::new() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Client {
+    /// The same with a header more, or another value of it.
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
+        let mut other = self.clone();
+        other.headers.retain(|(known, _)| known != name);
+        other.headers.push((name.to_owned(), value.to_owned()));
+        other
+    }
+
+    /// Any request, to be completed.
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        answer(self.request(Method::POST, path).json(&body)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        answer(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        answer(self.request(Method::DELETE, path)).await
+    }
+}
+
+/// Sends a request and reads the whole answer.
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer { status, headers, body }
+}
+
+impl Answer {
+    /// The body, if the status is that.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{:#}", self.body);
+        self.body
+    }
+
+    /// Checks that it is a refusal with this status and code, in the form that every refusal has.
+    #[track_caller]
+    pub(crate) fn refused(self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status.as_u16(), self.body["code"].as_str()), (status, Some(code)), "{:#}", self.body);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.headers["x-request-id"].to_str().unwrap(), self.body["request_id"].as_str().unwrap());
+        assert!(self.body["error"].as_str().is_some_and(|sentence| !sentence.is_empty()));
+        self.body
+    }
+}
