@@ -27,7 +27,6 @@ pub(crate) struct Problem {
 /// The answer to a request that was refused.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-#[expect(dead_code, reason = "describes the answer; `Problem::body` writes it")]
 pub(crate) struct ProblemBody {
     /// What to do, as a sentence.
     error: String,
