@@ -77,11 +77,10 @@ impl Server {
     /// Kills the process and starts another on the same data. Its token stays known here.
     pub(crate) fn restart(mut self) -> Self {
         self.kill();
-        let token = std::mem::take(&mut self.token);
-        let data = self.data.clone();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        drop(self);
-        Self { token, ..Self::start_in(folder, data, &[]) }
+        let mut next = Self::start_in(folder, self.data.clone(), &[]);
+        next.token.clone_from(&self.token);
+        next
     }
 
     /// Kills the process at once.
