@@ -1,8 +1,9 @@
 //! How an error is told: a sentence for people, an object for programs. Every error ends here, and is told once.
 
 use super::{Ending, style};
-use crate::operations::OperationError;
+use crate::operations::{Instead, OperationError};
 use agentruntime_engine::{graph::Issue, store::StoreError};
+use agentruntime_host_api::RunId;
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
 use std::{
@@ -51,6 +52,7 @@ impl From<anyhow::Error> for Failure {
         let mut failure =
             Self { code: "FAILED", message: format!("{error:#}"), details: None, issues: Vec::new(), is_unread };
         if let Some(error) = error.downcast_ref::<OperationError>() {
+            failure.message = with_commands(error);
             failure.code = error.code();
             failure.details = error.details();
             if let OperationError::InvalidGraph { issues } = error {
@@ -97,6 +99,37 @@ impl Failure {
     }
 }
 
+/// What an operation says, with the commands that help: operations know of no command line.
+fn with_commands(error: &OperationError) -> String {
+    use OperationError as E;
+    let hint = match error {
+        E::UnknownRun(_) => "; `agentruntime runs` lists them".to_owned(),
+        E::NoRuns => "; `agentruntime run GRAPH` starts one".to_owned(),
+        E::UnknownWorkflow(_) => {
+            "; `agentruntime workflows` lists them, `agentruntime publish GRAPH` adds one".to_owned()
+        }
+        E::TaskClosed { run, .. } => format!("; `agentruntime show {run}` tells how"),
+        E::RunExists(run) => format!("; `agentruntime show {run}` shows it"),
+        E::WrongStatus { command, run, status, instead } => {
+            return format!("cannot {command} run {run}: it is {status}{}", as_command(*instead, *run));
+        }
+        _ => String::new(),
+    };
+    format!("{error}{hint}")
+}
+
+/// What to do instead, as something to type where there is such a thing.
+fn as_command(instead: Instead, run: RunId) -> String {
+    match instead {
+        Instead::Retry => format!("; `agentruntime retry {run}` tries it again from the failed step"),
+        Instead::Resume => format!("; `agentruntime resume {run}` lets it go on"),
+        Instead::StartFromItsResults => format!(
+            "; only a failed run is retried, `agentruntime run --resume-from {run}` begins a new one from its results"
+        ),
+        Instead::Nothing | Instead::WaitForFailure | Instead::StartAnew => instead.to_string(),
+    }
+}
+
 /// Tells what is wrong with the arguments, or the help that was asked for.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -112,4 +145,38 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     // Where nobody reads it, there is nothing more to say.
     let _ = error.print();
     ExitCode::from(if is_help { Ending::Done } else { Ending::Refused } as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentruntime_engine::run::event::RunStatus;
+
+    #[test]
+    fn the_command_line_names_its_commands() {
+        let run = RunId::from(uuid::Uuid::nil());
+        let error =
+            |instead| OperationError::WrongStatus { command: "resume", run, status: RunStatus::Failed, instead };
+        assert_eq!(
+            with_commands(&error(Instead::Retry)),
+            format!(
+                "cannot resume run {run}: it is failed; `agentruntime retry {run}` tries it again from the failed step"
+            )
+        );
+        assert_eq!(with_commands(&error(Instead::Nothing)), format!("cannot resume run {run}: it is failed"));
+        assert_eq!(
+            with_commands(&OperationError::UnknownRun("abc".into())),
+            "there is no run `abc`; `agentruntime runs` lists them"
+        );
+    }
+
+    #[test]
+    fn operations_know_of_no_command_line() {
+        let run = RunId::from(uuid::Uuid::nil());
+        let closed = OperationError::TaskClosed { run, step: "approve".into() };
+        for error in [OperationError::NoRuns, OperationError::RunExists(run), closed] {
+            assert!(!error.to_string().contains("agentruntime"), "{error}");
+            assert!(with_commands(&error).contains("`agentruntime "), "{error}");
+        }
+    }
 }

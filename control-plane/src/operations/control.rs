@@ -1,6 +1,6 @@
 //! Commands to a run: pause, resume, stop, retry. What each does is the run's own decision; here is only when it is refused.
 
-use super::{OperationError, Project};
+use super::{Instead, OperationError, Project};
 use agentruntime_engine::{
     run::{Signal, event::RunStatus},
     store::RunRecord,
@@ -25,15 +25,13 @@ pub(crate) enum Command {
 impl Project {
     /// Leaves a command with a run. A node takes it in; until then the run is as it was.
     pub(crate) async fn command(&self, record: &RunRecord, command: Command) -> Result<(), OperationError> {
-        if let Some(hint) = command.refusal(record.status) {
-            let (run, status) = (record.run, record.status);
-            let hint = hint.replace("RUN", &run.to_string());
-            return Err(OperationError::WrongStatus { command: command.word(), run, status, hint });
+        let (run, status) = (record.run, record.status);
+        if let Some(instead) = command.refusal(status) {
+            return Err(OperationError::WrongStatus { command: command.word(), run, status, instead });
         }
         if command == Command::Retry && !self.timeline(record).await?.state.input_issues.is_empty() {
-            let (run, status) = (record.run, record.status);
-            let hint = "; its input was refused, so it would be again: start a new run".to_owned();
-            return Err(OperationError::WrongStatus { command: command.word(), run, status, hint });
+            let instead = Instead::StartAnew;
+            return Err(OperationError::WrongStatus { command: command.word(), run, status, instead });
         }
         Ok(self.store.signal(&self.scope, record.run, command.signal()).await?)
     }
@@ -59,22 +57,20 @@ impl Command {
     }
 
     /// What to do instead, where the command makes no sense.
-    fn refusal(self, status: RunStatus) -> Option<&'static str> {
+    fn refusal(self, status: RunStatus) -> Option<Instead> {
         use RunStatus::{Completed, Draining, Failed, Paused, Pending, Running, Stopped};
         match (self, status) {
             (Self::Pause, Pending | Running) => None,
-            (Self::Pause, Paused | Draining | Completed | Failed | Stopped) => Some(""),
+            (Self::Pause, Paused | Draining | Completed | Failed | Stopped) => Some(Instead::Nothing),
             (Self::Resume, Paused) => None,
-            (Self::Resume, Failed) => Some("; `agentruntime retry RUN` tries it again from the failed step"),
-            (Self::Resume, Pending | Running | Draining | Completed | Stopped) => Some(""),
+            (Self::Resume, Failed) => Some(Instead::Retry),
+            (Self::Resume, Pending | Running | Draining | Completed | Stopped) => Some(Instead::Nothing),
             (Self::Stop { .. }, Pending | Running | Paused | Draining) => None,
-            (Self::Stop { .. }, Completed | Failed | Stopped) => Some(""),
+            (Self::Stop { .. }, Completed | Failed | Stopped) => Some(Instead::Nothing),
             (Self::Retry, Failed) => None,
-            (Self::Retry, Paused) => Some("; `agentruntime resume RUN` lets it go on"),
-            (Self::Retry, Pending | Running | Draining) => Some("; a run can be retried once it has failed"),
-            (Self::Retry, Completed | Stopped) => Some(
-                "; only a failed run is retried, `agentruntime run --resume-from RUN` begins a new one from its results",
-            ),
+            (Self::Retry, Paused) => Some(Instead::Resume),
+            (Self::Retry, Pending | Running | Draining) => Some(Instead::WaitForFailure),
+            (Self::Retry, Completed | Stopped) => Some(Instead::StartFromItsResults),
         }
     }
 }

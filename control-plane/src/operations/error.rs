@@ -4,6 +4,29 @@ use agentruntime_engine::{graph::Issue, node::StartError, run::event::RunStatus,
 use agentruntime_host_api::RunId;
 use serde_json::{Value, json};
 
+/// What to do with a run that a command does not fit. Each skin may say it in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Instead {
+    /// There is nothing to do.
+    #[error("")]
+    Nothing,
+    /// It can be tried again.
+    #[error("; `retry` tries it again from the failed step")]
+    Retry,
+    /// It can go on.
+    #[error("; `resume` lets it go on")]
+    Resume,
+    /// It has not failed.
+    #[error("; a run can be retried once it has failed")]
+    WaitForFailure,
+    /// It ended otherwise than by failing.
+    #[error("; only a failed run is retried, `start` with `resume_from_run_id` begins a new one from its results")]
+    StartFromItsResults,
+    /// It never began.
+    #[error("; its input was refused, so it would be again: start a new run")]
+    StartAnew,
+}
+
 /// Why an operation was not done. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OperationError {
@@ -14,10 +37,10 @@ pub(crate) enum OperationError {
         issues: Vec<Issue>,
     },
     /// No run has this id.
-    #[error("there is no run `{0}`; `agentruntime runs` lists them")]
+    #[error("there is no run `{0}`")]
     UnknownRun(String),
     /// There are no runs at all.
-    #[error("there are no runs yet; `agentruntime run GRAPH` starts one")]
+    #[error("there are no runs yet")]
     NoRuns,
     /// Several runs have this part of an id.
     #[error("`{text}` fits {} runs: {}; write more of the id", runs.len(), listed(runs))]
@@ -31,7 +54,7 @@ pub(crate) enum OperationError {
     #[error("`{0}` is too short for a run: write at least 4 characters of its id, its beginning or its end, or `last`")]
     ShortRun(String),
     /// No workflow has this id.
-    #[error("there is no workflow `{0}`; `agentruntime workflows` lists them, `agentruntime publish GRAPH` adds one")]
+    #[error("there is no workflow `{0}`")]
     UnknownWorkflow(String),
     /// No question of the run fits.
     #[error("run {run} asks nothing at step `{step}`{}", pending_hint(pending))]
@@ -44,7 +67,7 @@ pub(crate) enum OperationError {
         pending: Vec<String>,
     },
     /// The question was answered or withdrawn in the meantime.
-    #[error("the task `{step}` of run {run} is closed already; `agentruntime show {run}` tells how")]
+    #[error("the task `{step}` of run {run} is closed already")]
     TaskClosed {
         /// The run.
         run: RunId,
@@ -52,7 +75,7 @@ pub(crate) enum OperationError {
         step: String,
     },
     /// The run is not where the command makes sense.
-    #[error("cannot {command} run {run}: it is {status}{hint}")]
+    #[error("cannot {command} run {run}: it is {status}{instead}")]
     WrongStatus {
         /// What was to be done.
         command: &'static str,
@@ -61,10 +84,10 @@ pub(crate) enum OperationError {
         /// Where it stands.
         status: RunStatus,
         /// What to do instead.
-        hint: String,
+        instead: Instead,
     },
     /// A run with this id exists.
-    #[error("there is a run with the id {0} already; `agentruntime show {0}` shows it")]
+    #[error("there is a run with the id {0} already")]
     RunExists(RunId),
     /// The run was not started.
     #[error(transparent)]

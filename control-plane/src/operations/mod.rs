@@ -21,7 +21,7 @@ mod tasks;
 pub(crate) mod timeline;
 
 pub(crate) use control::Command;
-pub(crate) use error::OperationError;
+pub(crate) use error::{Instead, OperationError};
 pub(crate) use follow::{Follower, News, Waiting};
 pub(crate) use publish::dry_run;
 pub(crate) use tasks::Answer;
