@@ -1,6 +1,11 @@
 //! The running service: what requests and background work have in common.
 
-use crate::{access::tables, operations::Project, settings::Settings};
+use crate::{
+    access::tables,
+    mail::{MailError, Mailer},
+    operations::Project,
+    settings::Settings,
+};
 use agentruntime_engine::{
     database::{Clock, Database, StoreError},
     node::Node,
@@ -20,8 +25,21 @@ pub(crate) struct App {
     pub(crate) guest: Arc<Sandbox>,
     /// What the operator decided.
     pub(crate) settings: Settings,
+    /// Sends mails.
+    pub(crate) mail: Mailer,
     /// Cancelled when the service drains: long answers end then.
     pub(crate) draining: CancellationToken,
+}
+
+/// Why the service cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotStarted {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The settings of mails are wrong.
+    #[error(transparent)]
+    Mail(#[from] MailError),
 }
 
 impl App {
@@ -31,9 +49,10 @@ impl App {
         node: Node,
         guest: Arc<Sandbox>,
         settings: Settings,
-    ) -> Result<Arc<Self>, StoreError> {
+    ) -> Result<Arc<Self>, NotStarted> {
         store.database().migrate(&tables::MIGRATIONS).await?;
-        Ok(Arc::new(Self { store, node, guest, settings, draining: CancellationToken::new() }))
+        let mail = Mailer::new(&settings.mail)?;
+        Ok(Arc::new(Self { store, node, guest, settings, mail, draining: CancellationToken::new() }))
     }
 
     /// The database, for the control plane's own tables.

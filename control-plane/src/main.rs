@@ -8,6 +8,7 @@ mod api;
 mod app;
 mod cli;
 mod data;
+mod mail;
 mod operations;
 mod server;
 mod settings;

@@ -8,7 +8,7 @@ use agentruntime_engine::{
 };
 use agentruntime_sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context as _;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 /// What all commands have in common.
 pub(crate) struct Context {
@@ -66,6 +66,14 @@ impl Context {
     pub(crate) fn workshop(&self, project: Project) -> anyhow::Result<Workshop> {
         let node = self.node(&project, self.sandbox()?);
         Ok(Workshop { project, node })
+    }
+
+    /// Where a developer's mails land: beside the data, or where there is no folder, in a temporary one.
+    pub(crate) fn mail_folder(&self) -> PathBuf {
+        match &self.location {
+            Location::Sqlite(folder) => folder.join("mail"),
+            Location::Postgres(_) => std::env::temp_dir().join(format!("agentruntime-mail-{}", uuid::Uuid::now_v7())),
+        }
     }
 
     /// A command line of this program on the same data, to be copied.
