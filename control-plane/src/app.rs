@@ -2,6 +2,7 @@
 
 use crate::{
     access::tables,
+    api::stream::Seats,
     mail::{MailError, Mailer},
     operations::Project,
     settings::Settings,
@@ -27,6 +28,8 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     /// Sends mails.
     pub(crate) mail: Mailer,
+    /// The streams of events that are open.
+    pub(crate) seats: Seats,
     /// Cancelled when the service drains: long answers end then.
     pub(crate) draining: CancellationToken,
 }
@@ -52,7 +55,15 @@ impl App {
     ) -> Result<Arc<Self>, NotStarted> {
         store.database().migrate(&tables::MIGRATIONS).await?;
         let mail = Mailer::new(&settings.mail)?;
-        Ok(Arc::new(Self { store, node, guest, settings, mail, draining: CancellationToken::new() }))
+        Ok(Arc::new(Self {
+            store,
+            node,
+            guest,
+            settings,
+            mail,
+            seats: Seats::default(),
+            draining: CancellationToken::new(),
+        }))
     }
 
     /// The database, for the control plane's own tables.

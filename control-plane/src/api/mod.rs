@@ -14,11 +14,15 @@
 //! | the rest | one resource each |
 
 mod authenticate;
+mod commands;
 mod description;
 mod extract;
 mod page;
 mod problem;
 mod request;
+mod runs;
+pub(crate) mod stream;
+mod tasks;
 mod workflows;
 
 use crate::app::App;
@@ -32,7 +36,15 @@ pub(crate) type State = Arc<App>;
 /// All routes of the API, and their description.
 fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(description::frame())
-        .nest("/v1", OpenApiRouter::new().merge(workflows::routes()))
+        .nest(
+            "/v1",
+            OpenApiRouter::new()
+                .merge(workflows::routes())
+                .merge(commands::routes())
+                .merge(runs::routes())
+                .merge(tasks::routes())
+                .merge(stream::routes()),
+        )
         .split_for_parts()
 }
 

@@ -188,7 +188,7 @@ impl From<OperationError> for Problem {
             E::Start(StartError::Rejected { issues, .. }) => {
                 refuse(StatusCode::UNPROCESSABLE_ENTITY).with_issues(&issues)
             }
-            E::Start(StartError::UnknownStep(_) | StartError::OtherWorkflow(_)) => {
+            E::InvalidParams { .. } | E::Start(StartError::UnknownStep(_) | StartError::OtherWorkflow(_)) => {
                 refuse(StatusCode::UNPROCESSABLE_ENTITY)
             }
             E::Start(StartError::Stopping | StartError::Store(_)) => Self::unavailable("the node", &sentence),

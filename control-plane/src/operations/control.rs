@@ -2,6 +2,7 @@
 
 use super::{Instead, OperationError, Project};
 use agentruntime_engine::{
+    node::Node,
     run::{Signal, event::RunStatus},
     store::RunRecord,
 };
@@ -25,6 +26,22 @@ pub(crate) enum Command {
 impl Project {
     /// Leaves a command with a run. A node takes it in; until then the run is as it was.
     pub(crate) async fn command(&self, record: &RunRecord, command: Command) -> Result<(), OperationError> {
+        self.check_command(record, command).await?;
+        Ok(self.store.signal(&self.scope, record.run, command.signal()).await?)
+    }
+
+    /// The same through a node, which hears of it at once.
+    pub(crate) async fn command_at(
+        &self,
+        node: &Node,
+        record: &RunRecord,
+        command: Command,
+    ) -> Result<(), OperationError> {
+        self.check_command(record, command).await?;
+        Ok(node.signal(&self.scope, record.run, command.signal()).await?)
+    }
+
+    async fn check_command(&self, record: &RunRecord, command: Command) -> Result<(), OperationError> {
         let (run, status) = (record.run, record.status);
         if let Some(instead) = command.refusal(status) {
             return Err(OperationError::WrongStatus { command: command.word(), run, status, instead });
@@ -33,7 +50,7 @@ impl Project {
             let instead = Instead::StartAnew;
             return Err(OperationError::WrongStatus { command: command.word(), run, status, instead });
         }
-        Ok(self.store.signal(&self.scope, record.run, command.signal()).await?)
+        Ok(())
     }
 }
 

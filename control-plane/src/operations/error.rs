@@ -89,6 +89,14 @@ pub(crate) enum OperationError {
     /// A run with this id exists.
     #[error("there is a run with the id {0} already")]
     RunExists(RunId),
+    /// A parameter does not hold what it should.
+    #[error("`{field}`: {message}")]
+    InvalidParams {
+        /// Which.
+        field: &'static str,
+        /// What it should hold.
+        message: String,
+    },
     /// The run was not started.
     #[error(transparent)]
     Start(StartError),
@@ -118,6 +126,7 @@ impl OperationError {
             Self::TaskClosed { .. } => "TASK_CLOSED",
             Self::WrongStatus { .. } => "WRONG_STATUS",
             Self::RunExists(_) => "RUN_EXISTS",
+            Self::InvalidParams { .. } => "INVALID_PARAMS",
             Self::Start(StartError::Rejected { .. }) => "INVALID_INPUT",
             Self::Start(StartError::UnknownStep(_)) => "UNKNOWN_STEP",
             Self::Start(StartError::OtherWorkflow(_)) => "OTHER_WORKFLOW",
@@ -133,6 +142,7 @@ impl OperationError {
             Self::InvalidGraph { issues } => Some(json!({ "issues": issues })),
             Self::AmbiguousRun { runs, .. } => Some(json!({ "runs": runs })),
             Self::UnknownTask { pending, .. } => Some(json!({ "pending": pending })),
+            Self::InvalidParams { field, .. } => Some(json!({ "field": field })),
             Self::Start(StartError::Rejected { issues, .. }) => Some(json!({ "issues": issues })),
             _ => None,
         }

@@ -6,24 +6,33 @@
 //! | file | owns |
 //! |---|---|
 //! | `publish` | the dry-run, and new versions |
-//! | `runs` | starting, finding and listing runs |
+//! | `start` | what a caller says about a start, and the start |
+//! | `runs` | finding and listing runs |
+//! | `snapshot` | a run as one answer tells it, and waiting for it |
 //! | `control` | pause, resume, stop, retry |
 //! | `tasks` | questions to people, and their answers |
 //! | `timeline` | a run's events as a picture of its steps |
 //! | `follow` | the events of a run as they become durable, and what it waits for |
+//! | `feed` | the events of a run for those who only read them |
 
 mod control;
 mod error;
+mod feed;
 mod follow;
 mod publish;
 mod runs;
+mod snapshot;
+mod start;
 mod tasks;
 pub(crate) mod timeline;
 
 pub(crate) use control::Command;
 pub(crate) use error::{Instead, OperationError};
+pub(crate) use feed::RunFeed;
 pub(crate) use follow::{Follower, News, Waiting};
 pub(crate) use publish::dry_run;
+pub(crate) use snapshot::RunSnapshot;
+pub(crate) use start::StartParams;
 pub(crate) use tasks::Answer;
 pub(crate) use timeline::Timeline;
 

@@ -95,7 +95,21 @@ impl Project {
 
     /// One page of the events after a number.
     pub(crate) async fn events(&self, run: RunId, after: u64) -> Result<Vec<Event>, OperationError> {
-        Ok(self.store.events(&self.scope, run, after, EVENTS_MAX).await?)
+        self.events_page(run, after, EVENTS_MAX).await
+    }
+
+    /// At most so many of the events after a number.
+    pub(crate) async fn events_page(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<Event>, OperationError> {
+        Ok(self.store.events(&self.scope, run, after, limit).await?)
+    }
+
+    /// A run of a workflow: under another workflow it does not exist.
+    pub(crate) async fn run_of(&self, workflow: &WorkflowId, run: RunId) -> Result<RunRecord, OperationError> {
+        let record = self.run(run).await?;
+        match record.workflow == *workflow {
+            true => Ok(record),
+            false => Err(OperationError::UnknownRun(run.to_string())),
+        }
     }
 
     /// The events of a run so far, as a picture of its steps.

@@ -2,10 +2,11 @@
 
 use super::{OperationError, Project};
 use agentruntime_engine::{
+    node::Node,
     run::TaskStatus,
-    store::{StoreError, TaskFilter, TaskRecord},
+    store::{StoreError, TaskCursor, TaskFilter, TaskRecord},
 };
-use agentruntime_host_api::{Json, RunId};
+use agentruntime_host_api::{Json, RunId, TaskId, WorkflowId};
 
 /// What a person decided.
 #[derive(Clone, Debug)]
@@ -45,6 +46,16 @@ impl Project {
         Ok(self.store.tasks(&self.scope, &filter).await?)
     }
 
+    /// A page of the questions that wait for an answer, each with its workflow: those of one run, or all. The oldest first.
+    pub(crate) async fn pending_page(
+        &self,
+        run: Option<RunId>,
+        after: Option<TaskCursor>,
+        limit: u32,
+    ) -> Result<Vec<(TaskRecord, WorkflowId)>, OperationError> {
+        Ok(self.store.open_tasks(&self.scope, run, after, limit).await?)
+    }
+
     /// The question that a run, or one that it called, asks at a step: named by the step, by its place in a loop, or by the
     /// task's own id.
     pub(crate) async fn find_task(&self, run: RunId, step: &str) -> Result<TaskRecord, OperationError> {
@@ -73,5 +84,21 @@ impl Project {
                 other => other.into(),
             },
         )
+    }
+
+    /// Answers a question of a run by the question's id, through a node, which hears of it at once.
+    pub(crate) async fn complete_task_at(
+        &self,
+        node: &Node,
+        run: RunId,
+        task: TaskId,
+        answer: Answer,
+    ) -> Result<(), OperationError> {
+        let Answer { approved, result } = answer;
+        node.complete_task(&self.scope, run, task, approved, result).await.map_err(|error| match error {
+            StoreError::AlreadyClosed => OperationError::TaskClosed { run, step: task.to_string() },
+            StoreError::NotFound => OperationError::UnknownTask { run, step: task.to_string(), pending: Vec::new() },
+            other => other.into(),
+        })
     }
 }

@@ -175,6 +175,15 @@ pub struct TaskFilter {
     pub limit: Option<u32>,
 }
 
+/// A place in the list of tasks, which goes from the oldest to the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskCursor {
+    /// When the task at this place was asked.
+    pub created_at: Timestamp,
+    /// The task at this place.
+    pub task: TaskId,
+}
+
 /// A signal in the inbox of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InboxSignal {

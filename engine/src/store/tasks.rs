@@ -1,15 +1,20 @@
 //! Questions to people: opened and closed by runs, answered from outside.
 
-use super::{LIST_MAX, Scope, Store, TaskFilter, TaskRecord, inbox};
+use super::{LIST_MAX, Scope, Store, TaskCursor, TaskFilter, TaskRecord, inbox};
 use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_time, text, time};
 use crate::run::{Signal, TaskStatus, event::StepPath};
-use agentruntime_host_api::{Json, RunId, TaskId};
+use agentruntime_host_api::{Json, RunId, TaskId, WorkflowId};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 
 const SELECT_TASKS: &str = "SELECT task_id, run_id, status, created_at, due, body FROM tasks \
     WHERE tenant_id = $1 AND project_id = $2 AND ($3 IS NULL OR run_id = $3) AND ($4 IS NULL OR status = $4) \
     ORDER BY created_at, task_id LIMIT $5";
+
+const SELECT_OPEN: &str = "SELECT t.task_id, t.run_id, t.status, t.created_at, t.due, t.body, r.workflow_id \
+    FROM tasks t JOIN runs r ON r.run_id = t.run_id \
+    WHERE t.tenant_id = $1 AND t.project_id = $2 AND t.status = 'pending' AND ($3 IS NULL OR t.run_id = $3) \
+    AND (t.created_at, t.task_id) > ($4, $5) ORDER BY t.created_at, t.task_id LIMIT $6";
 
 const SELECT_STATUS: &str =
     "SELECT status FROM tasks WHERE tenant_id = $1 AND project_id = $2 AND run_id = $3 AND task_id = $4";
@@ -50,6 +55,23 @@ impl Store {
         values.maybe_text(filter.status.map(TaskStatus::as_str));
         values.number(filter.limit.unwrap_or(LIST_MAX).min(LIST_MAX));
         self.shared.database.rows(SELECT_TASKS, values).await?.iter().map(task_record).collect()
+    }
+
+    /// Tasks that wait for an answer, each with its workflow, the oldest first: at most `limit` and at most [`LIST_MAX`], of one
+    /// run or of all, after a place in that list.
+    pub async fn open_tasks(
+        &self,
+        scope: &Scope,
+        run: Option<RunId>,
+        after: Option<TaskCursor>,
+        limit: u32,
+    ) -> Result<Vec<(TaskRecord, WorkflowId)>, StoreError> {
+        let mut values = Values::default();
+        values.scope(scope).maybe_text(run.map(|run| run.to_string()));
+        values.number(after.map_or(i64::MIN, |cursor| cursor.created_at.as_micros()));
+        values.text(after.map(|cursor| cursor.task.to_string()).unwrap_or_default()).number(limit.min(LIST_MAX));
+        let rows = self.shared.database.rows(SELECT_OPEN, values).await?;
+        rows.iter().map(|row| Ok((task_record(row)?, WorkflowId::new(text(row, 6)?)))).collect()
     }
 
     /// Answers a task. The second answer is [`StoreError::AlreadyClosed`], and so is one that comes too late.

@@ -1,0 +1,290 @@
+//! Commands to a workflow and its runs: start, pause, resume, stop, retry.
+
+use super::{
+    State,
+    extract::{Body, Path, Query},
+    problem::{Problem, ProblemBody},
+};
+use crate::{
+    access::{
+        Caller, InProject, May,
+        audit::{self, Entry},
+        permission::RunWorkflows,
+    },
+    app::App,
+    operations::{Command, OperationError, Project, RunSnapshot, StartParams},
+};
+use agentruntime_host_api::{Json, RunId, StepError, WorkflowId};
+use axum::{
+    extract::State as Given,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+/// The longest that an answer is waited for: proxies cut a silent connection soon after.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The routes of commands.
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(command))
+}
+
+/// What can be asked of a workflow and its runs.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum CommandName {
+    /// Start a run.
+    Start,
+    /// Start nothing new in a run.
+    Pause,
+    /// Let a paused run go on.
+    Resume,
+    /// End a run.
+    Stop,
+    /// Try a failed run again from the failed step.
+    Retry,
+}
+
+/// A command.
+#[derive(Deserialize, ToSchema)]
+struct CommandBody {
+    /// What to do.
+    command: CommandName,
+    /// For `start`, the input itself, or an object with some of: `trigger_payload` (the input), `trigger_steps` (inputs by step),
+    /// `excluded_step_ids`, `use_run_setup_defaults`, `version`, `run_id`, `external_user_id`, `resume_from_run_id`,
+    /// `from_step_id`. For the other commands `run_id`, and for `stop` also `graceful` (let what is under way finish).
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    params: Value,
+}
+
+/// Whether the answer waits.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct WaitQuery {
+    /// Waits up to so long (`30s`, `500ms`, `1m`; at most `60s`) for the run to end, or to wait for a person, and answers with
+    /// the run as it is then.
+    #[param(example = "30s")]
+    wait: Option<String>,
+}
+
+/// A run after a command.
+#[derive(Serialize, ToSchema)]
+struct CommandAnswer {
+    /// The run.
+    #[schema(value_type = Uuid)]
+    run_id: RunId,
+    /// Where it stands: `pending`, `running`, `paused`, `draining`, `completed`, `failed`, `stopped`.
+    status: &'static str,
+    /// Its workflow.
+    workflow_id: String,
+    /// The version that it follows.
+    version: u32,
+    /// When it was accepted.
+    started_at: String,
+    /// What it waits for: `human_task`, `timer`, `child`, `resume`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    awaiting: Option<&'static str>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+    /// What it gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    outputs: Option<Json>,
+    /// Why it failed or was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Failure>,
+}
+
+/// Why a run or a step failed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Failure {
+    /// A stable name for programs.
+    code: String,
+    /// What happened, where, and what to do.
+    message: String,
+    /// More for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    details: Option<Json>,
+}
+
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        Self { code: error.code.to_string(), message: error.message, details: error.details }
+    }
+}
+
+impl From<RunSnapshot> for CommandAnswer {
+    fn from(run: RunSnapshot) -> Self {
+        Self {
+            run_id: run.run,
+            status: run.status.as_str(),
+            workflow_id: run.workflow.to_string(),
+            version: run.version,
+            started_at: run.started_at.to_string(),
+            awaiting: run.awaiting.map(|awaiting| awaiting.as_str()),
+            finished_at: run.finished_at.map(|at| at.to_string()),
+            outputs: run.outputs,
+            error: run.error.map(Failure::from),
+        }
+    }
+}
+
+/// Starts a run of a workflow, or pauses, resumes, stops or retries one.
+///
+/// Every command answers 200 with the run. A started run is durable when the answer comes. With `wait`, the answer comes when
+/// the run has ended, waits for a person, or the time is over.
+#[utoipa::path(
+    post,
+    path = "/workflows/{workflow_id}/command",
+    operation_id = "command_workflow",
+    tag = "runs",
+    params(("workflow_id" = Uuid, Path, description = "The workflow"), WaitQuery),
+    request_body = CommandBody,
+    responses((status = 200, body = CommandAnswer), (status = "default", body = ProblemBody)),
+    security(("token" = ["workflow:run"]), ("session" = []))
+)]
+async fn command(
+    may: May<RunWorkflows>,
+    Given(app): Given<State>,
+    Path(workflow): Path<Uuid>,
+    Query(query): Query<WaitQuery>,
+    Body(body): Body<CommandBody>,
+) -> Result<Response, Problem> {
+    let wait = query.wait.as_deref().map(duration).transpose()?;
+    let call = Call { project: app.project(&may.place), app, workflow: WorkflowId::new(workflow.to_string()), wait };
+    let run = match body.command {
+        CommandName::Start => call.start(&may.caller, body.params).await?,
+        CommandName::Pause => call.control(&may, body.params, |_| Command::Pause).await?,
+        CommandName::Resume => call.control(&may, body.params, |_| Command::Resume).await?,
+        CommandName::Stop => call.control(&may, body.params, |graceful| Command::Stop { graceful }).await?,
+        CommandName::Retry => call.control(&may, body.params, |_| Command::Retry).await?,
+    };
+    Ok((StatusCode::OK, axum::Json(CommandAnswer::from(run))).into_response())
+}
+
+/// What all commands of one request have in common.
+struct Call {
+    app: State,
+    project: Project,
+    workflow: WorkflowId,
+    wait: Option<Duration>,
+}
+
+/// The parameters of all commands but `start`.
+#[derive(Deserialize)]
+struct ControlParams {
+    run_id: RunId,
+    #[serde(default)]
+    graceful: bool,
+}
+
+impl Call {
+    async fn start(&self, _caller: &Caller, params: Value) -> Result<RunSnapshot, Problem> {
+        let params = StartParams::read(params)?;
+        let request = params.into_request(self.workflow.clone(), "manual");
+        let started = self.project.start_detached(&self.app, request).await?;
+        let node = &self.app.node;
+        let run = started.snapshot.run;
+        let Some(_) = self.wait else { return Ok(started.snapshot) };
+        self.waited(run, self.project.settled(node, started.watcher, started.snapshot)).await
+    }
+
+    async fn control(
+        &self,
+        may: &May<RunWorkflows>,
+        params: Value,
+        command: fn(bool) -> Command,
+    ) -> Result<RunSnapshot, Problem> {
+        let params: ControlParams = serde_json::from_value(params)
+            .map_err(|error| OperationError::InvalidParams { field: "params", message: error.to_string() })?;
+        let command = command(params.graceful);
+        let record = self.project.run_of(&self.workflow, params.run_id).await?;
+        self.project.command_at(&self.app.node, &record, command).await?;
+        let details = json!({ "workflow_id": self.workflow, "graceful": params.graceful });
+        let entry = Entry { action: action(command), target: record.run.to_string(), details };
+        note(&self.app, &may.caller, &may.place, entry).await?;
+        match self.wait {
+            None => Ok(self.project.run(record.run).await?.into()),
+            Some(_) => {
+                let settled = self.project.settled_after(&self.app.node, record.run, record.last_seq);
+                self.waited(record.run, settled).await
+            }
+        }
+    }
+
+    /// What the run is in the end, or when the time is over.
+    async fn waited(
+        &self,
+        run: RunId,
+        settled: impl Future<Output = Result<RunSnapshot, OperationError>>,
+    ) -> Result<RunSnapshot, Problem> {
+        let wait = self.wait.unwrap_or_default();
+        let settled = time::timeout(wait, self.app.draining.run_until_cancelled(settled)).await;
+        match settled {
+            Ok(Some(snapshot)) => Ok(snapshot?),
+            Ok(None) | Err(_) => Ok(self.project.snapshot(self.project.run(run).await?).await?),
+        }
+    }
+}
+
+fn action(command: Command) -> &'static str {
+    match command {
+        Command::Pause => "run.pause",
+        Command::Resume => "run.resume",
+        Command::Stop { .. } => "run.stop",
+        Command::Retry => "run.retry",
+    }
+}
+
+/// Writes into the audit log what was just done to a run. A start is not written: the run's journal names who and how, and a
+/// row here would cost each start a commit more.
+pub(super) async fn note(app: &App, caller: &Caller, place: &InProject, entry: Entry) -> Result<(), Problem> {
+    let now = app.database().time().as_micros();
+    let mut tx = app.database().begin().await?;
+    audit::record(&mut tx, &place.tenant.tenant, caller, entry, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// `30s`, `500ms`, `1m`.
+fn duration(text: &str) -> Result<Duration, Problem> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number = text[..digits].parse::<u64>().ok();
+    let millis = match &text[digits..] {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        _ => None,
+    };
+    let duration = number.zip(millis).and_then(|(number, unit)| number.checked_mul(unit)).map(Duration::from_millis);
+    duration.filter(|duration| *duration <= WAIT_MAX).ok_or_else(|| {
+        let error = format!("`wait` is a time such as `30s` or `500ms`, at most `{}s`", WAIT_MAX.as_secs());
+        Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_short_and_has_a_unit() {
+        let read = |text| duration(text).ok();
+        assert_eq!(read("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(read("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(read("1m"), Some(WAIT_MAX));
+        for wrong in ["", "s", "30", "61s", "2m", "-1s", "1h", "18446744073709551615m", "1.5s"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

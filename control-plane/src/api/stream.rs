@@ -1,0 +1,241 @@
+//! Live events of runs: over a WebSocket, or as Server-Sent Events.
+//!
+//! An event is told after it is durable, each once and in order. Who follows one run resumes where they were, from what the
+//! store has. A reader that does not keep up is let go, with the place to go on from, and no run ever waits for one.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `pump` | what is told when: events, signs of life, the end |
+//! | `seats` | how many streams a workspace may have |
+//! | `socket` | the WebSocket |
+
+mod pump;
+mod seats;
+mod socket;
+
+pub(crate) use seats::Seats;
+
+use super::{
+    State,
+    extract::{Path, Query},
+    problem::{Problem, ProblemBody},
+};
+use crate::{
+    access::{May, permission::ReadWorkflows},
+    operations::{OperationError, RunFeed},
+};
+use agentruntime_engine::run::event::Event;
+use agentruntime_host_api::{RunId, WorkflowId};
+use axum::{
+    extract::{FromRequestParts, State as Given, WebSocketUpgrade},
+    http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts},
+    response::{
+        IntoResponse, Response,
+        sse::{self, Sse},
+    },
+};
+use futures_util::{Stream, StreamExt, stream};
+use pump::{Farewell, Frame, Message, Pace, Pump};
+use seats::Seat;
+use serde::Deserialize;
+use std::{convert::Infallible, sync::Arc};
+use tokio::sync::mpsc;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+/// The routes of streams.
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(follow))
+}
+
+/// What is followed.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StreamQuery {
+    /// The run to follow, from after `after_seq` to its end.
+    run_id: Uuid,
+    /// The number of the last event that the reader has; 0 where it is missing. The header `Last-Event-ID` counts instead where it
+    /// is sent.
+    after_seq: Option<u64>,
+    /// The workspace, for browsers, which cannot send `X-Tenant-Id` here.
+    #[expect(dead_code, reason = "read by the extractor, described here")]
+    tenant: Option<String>,
+    /// The project, for browsers, which cannot send `X-Project-Id` here.
+    #[expect(dead_code, reason = "read by the extractor, described here")]
+    project: Option<String>,
+}
+
+/// Follows a run as it happens.
+///
+/// A WebSocket where the request asks for an upgrade: each message is an event. It is closed with 1000 when the run has ended,
+/// 1012 when the server restarts, 1008 when the permission ended, 4008 when the reader did not keep up (the reason is the number
+/// of the last event that was sent). Else Server-Sent Events: each event's id is its number; `event: end`, `event: lagged` and
+/// `event: refused` tell why the stream ends. Connect again with the last number (`Last-Event-ID` or `after_seq`) to go on
+/// without a gap; 204 says that there is nothing more to come.
+#[utoipa::path(
+    get,
+    path = "/workflows/{workflow_id}/stream",
+    operation_id = "stream_workflow",
+    tag = "runs",
+    params(("workflow_id" = Uuid, Path, description = "The workflow"), StreamQuery),
+    responses(
+        (status = 101, description = "A WebSocket follows"),
+        (status = 200, description = "Server-Sent Events follow", content_type = "text/event-stream", body = String),
+        (status = 204, description = "The run has ended, and the reader has all of it"),
+        (status = "default", body = ProblemBody)
+    ),
+    security(("token" = ["workflow:read"]), ("session" = []))
+)]
+async fn follow(
+    watching: Watching,
+    Given(app): Given<State>,
+    Path(workflow): Path<Uuid>,
+    Query(query): Query<StreamQuery>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let project = app.project(&watching.may.place);
+    let record = project.run_of(&WorkflowId::new(workflow.to_string()), query.run_id.into()).await?;
+    let after = last_event_id(&headers)?.or(query.after_seq).unwrap_or_default();
+    let seat = app.seats.take(&watching.may.place.tenant.tenant).ok_or_else(too_many)?;
+    let is_told = record.status.is_final() && record.last_seq <= after;
+    let events = frames(RunFeed::after(project, &app.node, record.run, after), record.run);
+    match upgrade {
+        Ok(upgrade) => {
+            check_origin(&watching.parts, &app)?;
+            let messages = begin(app, watching, events, after.to_string());
+            Ok(socket::accept(upgrade, messages, seat))
+        }
+        Err(_) if is_told => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(_) => Ok(server_sent(begin(app, watching, events, after.to_string()), seat)),
+    }
+}
+
+/// Somebody who may follow, and what is needed to see whether they still may.
+struct Watching {
+    may: May<ReadWorkflows>,
+    parts: Parts,
+}
+
+impl FromRequestParts<State> for Watching {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Self, Problem> {
+        let mut own = Request::new(()).into_parts().0;
+        own.uri = parts.uri.clone();
+        own.headers = parts.headers.clone();
+        own.extensions.insert(super::authenticate::origin(parts));
+        name_place(&mut own);
+        let may = permitted(&own, app).await?;
+        Ok(Self { may, parts: own })
+    }
+}
+
+async fn permitted(parts: &Parts, app: &State) -> Result<May<ReadWorkflows>, Problem> {
+    May::from_request_parts(&mut parts.clone(), app).await
+}
+
+/// Takes the place from the query where the headers do not say it.
+fn name_place(parts: &mut Parts) {
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let name = match &*key {
+            "tenant" => "x-tenant-id",
+            "project" => "x-project-id",
+            _ => continue,
+        };
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            parts.headers.entry(name).or_insert(value);
+        }
+    }
+}
+
+/// A page of another site can open a WebSocket with the reader's cookies, and read it: a session counts from our own pages only.
+fn check_origin(parts: &Parts, app: &State) -> Result<(), Problem> {
+    if parts.headers.contains_key(header::AUTHORIZATION) {
+        return Ok(());
+    }
+    let own = app.settings.public_url.origin().ascii_serialization();
+    match parts.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()) == Some(own.as_str()) {
+        true => Ok(()),
+        false => {
+            let error = "a session can follow from this server's own pages only; elsewhere send a token";
+            Err(Problem::new(StatusCode::FORBIDDEN, "WRONG_ORIGIN", error))
+        }
+    }
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let seq = value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    let seq = seq.filter(|seq| i64::try_from(*seq).is_ok());
+    let refused = || {
+        let error = "`Last-Event-ID` is the id of an event of this stream: a number";
+        Problem::new(StatusCode::BAD_REQUEST, "INVALID_EVENT_ID", error)
+    };
+    seq.map(Some).ok_or_else(refused)
+}
+
+fn too_many() -> Problem {
+    let error = format!("this workspace has {} streams open already; close one first", seats::STREAMS_PER_TENANT_MAX);
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_STREAMS", error)
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+}
+
+/// The events of a run as they are sent.
+fn frames(feed: RunFeed, run: RunId) -> impl Stream<Item = Result<Vec<Frame>, OperationError>> {
+    stream::unfold(Some(feed), move |feed| async move {
+        let mut feed = feed?;
+        match feed.next().await {
+            Ok(Some(events)) => Some((Ok(events.iter().map(|event| frame(run, event)).collect()), Some(feed))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+}
+
+fn frame(run: RunId, event: &Event) -> Frame {
+    Frame { id: event.seq.to_string(), text: event.public(run).to_string() }
+}
+
+/// Lets a pump begin.
+fn begin(
+    app: State,
+    watching: Watching,
+    events: impl Stream<Item = Result<Vec<Frame>, OperationError>> + Send + 'static,
+    last_id: String,
+) -> mpsc::Receiver<Message> {
+    let draining = app.draining.clone();
+    let parts = Arc::new(watching.parts);
+    let still_permitted = move || {
+        let (app, parts) = (app.clone(), parts.clone());
+        async move { permitted(&parts, &app).await.map(drop) }
+    };
+    Pump { pace: Pace::default(), draining, still_permitted }.start(events, last_id)
+}
+
+/// The stream as Server-Sent Events. The seat is given up when the connection is.
+fn server_sent(messages: mpsc::Receiver<Message>, seat: Seat) -> Response {
+    let events = stream::unfold((messages, seat), |(mut messages, seat)| async move {
+        let message = messages.recv().await?;
+        Some((Ok::<_, Infallible>(sent(message)), (messages, seat)))
+    });
+    // Proxies that gather answers would hold live events back.
+    ([("x-accel-buffering", "no")], Sse::new(events.boxed())).into_response()
+}
+
+fn sent(message: Message) -> sse::Event {
+    match message {
+        Message::Event(frame) => sse::Event::default().id(frame.id).data(frame.text),
+        Message::Alive => sse::Event::default().comment("alive"),
+        Message::End(Farewell::Ended) => sse::Event::default().event("end").data("{}"),
+        Message::End(Farewell::Lagged { last_id }) => {
+            let data = serde_json::json!({ "resume_from": last_id }).to_string();
+            sse::Event::default().event("lagged").data(data)
+        }
+        Message::End(Farewell::Draining) => sse::Event::default().comment("the server restarts; connect again"),
+        Message::End(Farewell::Refused) => sse::Event::default().event("refused").data("{}"),
+        Message::End(Farewell::Failed) => sse::Event::default().comment("the stream broke; connect again"),
+    }
+}

@@ -1,0 +1,254 @@
+//! What a reader is told when: events as they come, signs of life, and one last word.
+//!
+//! Between the source and the reader's connection lies a buffer of a fixed size. While it is full, nothing is read from the
+//! source; when it stays full for too long, the reader is let go. The last word has a place of its own in the buffer.
+
+use super::super::problem::Problem;
+use crate::operations::OperationError;
+use futures_util::{Stream, StreamExt};
+use std::{collections::VecDeque, pin::pin, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Messages between the source and the connection: what a reader may be behind without anything being held up.
+const BUFFER_MESSAGES: usize = 256;
+
+/// One event as it is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Frame {
+    /// What a reader names to go on after it.
+    pub(super) id: String,
+    /// The event as JSON.
+    pub(super) text: String,
+}
+
+/// What a reader is told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Message {
+    /// An event.
+    Event(Frame),
+    /// Nothing happened, and the stream is there.
+    Alive,
+    /// The last message.
+    End(Farewell),
+}
+
+/// Why a stream ends.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Farewell {
+    /// The run has ended, and all is told.
+    Ended,
+    /// The reader did not keep up.
+    Lagged {
+        /// The last event that was sent.
+        last_id: String,
+    },
+    /// The server ends.
+    Draining,
+    /// The reader may not follow any more, or nobody can say whether.
+    Refused,
+    /// The source failed.
+    Failed,
+}
+
+/// How often and how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// How long the buffer may stay full.
+    pub(super) patience: Duration,
+    /// How often there is a sign of life: proxies cut connections that are silent for a minute.
+    pub(super) alive: Duration,
+    /// How often it is looked whether the reader still may follow.
+    pub(super) permitted: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(10), alive: Duration::from_secs(15), permitted: Duration::from_secs(30) }
+    }
+}
+
+/// Moves events from a source to a reader.
+pub(super) struct Pump<F> {
+    pub(super) pace: Pace,
+    /// Cancelled when the server ends.
+    pub(super) draining: CancellationToken,
+    /// Whether the reader still may follow.
+    pub(super) still_permitted: F,
+}
+
+impl<F, P> Pump<F>
+where
+    F: Fn() -> P + Send + Sync + 'static,
+    P: Future<Output = Result<(), Problem>> + Send,
+{
+    /// Begins, in a task that ends with the source or with the reader. `last_id` is what the reader has already.
+    pub(super) fn start(
+        self,
+        events: impl Stream<Item = Result<Vec<Frame>, OperationError>> + Send + 'static,
+        last_id: String,
+    ) -> mpsc::Receiver<Message> {
+        let (sender, messages) = mpsc::channel(BUFFER_MESSAGES);
+        let last_word = sender.clone().try_reserve_owned().expect("a new buffer is empty");
+        tokio::spawn(async move {
+            if let Some(farewell) = self.run(events, &sender, last_id).await {
+                last_word.send(Message::End(farewell));
+            }
+        });
+        messages
+    }
+
+    /// Why it ended; nothing where the reader is gone.
+    async fn run(
+        self,
+        events: impl Stream<Item = Result<Vec<Frame>, OperationError>>,
+        sender: &mpsc::Sender<Message>,
+        mut last_id: String,
+    ) -> Option<Farewell> {
+        let mut events = pin!(events);
+        let mut waiting: VecDeque<Frame> = VecDeque::new();
+        let mut taken_at = Instant::now();
+        let mut alive = ticks(self.pace.alive);
+        let mut permitted = ticks(self.pace.permitted);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.draining.cancelled() => return Some(Farewell::Draining),
+                () = sender.closed() => return None,
+                _ = permitted.tick() => {
+                    if (self.still_permitted)().await.is_err() {
+                        return Some(Farewell::Refused);
+                    }
+                }
+                permit = sender.reserve(), if !waiting.is_empty() => {
+                    taken_at = Instant::now();
+                    if let (Ok(permit), Some(frame)) = (permit, waiting.pop_front()) {
+                        last_id.clone_from(&frame.id);
+                        permit.send(Message::Event(frame));
+                    }
+                }
+                () = time::sleep_until(taken_at + self.pace.patience), if !waiting.is_empty() => {
+                    return Some(Farewell::Lagged { last_id });
+                }
+                _ = alive.tick() => {
+                    // A buffer that is full has signs of life enough in it.
+                    let _ = sender.try_send(Message::Alive);
+                }
+                more = events.next(), if waiting.is_empty() => match more {
+                    Some(Ok(frames)) => {
+                        waiting.extend(frames);
+                        taken_at = Instant::now();
+                    }
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "a stream of events broke");
+                        return Some(Farewell::Failed);
+                    }
+                    None => return Some(Farewell::Ended),
+                },
+            }
+        }
+    }
+}
+
+/// Ticks from one period on.
+fn ticks(period: Duration) -> time::Interval {
+    let mut ticks = time::interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use futures_util::stream;
+
+    const PATIENT: Pace =
+        Pace { patience: Duration::from_secs(60), alive: Duration::from_secs(60), permitted: Duration::from_secs(60) };
+
+    fn pages(sizes: &[usize]) -> impl Stream<Item = Result<Vec<Frame>, OperationError>> + Send + 'static {
+        let mut seq = 0;
+        let mut page = |size: &usize| {
+            let frames = (0..*size).map(|_| {
+                seq += 1;
+                Frame { id: seq.to_string(), text: "{}".into() }
+            });
+            Ok(frames.collect())
+        };
+        stream::iter(sizes.iter().map(&mut page).collect::<Vec<_>>())
+    }
+
+    fn pump(pace: Pace) -> Pump<impl Fn() -> std::future::Ready<Result<(), Problem>> + Send + Sync + 'static> {
+        Pump { pace, draining: CancellationToken::new(), still_permitted: || std::future::ready(Ok(())) }
+    }
+
+    async fn all(mut messages: mpsc::Receiver<Message>) -> (Vec<String>, Option<Farewell>) {
+        let mut ids = Vec::new();
+        while let Some(message) = messages.recv().await {
+            match message {
+                Message::Event(frame) => ids.push(frame.id),
+                Message::Alive => {}
+                Message::End(farewell) => return (ids, Some(farewell)),
+            }
+        }
+        (ids, None)
+    }
+
+    #[tokio::test]
+    async fn a_reader_is_told_everything_in_order_and_then_the_end() {
+        let (ids, end) = all(pump(PATIENT).start(pages(&[2, 500, 1]), "0".into())).await;
+        let expected: Vec<String> = (1..=503).map(|id| id.to_string()).collect();
+        assert_eq!((ids, end), (expected, Some(Farewell::Ended)));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_let_go_with_the_place_to_go_on_from() {
+        let pace = Pace { patience: Duration::from_millis(20), ..PATIENT };
+        let mut messages = pump(pace).start(pages(&[1_000, 1_000]), "0".into());
+        // The task ends although nothing is taken; then all that was sent is there, and the last word after it.
+        while !messages.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        messages.close();
+        let (ids, end) = all(messages).await;
+        assert_eq!(ids.len(), BUFFER_MESSAGES - 1);
+        assert_eq!(end, Some(Farewell::Lagged { last_id: ids.last().unwrap().clone() }));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_follow_any_more_is_told_nothing_more() {
+        let refused = || {
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "NOT_AUTHENTICATED", "revoked");
+            std::future::ready(Err::<(), _>(problem))
+        };
+        let pace = Pace { permitted: Duration::from_millis(1), ..PATIENT };
+        let pump = Pump { pace, draining: CancellationToken::new(), still_permitted: refused };
+        let (ids, end) = all(pump.start(stream::pending(), "0".into())).await;
+        assert_eq!((ids.len(), end), (0, Some(Farewell::Refused)));
+    }
+
+    #[tokio::test]
+    async fn an_idle_stream_gives_signs_of_life_until_the_server_ends() {
+        let pace = Pace { alive: Duration::from_millis(1), ..PATIENT };
+        let pump = pump(pace);
+        let draining = pump.draining.clone();
+        let mut messages = pump.start(stream::pending(), "0".into());
+        assert_eq!(messages.recv().await, Some(Message::Alive));
+        draining.cancel();
+        assert_eq!(all(messages).await.1, Some(Farewell::Draining));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_gone_ends_the_pump() {
+        let (dropped, mut gone) = mpsc::channel::<()>(1);
+        let source = stream::pending().chain(stream::once(async move {
+            drop(dropped);
+            Ok(Vec::new())
+        }));
+        drop(pump(PATIENT).start(source, "0".into()));
+        assert_eq!(gone.recv().await, None);
+    }
+}

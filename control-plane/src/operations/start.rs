@@ -1,0 +1,266 @@
+//! What a caller says about a start, and the start itself.
+//!
+//! Owns the reading of start parameters, whoever sends them, and how a workflow's defaults lie under them. What the graph
+//! makes of them is the engine's.
+
+use super::{OperationError, Project, RunSnapshot};
+use crate::app::App;
+use agentruntime_engine::{
+    node::{StartError, StartRequest, Watcher},
+    store::StoreError,
+};
+use agentruntime_host_api::{Json, RunId, WorkflowId};
+use futures_util::FutureExt;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// A `params` object with none of these is itself the input.
+const TRIGGER_KEYS: [&str; 9] = [
+    "trigger_payload",
+    "trigger_steps",
+    "excluded_step_ids",
+    "use_run_setup_defaults",
+    "version",
+    "run_id",
+    "external_user_id",
+    "resume_from_run_id",
+    "from_step_id",
+];
+/// The longest name that a caller gives its user: it is written on every row of a run, and searched.
+const EXTERNAL_USER_CHARS_MAX: usize = 255;
+/// Steps that one start may name: more than any graph has.
+const NAMED_STEPS_MAX: usize = 10_000;
+/// Checking an input of this size against its schema takes about a millisecond: a larger one is checked where it keeps
+/// nobody waiting.
+const INLINE_INPUT_BYTES_MAX: usize = 32 << 10;
+
+/// The parameters of a start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct StartParams {
+    /// The input.
+    pub(crate) trigger_payload: Option<Value>,
+    /// Per-step input, which also lets `no_auto_start` roots run.
+    pub(crate) trigger_steps: Option<Map<String, Value>>,
+    /// Roots left out.
+    pub(crate) excluded_step_ids: Option<Vec<String>>,
+    /// Whether the workflow's `run_setup` lies under these.
+    pub(crate) use_run_setup_defaults: bool,
+    /// A version; the newest where none is named.
+    pub(crate) version: Option<u32>,
+    /// An id chosen by the caller.
+    pub(crate) run: Option<RunId>,
+    /// The caller's own name for its user.
+    pub(crate) external_user_id: Option<String>,
+    /// A run whose completed results are taken over.
+    pub(crate) resume_from: Option<RunId>,
+    /// The first step that is not taken over.
+    pub(crate) from_step: Option<String>,
+}
+
+impl StartParams {
+    /// Reads `params`: an object, or nothing.
+    pub(crate) fn read(params: Value) -> Result<Self, OperationError> {
+        let mut params = match params {
+            Value::Null => Map::new(),
+            Value::Object(params) => params,
+            _ => return Err(invalid("params", "it is an object: the input, or the parameters of the start")),
+        };
+        if !TRIGGER_KEYS.iter().any(|key| params.contains_key(*key)) {
+            return Ok(Self { trigger_payload: Some(Value::Object(params)), ..Self::default() });
+        }
+        let read = Self {
+            trigger_payload: take(&mut params, "trigger_payload")?,
+            trigger_steps: take(&mut params, "trigger_steps")?,
+            excluded_step_ids: take(&mut params, "excluded_step_ids")?,
+            use_run_setup_defaults: take(&mut params, "use_run_setup_defaults")?.unwrap_or_default(),
+            version: take(&mut params, "version")?,
+            run: take(&mut params, "run_id")?,
+            external_user_id: take(&mut params, "external_user_id")?,
+            resume_from: take(&mut params, "resume_from_run_id")?,
+            from_step: take(&mut params, "from_step_id")?,
+        };
+        read.check()?;
+        Ok(read)
+    }
+
+    fn check(&self) -> Result<(), OperationError> {
+        if self.external_user_id.as_ref().is_some_and(|name| name.chars().count() > EXTERNAL_USER_CHARS_MAX) {
+            return Err(invalid("external_user_id", format!("it is longer than {EXTERNAL_USER_CHARS_MAX} characters")));
+        }
+        let excluded = self.excluded_step_ids.as_ref().map_or(0, Vec::len);
+        if excluded.max(self.trigger_steps.as_ref().map_or(0, Map::len)) > NAMED_STEPS_MAX {
+            return Err(invalid("trigger_steps", format!("a start names at most {NAMED_STEPS_MAX} steps")));
+        }
+        let not_object = |(step, inputs): (&String, &Value)| (!inputs.is_object()).then(|| step.clone());
+        match self.trigger_steps.iter().flatten().find_map(not_object) {
+            Some(step) => Err(invalid("trigger_steps", format!("the inputs of the step `{step}` are no object"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The same with the workflow's defaults under them: what the start says wins, key by key.
+    pub(crate) fn over(self, defaults: Self) -> Self {
+        let both = |under: Option<Value>, over: Option<Value>, depth| match (under, over) {
+            (Some(under), Some(over)) => Some(laid_over(under, over, depth)),
+            (one, other) => other.or(one),
+        };
+        let object = |value| match value {
+            Some(Value::Object(members)) => Some(members),
+            _ => None,
+        };
+        Self {
+            trigger_payload: both(defaults.trigger_payload, self.trigger_payload, 1),
+            trigger_steps: object(both(
+                defaults.trigger_steps.map(Value::Object),
+                self.trigger_steps.map(Value::Object),
+                2,
+            )),
+            excluded_step_ids: self.excluded_step_ids.or(defaults.excluded_step_ids),
+            ..self
+        }
+    }
+
+    /// What the engine is asked for. `trigger_type` says what starts the run.
+    pub(crate) fn into_request(self, workflow: WorkflowId, trigger_type: &str) -> StartRequest {
+        let input = self.trigger_payload.map_or_else(Json::empty_object, Json::from);
+        let mut request = StartRequest::new(workflow, input);
+        request.version = self.version;
+        request.run = self.run;
+        request.trigger_steps = self.trigger_steps.unwrap_or_default();
+        request.excluded_step_ids = self.excluded_step_ids.unwrap_or_default();
+        request.trigger_type = trigger_type.to_owned();
+        request.external_user_id = self.external_user_id;
+        request.resume_from = self.resume_from;
+        request.from_step = self.from_step;
+        request
+    }
+}
+
+/// `over` with what only `under` has, down to a depth of objects in objects.
+fn laid_over(under: Value, over: Value, depth: u32) -> Value {
+    match (under, over) {
+        (Value::Object(mut under), Value::Object(over)) if depth > 0 => {
+            for (key, value) in over {
+                let value = match under.remove(&key) {
+                    Some(below) => laid_over(below, value, depth - 1),
+                    None => value,
+                };
+                under.insert(key, value);
+            }
+            Value::Object(under)
+        }
+        (_, over) => over,
+    }
+}
+
+fn take<T: DeserializeOwned>(params: &mut Map<String, Value>, key: &'static str) -> Result<Option<T>, OperationError> {
+    match params.remove(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => serde_json::from_value(value).map(Some).map_err(|error| invalid(key, error.to_string())),
+    }
+}
+
+fn invalid(field: &'static str, message: impl Into<String>) -> OperationError {
+    OperationError::InvalidParams { field, message: message.into() }
+}
+
+/// A run that was started just now.
+pub(crate) struct Started {
+    /// The run as it was when its start was durable.
+    pub(crate) snapshot: RunSnapshot,
+    /// Tells what happens to it next.
+    pub(crate) watcher: Watcher,
+}
+
+impl Project {
+    /// Starts a run in a task of its own: a caller that hangs up does not leave a start half done.
+    pub(crate) async fn start_detached(
+        &self,
+        app: &Arc<App>,
+        request: StartRequest,
+    ) -> Result<Started, OperationError> {
+        let is_large = request.input.as_str().len() > INLINE_INPUT_BYTES_MAX;
+        let (project, app) = (self.clone(), app.clone());
+        let start = async move { project.start_watched(&app, request).await };
+        let task = match is_large {
+            false => tokio::spawn(start),
+            true => {
+                let runtime = Handle::current();
+                tokio::task::spawn_blocking(move || runtime.block_on(start))
+            }
+        };
+        // It is never aborted, so that it can only have panicked; where, is in the log.
+        task.await.unwrap_or(Err(OperationError::Start(StartError::Stopping)))
+    }
+
+    async fn start_watched(&self, app: &App, request: StartRequest) -> Result<Started, OperationError> {
+        let (workflow, chosen, earlier) = (request.workflow.clone(), request.run, request.resume_from);
+        let refused = |error| match (error, chosen, earlier) {
+            (StartError::Store(StoreError::AlreadyExists), Some(run), _) => OperationError::RunExists(run),
+            (StartError::Store(StoreError::NotFound), _, Some(run)) => OperationError::UnknownRun(run.to_string()),
+            (StartError::Store(StoreError::NotFound), _, None) => OperationError::UnknownWorkflow(workflow.to_string()),
+            (other, _, _) => other.into(),
+        };
+        let (run, mut watcher) = app.node.start_watched(&self.scope, request).await.map_err(refused)?;
+        // What was committed with the start is told already; only a node that had no room told nothing.
+        let snapshot = match watcher.next().now_or_never().flatten() {
+            Some(events) => RunSnapshot::begin(run, &events),
+            None => None,
+        };
+        let snapshot = match snapshot {
+            Some(snapshot) => snapshot,
+            None => self.run(run).await?.into(),
+        };
+        Ok(Started { snapshot, watcher })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn params_without_a_trigger_key_are_the_input() {
+        let read = |params| StartParams::read(params).unwrap();
+        assert_eq!(read(json!({ "name": "Ada" })).trigger_payload, Some(json!({ "name": "Ada" })));
+        assert_eq!(read(json!({})).trigger_payload, Some(json!({})));
+        assert_eq!(read(Value::Null).trigger_payload, Some(json!({})));
+        let with_key = read(json!({ "name": "Ada", "version": 2 }));
+        assert_eq!((with_key.trigger_payload, with_key.version), (None, Some(2)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let refused = |params, field| match StartParams::read(params) {
+            Err(OperationError::InvalidParams { field: found, .. }) => assert_eq!(found, field),
+            other => panic!("{other:?}"),
+        };
+        refused(json!([1]), "params");
+        refused(json!({ "version": "two" }), "version");
+        refused(json!({ "run_id": "me" }), "run_id");
+        refused(json!({ "trigger_steps": { "a": 1 } }), "trigger_steps");
+        refused(json!({ "external_user_id": "x".repeat(256) }), "external_user_id");
+    }
+
+    #[test]
+    fn what_the_start_says_wins_over_the_defaults() {
+        let read = |params| StartParams::read(params).unwrap();
+        let defaults = read(json!({
+            "trigger_payload": { "a": 1, "b": { "x": 1 } },
+            "trigger_steps": { "one": { "n": 1, "m": 1 } },
+            "excluded_step_ids": ["two"],
+        }));
+        let said = read(json!({
+            "trigger_payload": { "b": { "y": 2 } },
+            "trigger_steps": { "one": { "n": 2 }, "three": {} },
+        }));
+        let both = said.over(defaults);
+        assert_eq!(both.trigger_payload, Some(json!({ "a": 1, "b": { "y": 2 } })));
+        let steps = json!({ "one": { "n": 2, "m": 1 }, "three": {} });
+        assert_eq!(both.trigger_steps.map(Value::Object), Some(steps));
+        assert_eq!(both.excluded_step_ids, Some(vec!["two".to_owned()]));
+    }
+}
