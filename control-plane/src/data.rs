@@ -25,6 +25,13 @@ pub(crate) fn cache_folder(location: Option<&Location>) -> Option<PathBuf> {
     }
 }
 
+/// Whether a place may not be repeated on a screen: the URL of a database with a password in it.
+pub(crate) fn holds_password(data: &str) -> bool {
+    let Some((_, rest)) = data.split_once("://") else { return false };
+    let user = rest.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':') || rest.contains("password")
+}
+
 fn folders() -> Result<impl AppStrategy, NoHome> {
     let name =
         AppStrategyArgs { top_level_domain: String::new(), author: String::new(), app_name: "agentruntime".into() };

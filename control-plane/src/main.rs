@@ -9,6 +9,7 @@ mod app;
 mod cli;
 mod data;
 mod mail;
+mod observe;
 mod operations;
 mod server;
 mod settings;

@@ -1,9 +1,34 @@
-//! What the operator decides: checked once, at the start.
+//! What the operator decides: read once at the start from flags, environment and file, and checked as a whole.
+//!
+//! To add a setting: a line in [`keys::KEYS`], a field of [`Settings`] (or of a part of it), a line in `Settings::read`, and
+//! its place in `docs/agentruntime.toml`. Tests hold the four together. Secrets come from files and the environment, never
+//! from flags, and never leave as text.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `keys` | the table of all settings: names, help |
+//! | `given` | what was given where, and which of it counts |
+//! | `file` | reading the TOML file |
+//! | `flags` | settings on the command line |
+
+mod file;
+mod flags;
+mod given;
+mod keys;
+
+pub(crate) use flags::SettingFlags;
+pub(crate) use given::{Effective, Given};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
-use std::{net::SocketAddr, path::PathBuf};
-use url::Url;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+use url::{Host, Url};
 
 /// The settings of the service.
 #[derive(Clone, Debug)]
@@ -25,6 +50,20 @@ pub(crate) struct Settings {
     pub(crate) mail: MailSettings,
     /// The issuer of sign-ins with OpenID Connect, if there is one.
     pub(crate) openid: Option<OpenIdSettings>,
+    /// The certificate, where connections are encrypted here and not by a proxy.
+    pub(crate) tls: Option<TlsFiles>,
+    /// Other origins whose pages may use the API from a browser.
+    pub(crate) allowed_origins: Vec<Origin>,
+    /// Connections at once.
+    pub(crate) connections_max: usize,
+    /// How long requests under way may take after the service was told to end.
+    pub(crate) drain: Duration,
+    /// How many requests anybody may send.
+    pub(crate) rates: Rates,
+    /// What is told about the service's work, and where.
+    pub(crate) observe: Observe,
+    /// How many runs the node works on at once.
+    pub(crate) active_runs_max: usize,
 }
 
 /// How mails are sent.
@@ -56,6 +95,271 @@ pub(crate) struct OpenIdSettings {
 
 /// The issuer unless the operator decides otherwise.
 pub(crate) const GOOGLE: &str = "https://accounts.google.com";
+/// Who writes mails unless the operator decides otherwise.
+const MAIL_FROM: &str = "agentruntime@localhost";
 
-/// The largest body of a request unless the operator decides otherwise.
-pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The files of a certificate, in PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub(crate) certificate: PathBuf,
+    /// Its key.
+    pub(crate) key: PathBuf,
+}
+
+/// How many requests anybody may send, per minute; 0 is without limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    /// With one token, or within one session.
+    pub(crate) token: u32,
+    /// From one address without a credential.
+    pub(crate) address: u32,
+    /// From one address with a credential that is none.
+    pub(crate) failures: u32,
+}
+
+/// What is told about the service's work, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Observe {
+    /// Which lines of the log are written.
+    pub(crate) log: String,
+    /// Their form.
+    pub(crate) log_format: LogFormat,
+    /// An address of their own for the metrics.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// The OTLP/HTTP receiver of traces.
+    pub(crate) otlp_endpoint: Option<Url>,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The origin of web pages: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin(String);
+
+/// Which server is to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A developer's.
+    Dev,
+    /// Everybody's.
+    Serve,
+}
+
+/// The largest body of a request unless the operator decides otherwise: a graph or an input far larger than is written by hand.
+const BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// More than this would be held in memory for each request under way.
+const BODY_BYTES_CEILING: u64 = 64 * 1024 * 1024;
+/// Each connection takes a file descriptor and some 50 KiB.
+const CONNECTIONS_MAX: u64 = 10_000;
+/// Ten a second on average: far more than a person or a polling program needs.
+const TOKEN_PER_MINUTE: u64 = 600;
+/// Anonymous callers sign in, follow links and knock at webhooks: fewer, though many may share an address.
+const ADDRESS_PER_MINUTE: u64 = 300;
+/// Nobody mistypes a token more often than this.
+const FAILURES_PER_MINUTE: u64 = 30;
+const DRAIN_SECONDS: u64 = 30;
+/// The port where none is named.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8600);
+
+impl Settings {
+    /// Reads what was given; what is wrong with it is noted there.
+    pub(crate) fn read(given: &mut Given, mode: Mode) -> Self {
+        let listen = given.parsed_or("listen", "an address and a port, such as 0.0.0.0:8600", LISTEN);
+        let tls = read_tls(given);
+        let settings = Self {
+            listen,
+            public_url: read_public_url(given, listen, tls.is_some(), mode),
+            is_dev: mode == Mode::Dev,
+            trusted_proxies: given.list("trusted_proxies", "a network such as 10.0.0.0/8"),
+            body_bytes_max: usize_of(given.number("body_bytes_max", 1_024..=BODY_BYTES_CEILING, BODY_BYTES_MAX)),
+            cookie_domain: given.text("cookie_domain"),
+            mail: read_mail(given),
+            openid: read_openid(given),
+            tls,
+            allowed_origins: given.list("allowed_origins", "an origin such as https://app.example.com"),
+            connections_max: usize_of(given.number("connections_max", 1..=1_000_000, CONNECTIONS_MAX)),
+            drain: Duration::from_secs(given.number("drain_seconds", 0..=3_600, DRAIN_SECONDS)),
+            rates: Rates {
+                token: rate(given, "requests_per_minute", TOKEN_PER_MINUTE),
+                address: rate(given, "anonymous_requests_per_minute", ADDRESS_PER_MINUTE),
+                failures: rate(given, "failed_authentications_per_minute", FAILURES_PER_MINUTE),
+            },
+            observe: read_observe(given),
+            active_runs_max: usize_of(given.number("active_runs_max", 1..=100_000, 1_000)),
+        };
+        if let Some(endpoint) = &settings.observe.otlp_endpoint
+            && !matches!(endpoint.scheme(), "http" | "https")
+        {
+            given.refuse("otlp_endpoint", "has to be an http or https URL, such as http://127.0.0.1:4318/v1/traces");
+        }
+        settings
+    }
+
+    /// Where data lies, which is asked for before anything else is.
+    pub(crate) fn read_data(given: &mut Given) -> Option<String> {
+        let from_file = given.secret("data_url");
+        let data = given.location("data");
+        match from_file {
+            Some(_) if data.is_some() => {
+                given.refuse("data", "is given beside `data_url`; give one of the two");
+                data
+            }
+            Some(url) => Some(secrecy::ExposeSecret::expose_secret(&url).to_owned()),
+            None => data,
+        }
+    }
+
+    /// Whether clients reach the service by TLS, here or at a proxy.
+    pub(crate) fn is_https(&self) -> bool {
+        self.public_url.scheme() == "https"
+    }
+
+    /// Takes the port that the system chose into the public address, where port 0 was asked for.
+    pub(crate) fn listens_on(&mut self, address: SocketAddr) {
+        if self.public_url.port() == Some(0) {
+            // A URL with a host takes any port.
+            let _ = self.public_url.set_port(Some(address.port()));
+        }
+        self.listen = address;
+    }
+}
+
+/// What fits 64 MiB fits a pointer's width.
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn rate(given: &mut Given, name: &'static str, default: u64) -> u32 {
+    u32::try_from(given.number(name, 0..=10_000_000, default)).unwrap_or(u32::MAX)
+}
+
+fn read_tls(given: &mut Given) -> Option<TlsFiles> {
+    let mut readable = |name| {
+        let path = given.path(name)?;
+        if let Err(error) = std::fs::File::open(&path) {
+            given.refuse(name, &format!("{} cannot be read: {error}", path.display()));
+        }
+        Some(path)
+    };
+    match (readable("tls_certificate"), readable("tls_key")) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            given.refuse("tls_certificate", "needs `tls_key` beside it");
+            None
+        }
+        (None, Some(_)) => {
+            given.refuse("tls_key", "needs `tls_certificate` beside it");
+            None
+        }
+    }
+}
+
+fn read_mail(given: &mut Given) -> MailSettings {
+    let from = given.text_or("mail_from", MAIL_FROM);
+    match given.secret("smtp_url") {
+        Some(url) => MailSettings::Smtp { url, from },
+        None => MailSettings::Off,
+    }
+}
+
+fn read_openid(given: &mut Given) -> Option<OpenIdSettings> {
+    let issuer = given.text_or("openid_issuer", GOOGLE);
+    match (given.text("openid_client_id"), given.secret("openid_client_secret")) {
+        (Some(client_id), Some(client_secret)) => Some(OpenIdSettings { issuer, client_id, client_secret }),
+        (None, None) => None,
+        (Some(_), None) => {
+            given.refuse("openid_client_id", "needs `openid_client_secret_file` beside it");
+            None
+        }
+        (None, Some(_)) => {
+            given.refuse("openid_client_secret", "needs `openid_client_id` beside it");
+            None
+        }
+    }
+}
+
+fn read_public_url(given: &mut Given, listen: SocketAddr, is_tls: bool, mode: Mode) -> Url {
+    let scheme = if is_tls { "https" } else { "http" };
+    let own = Url::parse(&format!("{scheme}://{listen}")).expect("a scheme and an address make a URL");
+    let url = given.parsed_or("public_url", "a URL such as https://agents.example.com", own);
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() || url.path() != "/" || url.query().is_some()
+    {
+        given.refuse("public_url", "has to be scheme and host and nothing behind, such as https://agents.example.com");
+    } else if mode == Mode::Serve && url.scheme() == "http" && !is_local {
+        let sentence = "has to begin with https:// where others than this machine use the service: give `tls_certificate` and \
+            `tls_key`, or let a proxy encrypt, and say here how clients reach it";
+        given.refuse("public_url", sentence);
+    }
+    url
+}
+
+fn read_observe(given: &mut Given) -> Observe {
+    let log = given.text_or("log", "info");
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log) {
+        given.refuse(
+            "log",
+            &format!("has to be a level, or targets with levels, such as info,agentruntime=debug: {error}"),
+        );
+    }
+    Observe {
+        log,
+        log_format: given.parsed_or("log_format", "`text` or `json`", LogFormat::Text),
+        metrics_listen: given.parsed("metrics_listen", "an address and a port, such as 127.0.0.1:9600"),
+        otlp_endpoint: given.parsed("otlp_endpoint", "a URL such as http://127.0.0.1:4318/v1/traces"),
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+impl FromStr for Origin {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let url = Url::parse(text).map_err(|_| ())?;
+        let origin = url.origin();
+        let is_origin = origin.is_tuple() && matches!(url.scheme(), "http" | "https");
+        let given = text.trim_end_matches('/');
+        (is_origin && origin.ascii_serialization() == given).then(|| Self(given.to_owned())).ok_or(())
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

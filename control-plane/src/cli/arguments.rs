@@ -1,8 +1,9 @@
 //! What can be written on the command line. The help texts teach by example: they are the first documentation that is read.
 
+use crate::settings::SettingFlags;
 use clap::{Args, Parser, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +64,8 @@ pub(crate) enum Color {
 pub(crate) enum Subcommand {
     /// Serve the API for a developer: one process, with a workspace, a project and a token to begin with
     Dev(DevArguments),
+    /// Serve the API, as flags, environment and a configuration file say
+    Serve(ServeArguments),
     /// Run a workflow: publish the graph, start a run and follow it
     Run(Box<RunArguments>),
     /// Check a graph without running it
@@ -284,9 +287,51 @@ pub(crate) struct CompleteArguments {
     pub(crate) result: Option<String>,
 }
 
+const DEV_EXAMPLES: &str = "\
+Examples:
+  agentruntime dev                            listen on 127.0.0.1:8600; the first start shows a token
+  agentruntime dev --new-token                make another token, where the first is lost
+  agentruntime dev --listen 127.0.0.1:0 --json";
+
+/// `dev`
 #[derive(Args, Debug)]
+#[command(after_help = DEV_EXAMPLES)]
 pub(crate) struct DevArguments {
-    /// Where to listen
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8600")]
-    pub(crate) listen: SocketAddr,
+    /// A configuration file, in TOML
+    #[arg(long, value_name = "FILE", env = "AGENTRUNTIME_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Make a token for the owner and show it
+    #[arg(long)]
+    pub(crate) new_token: bool,
+
+    #[command(flatten)]
+    pub(crate) settings: SettingFlags,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  agentruntime serve --config agentruntime.toml
+  agentruntime serve --config agentruntime.toml --check      is it valid, and what holds?
+  AGENTRUNTIME_DATA=postgres://db/agents agentruntime serve --listen 0.0.0.0:8600 --public-url https://agents.example.com
+
+Flags count before the environment (AGENTRUNTIME_PUBLIC_URL), the environment before the file (public_url), the
+file before defaults. Secrets are read from files that are named for them, or from the environment.
+
+SIGTERM lets requests under way finish, then ends; a second one ends at once. SIGHUP reads the certificate again.";
+
+/// `serve`
+#[derive(Args, Debug)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(crate) struct ServeArguments {
+    /// A configuration file, in TOML
+    #[arg(long, value_name = "FILE", env = "AGENTRUNTIME_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Check the settings, print those that hold, and serve nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    #[command(flatten)]
+    pub(crate) settings: SettingFlags,
 }

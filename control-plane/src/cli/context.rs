@@ -1,7 +1,10 @@
 //! Opening what a command needs, and no more: reading commands open the store, working ones the sandbox and a node.
 
 use super::style;
-use crate::{data, operations::Project};
+use crate::{
+    data::{self, holds_password},
+    operations::Project,
+};
 use agentruntime_engine::{
     node::{Node, NodeConfig},
     store::{Location, Store, SystemClock},
@@ -62,6 +65,12 @@ impl Context {
         Node::start(NodeConfig::default(), project.store.clone(), sandbox, Arc::new(SystemClock))
     }
 
+    /// The node of a service.
+    pub(crate) fn serving_node(&self, project: &Project, sandbox: Arc<Sandbox>, active_runs_max: usize) -> Node {
+        let config = NodeConfig { active_runs_max, ..NodeConfig::default() };
+        Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock))
+    }
+
     /// A project with a node at work on it.
     pub(crate) fn workshop(&self, project: Project) -> anyhow::Result<Workshop> {
         let node = self.node(&project, self.sandbox()?);
@@ -89,13 +98,6 @@ impl Context {
         }
         line
     }
-}
-
-/// Whether a place may not be repeated on a screen: the URL of a database with a password in it.
-fn holds_password(data: &str) -> bool {
-    let Some((_, rest)) = data.split_once("://") else { return false };
-    let user = rest.rsplit_once('@').map_or("", |(user, _)| user);
-    user.contains(':') || rest.contains("password")
 }
 
 impl Workshop {

@@ -15,7 +15,6 @@ mod arguments;
 mod completions;
 mod context;
 mod control;
-mod dev;
 mod drawing;
 mod events;
 mod failure;
@@ -27,18 +26,19 @@ mod resume;
 mod run;
 mod runs;
 mod screen;
+mod serve;
 mod show;
 mod style;
 mod tasks;
 mod validate;
 mod workflows;
 
+use crate::observe;
 use arguments::{Arguments, Color, Subcommand, TaskCommand};
 use clap::Parser;
 use context::Context;
 use failure::Failure;
-use std::{io, process::ExitCode};
-use tracing_subscriber::EnvFilter;
+use std::process::ExitCode;
 
 /// How a command ended, as its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,10 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     arguments.color.apply();
-    log_to_stderr();
+    // A service says itself what it tells.
+    if !matches!(arguments.command, Subcommand::Serve(_) | Subcommand::Dev(_)) {
+        observe::command();
+    }
     let json = arguments.json;
     let ending = match execute(arguments) {
         Ok(ending) => ending,
@@ -78,11 +81,15 @@ fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
     if let Subcommand::Completions { shell } = command {
         return completions::print(shell);
     }
-    let context = Context::new(data, json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let command = match command {
+        Subcommand::Serve(arguments) => return runtime.block_on(serve::serve(data, json, arguments)),
+        Subcommand::Dev(arguments) => return runtime.block_on(serve::dev(data, json, arguments)),
+        command => command,
+    };
+    let context = Context::new(data, json)?;
     runtime.block_on(async move {
         match command {
-            Subcommand::Dev(arguments) => dev::dev(&context, arguments).await,
             Subcommand::Run(arguments) => run::run(&context, *arguments).await,
             Subcommand::Validate(arguments) => validate::validate(&context, arguments).await,
             Subcommand::Publish(arguments) => publish::publish(&context, arguments).await,
@@ -99,7 +106,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
             Subcommand::Stop { run, graceful } => control::stop(&context, &run, graceful).await,
             Subcommand::Resume { run } => resume::resume(&context, &run).await,
             Subcommand::Retry { run } => resume::retry(&context, &run).await,
-            Subcommand::Completions { .. } => Ok(Ending::Done),
+            Subcommand::Completions { .. } | Subcommand::Serve(_) | Subcommand::Dev(_) => Ok(Ending::Done),
         }
     })
 }
@@ -113,14 +120,4 @@ impl Color {
         }
         .write_global();
     }
-}
-
-/// The log is for whoever looks for a cause: it goes beside the output, and is quiet unless asked for.
-fn log_to_stderr() {
-    let filter = EnvFilter::builder()
-        .with_env_var("AGENTRUNTIME_LOG")
-        .with_default_directive(tracing::Level::WARN.into())
-        .from_env_lossy();
-    let is_coloured = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_coloured).init();
 }

@@ -2,18 +2,28 @@
 
 use crate::{
     access::{
-        AccessError, Caller, Credential, RequestId, SessionId, TokenScope, TokenScopes, Visibility, caller::Origin,
-        projects, tenants, tokens, users,
+        AccessError, Caller, Credential, InProject, InTenant, RequestId, SessionId, TokenScope, TokenScopes, UserId,
+        Visibility,
+        caller::Origin,
+        entry::{Enter, NamedPlace},
+        projects, tenants,
+        tokens::{self, TokenSpec},
+        users,
     },
     app::App,
 };
-use agentruntime_engine::database::Values;
+use agentruntime_engine::database::{Values, id};
 use secrecy::SecretString;
 use std::net::{IpAddr, Ipv4Addr};
 
 const TENANT: &str = "dev";
 const PROJECT: &str = "default";
 const EMAIL: &str = "owner@localhost";
+
+const OWNER: &str = "SELECT user_id FROM users WHERE email = $1";
+const NO_OWNER: AccessError = AccessError::NotAuthenticated(
+    "this data was not begun by `agentruntime dev`, so that it has no owner to make a token for",
+);
 
 /// What the first start made.
 pub(crate) struct FirstStart {
@@ -35,18 +45,39 @@ pub(crate) async fn first_start(app: &App) -> Result<Option<FirstStart>, AccessE
     let now = at.as_micros();
     let mut tx = database.begin().await?;
     let user = users::create_verified(&mut tx, EMAIL, "Owner", now).await?;
-    let origin = Origin { address: IpAddr::V4(Ipv4Addr::LOCALHOST), request: RequestId::new_v7() };
-    let credential = Credential::Session(SessionId::new_v7());
-    let caller = Caller { user, email: EMAIL.into(), credential, origin };
+    let caller = caller(user);
     let tenant = tenants::create(&mut tx, &caller, TENANT, "Development", now).await?;
     let project = projects::create(&mut tx, &caller, &tenant, PROJECT, "Default", Visibility::Public, now).await?;
-    let spec = tokens::TokenSpec {
-        name: "first start".into(),
-        project: Some(project.project),
-        scopes: TokenScopes::new(TokenScope::ALL.iter().copied()),
-        expires_at: None,
-    };
-    let (_, new) = tokens::create(&mut tx, &caller, &tenant, &spec, at).await?;
+    let (_, new) = tokens::create(&mut tx, &caller, &tenant, &spec(project, "first start"), at).await?;
     tx.commit().await?;
     Ok(Some(FirstStart { token: new.token }))
+}
+
+/// What the developer's tokens may do: everything, in the one project.
+fn spec(project: InProject, name: &str) -> TokenSpec {
+    let scopes = TokenScopes::new(TokenScope::ALL.iter().copied());
+    TokenSpec { name: name.into(), project: Some(project.project), scopes, expires_at: None }
+}
+
+/// Makes another token for the owner, as the first is not kept.
+pub(crate) async fn new_token(app: &App) -> Result<SecretString, AccessError> {
+    let database = app.database();
+    let mut values = Values::default();
+    values.text(EMAIL);
+    let rows = database.rows(OWNER, values).await?;
+    let Some(row) = rows.first() else { return Err(NO_OWNER) };
+    let caller = caller(id(row, 0)?);
+    let named = NamedPlace { tenant: Some(TENANT.into()), project: Some(PROJECT.into()) };
+    let tenant = InTenant::find(database, &caller, &named).await?;
+    let project = InProject::find(database, &caller, &named).await?;
+    let mut tx = database.begin().await?;
+    let (_, new) =
+        tokens::create(&mut tx, &caller, &tenant, &spec(project, "dev --new-token"), database.time()).await?;
+    tx.commit().await?;
+    Ok(new.token)
+}
+
+fn caller(user: UserId) -> Caller {
+    let origin = Origin { address: IpAddr::V4(Ipv4Addr::LOCALHOST), request: RequestId::new_v7() };
+    Caller { user, email: EMAIL.into(), credential: Credential::Session(SessionId::new_v7()), origin }
 }

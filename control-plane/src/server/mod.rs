@@ -1,66 +1,101 @@
 //! The process that serves: listening, background work, and the orderly end.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `connections` | how many connections there are, and how slow a client may be |
+//! | `tls` | the certificate, and reading it again |
+//! | `signals` | being told to end |
+//! | `dev` | the first start of a developer's server |
 
+mod connections;
 mod dev;
+mod signals;
+mod tls;
 
-pub(crate) use dev::{PLACE, first_start};
+pub(crate) use dev::{PLACE, first_start, new_token};
 
-use crate::{api, app::App};
-use axum_server::Handle;
+use crate::{api, app::App, settings::Settings};
+use axum_server::{Handle, accept::NoDelayAcceptor};
+use connections::Counted;
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
+use tls::Certificate;
 
-/// How long requests under way may take after the service was told to end.
-const DRAIN: Duration = Duration::from_secs(30);
+/// Streams that noticed the end get this long to say farewell when requests have no time at all.
+const FAREWELL: Duration = Duration::from_millis(100);
 
-/// Takes the address, before anything that rests on it: links and the origin of browsers name its port.
-pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+/// Why the service could not go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// The certificate cannot be used.
+    #[error("the certificate cannot be used: {0}")]
+    Certificate(io::Error),
+    /// Connections cannot be accepted.
+    #[error("connections cannot be accepted: {0}")]
+    Listen(#[from] io::Error),
+    /// The store could not be left in order.
+    #[error(transparent)]
+    Store(#[from] agentruntime_engine::store::StoreError),
 }
 
-/// Serves until the process is told to end, then lets what is under way finish. `listening` is told the address once
-/// connections are accepted.
-pub(crate) async fn serve(
-    app: Arc<App>,
-    listener: TcpListener,
-    listening: impl FnOnce(SocketAddr) + Send + 'static,
-) -> std::io::Result<()> {
-    let handle = Handle::new();
-    let router = api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum_server::from_tcp(listener)?.handle(handle.clone()).serve(router);
-    let (draining, mail) = (app.draining.clone(), app.mail.clone());
-    let watched = handle.clone();
-    tokio::spawn(async move {
-        if let Some(address) = watched.listening().await {
-            listening(address);
-        }
-        told_to_end().await;
-        draining.cancel();
-        watched.graceful_shutdown(Some(DRAIN));
-    });
-    server.await?;
-    mail.finish().await;
-    Ok(())
-}
-
-/// Waits for SIGTERM or SIGINT.
-async fn told_to_end() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            }
-            return;
-        }
+/// Checks what only trying can show.
+pub(crate) async fn check(settings: &Settings) -> Result<(), ServeError> {
+    match &settings.tls {
+        Some(files) => Certificate::load(files).await.map(drop).map_err(ServeError::Certificate),
+        None => Ok(()),
     }
-    // Where signals cannot be heard, the process ends without a farewell.
-    let _ = interrupted.await;
+}
+
+/// Serves until the process is told to end, then lets what is under way finish and leaves everything in order.
+pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), ServeError> {
+    let handle = Handle::new();
+    let certificate = match &app.settings.tls {
+        Some(files) => Some(Certificate::load(files).await.map_err(ServeError::Certificate)?),
+        None => None,
+    };
+    tracing::info!(listen = %app.settings.listen, public_url = %app.settings.public_url, "serving");
+    tokio::spawn(end_when_told(app.clone(), handle.clone()));
+    let served = accept(&app, listener, handle, certificate.as_ref()).await;
+    app.draining.cancel();
+    app.mail.finish().await;
+    app.node.stop().await?;
+    app.store.close().await;
+    tracing::info!("ended in order");
+    Ok(served?)
+}
+
+async fn accept(
+    app: &Arc<App>,
+    listener: TcpListener,
+    handle: Handle<SocketAddr>,
+    certificate: Option<&Certificate>,
+) -> io::Result<()> {
+    let router = api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum_server::from_tcp(listener)?.handle(handle);
+    let mut server = server.first_request_timeout(connections::FIRST_REQUEST_MAX);
+    connections::limit(&mut server);
+    let counted = Counted::new(app.settings.connections_max);
+    match certificate {
+        Some(certificate) => {
+            let server = server.map(|_| certificate.acceptor(NoDelayAcceptor::new()));
+            server.map(|inner| counted.around(inner)).serve(router).await
+        }
+        None => server.map(|_| counted.around(NoDelayAcceptor::new())).serve(router).await,
+    }
+}
+
+/// Waits until the process is told to end. Then nothing new is accepted; a second word ends everything at once.
+async fn end_when_told(app: Arc<App>, handle: Handle<SocketAddr>) {
+    let mut signals = signals::Ending::listen();
+    signals.told().await;
+    tracing::info!(seconds = app.settings.drain.as_secs(), "told to end: what is under way finishes");
+    app.draining.cancel();
+    handle.graceful_shutdown(Some(app.settings.drain.max(FAREWELL)));
+    signals.told().await;
+    tracing::warn!("told again: ending at once");
+    handle.shutdown();
 }

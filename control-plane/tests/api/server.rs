@@ -63,7 +63,7 @@ impl Server {
     fn start_in(folder: TempDir, data: String, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentruntime"));
         command.args(["dev", "--json", "--listen", "127.0.0.1:0", "--data", &data]).args(arguments);
-        command.env("HOME", folder.path());
+        command.env("HOME", folder.path()).env("AGENTRUNTIME_LOG", "warn");
         // One cache for all tests: the guest is compiled once.
         command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();

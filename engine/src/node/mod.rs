@@ -60,7 +60,7 @@ impl Default for NodeConfig {
 /// A node at work. Dropping it stops it where it is; what it had not finished goes on at the next claim.
 pub struct Node {
     shared: Arc<Shared>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What the parts of a node have in common.
@@ -116,7 +116,7 @@ impl Node {
             tokio::spawn(claim::take_up(shared.clone())),
             tokio::spawn(claim::keep(shared.clone())),
         ];
-        Self { shared, tasks }
+        Self { shared, tasks: Mutex::new(tasks) }
     }
 
     /// The store the node works on.
@@ -152,13 +152,25 @@ impl Node {
 
     /// Stops the node where it is and lets go of its runs, so that others take them up at once rather than when the leases
     /// end. What was not committed is done again there.
-    pub async fn stop(mut self) -> Result<(), StoreError> {
-        for task in std::mem::take(&mut self.tasks) {
-            task.abort();
+    pub async fn stop(&self) -> Result<(), StoreError> {
+        let tasks = self.halt();
+        for task in tasks {
             // It ended by being aborted; a panic of it was told when it happened.
             let _ = task.await;
         }
         self.shared.store.release(&self.shared.id).await
+    }
+
+    /// Aborts everything, and gives what has to end before the leases can be let go: whoever writes.
+    fn halt(&self) -> Vec<JoinHandle<()>> {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(JoinHandle::abort);
+        for (_, active) in self.shared.active().drain() {
+            if let Some(task) = active.task {
+                task.abort();
+            }
+        }
+        tasks
     }
 
     /// How many runs the node holds.
@@ -169,12 +181,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-        for (_, active) in self.shared.active().drain() {
-            if let Some(task) = active.task {
-                task.abort();
-            }
-        }
+        self.halt();
     }
 }
 

@@ -1,0 +1,143 @@
+//! `serve` and `dev`: the service, for everybody or for one developer.
+
+use super::{
+    Ending,
+    arguments::{DevArguments, ServeArguments},
+    context::Context,
+    failure::Refusal,
+    screen,
+};
+use crate::{
+    app::App,
+    observe, server,
+    settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+};
+
+/// Serves, or says how it would.
+pub(crate) async fn serve(data: Option<String>, json: bool, arguments: ServeArguments) -> anyhow::Result<Ending> {
+    let ServeArguments { config, check, settings } = arguments;
+    let read = read(data, &settings, config.as_deref(), Mode::Serve)?;
+    if check {
+        server::check(&read.settings).await?;
+        screen::print(&if json { object(&read.effective) } else { toml(&read.effective) })?;
+        return Ok(Ending::Done);
+    }
+    observe::service(&read.settings.observe);
+    let context = Context::new(read.data, json)?;
+    let (app, listener) = open(&context, read.settings).await?;
+    server::serve(app, listener).await?;
+    Ok(Ending::Done)
+}
+
+/// Serves one developer.
+pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArguments) -> anyhow::Result<Ending> {
+    let DevArguments { config, new_token, settings } = arguments;
+    let mut read = read(data, &settings, config.as_deref(), Mode::Dev)?;
+    observe::service(&read.settings.observe);
+    let context = Context::new(read.data, json)?;
+    if matches!(read.settings.mail, MailSettings::Off) {
+        read.settings.mail = MailSettings::Folder(context.mail_folder());
+    }
+    let (app, listener) = open(&context, read.settings).await?;
+    let token = match server::first_start(&app).await? {
+        Some(first) => Some(first.token),
+        None if new_token => Some(server::new_token(&app).await?),
+        None => None,
+    };
+    greet(&context, &app, token.as_ref());
+    server::serve(app, listener).await?;
+    Ok(Ending::Done)
+}
+
+/// The settings, and where the data lies.
+struct Read {
+    settings: Settings,
+    data: Option<String>,
+    effective: Vec<Effective>,
+}
+
+fn read(data: Option<String>, flags: &SettingFlags, file: Option<&Path>, mode: Mode) -> anyhow::Result<Read> {
+    let mut given = Given::gather(flags, data, std::env::vars_os().filter_map(unicode), file);
+    let data = Settings::read_data(&mut given);
+    let settings = Settings::read(&mut given, mode);
+    let effective = given.finish().map_err(|error| Refusal::new("INVALID_SETTINGS", error.to_string()))?;
+    Ok(Read { settings, data, effective })
+}
+
+/// Variables that are not text are nobody's settings.
+fn unicode((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+/// Takes the port first, so that a second server on it does nothing to the data of the first; then opens the rest.
+async fn open(context: &Context, mut settings: Settings) -> anyhow::Result<(Arc<App>, TcpListener)> {
+    let listener = listen(settings.listen)?;
+    settings.listens_on(listener.local_addr()?);
+    let project = context.project().await?;
+    let sandbox = context.sandbox()?;
+    let node = context.serving_node(&project, sandbox.clone(), settings.active_runs_max);
+    let app = App::new(project.store, node, sandbox, settings).await?;
+    Ok((app, listener))
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| {
+        let message = match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "{address} is taken by another program; stop that one, or listen elsewhere: --listen {}:0 takes any \
+                 free port",
+                address.ip()
+            ),
+            _ => format!("cannot listen on {address}: {error}"),
+        };
+        Refusal::new("CANNOT_LISTEN", message).into()
+    })
+}
+
+/// Says how the server is reached. Its port is taken, so what is sent now is answered in a moment.
+fn greet(context: &Context, app: &App, token: Option<&SecretString>) {
+    let url = app.settings.public_url.as_str().trim_end_matches('/');
+    let token = token.map(ExposeSecret::expose_secret);
+    let (tenant, project) = server::PLACE;
+    let mail = match &app.settings.mail {
+        MailSettings::Folder(folder) => folder.display().to_string(),
+        MailSettings::Smtp { .. } | MailSettings::Off => "sent by SMTP".to_owned(),
+    };
+    let text = match (context.json, token) {
+        (true, token) => {
+            format!("{}\n", json!({ "url": url, "token": token, "tenant": tenant, "project": project, "mail": mail }))
+        }
+        (false, Some(token)) => format!(
+            "AgentRuntime listens on {url}\n\n  workspace  {tenant}\n  project    {project}\n  token      {token}\n  mails      {mail}\n\n\
+             The token is shown this once. Try it:\n\n  curl -H 'Authorization: Bearer {token}' {url}/v1/workflows\n\n\
+             What can be asked: {url}/v1/docs\n"
+        ),
+        (false, None) => format!(
+            "AgentRuntime listens on {url} (workspace {tenant}, project {project})\n\
+             Where the token is lost, `agentruntime dev --new-token` makes another.\n"
+        ),
+    };
+    // Where nobody reads it, the server serves all the same.
+    let _ = screen::print(&text);
+}
+
+fn toml(effective: &[Effective]) -> String {
+    let line = |it: &Effective| {
+        let value = it.value.as_deref().unwrap_or("\"(secret)\"");
+        format!("{} = {value}  # {}\n", it.name, it.source)
+    };
+    effective.iter().map(line).collect()
+}
+
+fn object(effective: &[Effective]) -> String {
+    let value = |it: &Effective| json!({ "value": it.value, "source": it.source.to_string() });
+    let object: serde_json::Map<String, Value> = effective.iter().map(|it| (it.name.to_owned(), value(it))).collect();
+    format!("{}\n", Value::Object(object))
+}

@@ -1,0 +1,103 @@
+//! The table of all settings.
+//!
+//! A setting `public_url` is `public_url` in the file, `AGENTRUNTIME_PUBLIC_URL` in the environment and `--public-url` on the
+//! command line. A secret `smtp_password` is `smtp_password_file` in all three, a file that holds it, or itself in the
+//! environment.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+/// The beginning of the names of environment variables.
+pub(crate) const PREFIX: &str = "AGENTRUNTIME_";
+
+/// A setting that can be given.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// The name under which a file is given that holds it, where it is a secret.
+    pub(crate) file: Option<&'static str>,
+    /// What stands for the value in help texts.
+    pub(crate) value: &'static str,
+    /// What it decides.
+    pub(crate) about: &'static str,
+    /// Where its flag is made, if not from this table.
+    pub(crate) flag: Flag,
+}
+
+/// Whether a setting has a flag of this table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flag {
+    /// Made from the table.
+    Own,
+    /// Every command has it.
+    Global,
+}
+
+const fn plain(name: &'static str, value: &'static str, about: &'static str) -> Key {
+    Key { name, file: None, value, about, flag: Flag::Own }
+}
+
+const fn secret(name: &'static str, file: &'static str, about: &'static str) -> Key {
+    Key { name, file: Some(file), value: "FILE", about, flag: Flag::Own }
+}
+
+/// All of them, in the order in which they are shown.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        name: "data",
+        file: None,
+        value: "DIR|postgres://…",
+        about: "Where workflows and runs are kept",
+        flag: Flag::Global,
+    },
+    secret("data_url", "data_url_file", "A file that holds `data`, where that is a URL with a password"),
+    plain("listen", "ADDR", "Where to listen"),
+    plain("public_url", "URL", "How clients reach the service: in links, and as the origin of browsers"),
+    plain("tls_certificate", "FILE", "The certificate chain, in PEM, where connections are encrypted here"),
+    plain("tls_key", "FILE", "The certificate's key, in PEM"),
+    plain("trusted_proxies", "NETWORKS", "Proxies whose X-Forwarded-For is believed"),
+    plain("allowed_origins", "ORIGINS", "Other origins whose pages may use the API from a browser"),
+    plain("cookie_domain", "DOMAIN", "The domain of session cookies; the host alone if not given, which is safer"),
+    secret("smtp_url", "smtp_url_file", "A file with the SMTP server: smtps://USER:PASSWORD@HOST"),
+    plain("mail_from", "ADDRESS", "Who writes mails"),
+    plain("openid_issuer", "URL", "Who signs people in, by OpenID Connect"),
+    plain("openid_client_id", "ID", "What the issuer calls this service"),
+    secret("openid_client_secret", "openid_client_secret_file", "A file with the issuer's secret for this service"),
+    plain("body_bytes_max", "BYTES", "The largest body of a request"),
+    plain("connections_max", "N", "Connections at once"),
+    plain("drain_seconds", "N", "How long requests under way may take after the service was told to end"),
+    plain("requests_per_minute", "N", "Requests with one token or in one session; 0 is without limit"),
+    plain("anonymous_requests_per_minute", "N", "Requests without a credential from one address; 0 is without limit"),
+    plain("failed_authentications_per_minute", "N", "Wrong credentials from one address; 0 is without limit"),
+    plain("active_runs_max", "N", "Runs that this process works on at once; further ones wait"),
+    plain("log", "FILTER", "Which lines of the log are written: error, warn, info, debug, trace, or by target"),
+    plain("log_format", "text|json", "The form of the log"),
+    plain("metrics_listen", "ADDR", "An address of its own for /metrics, which else answers this machine only"),
+    plain("otlp_endpoint", "URL", "An OTLP/HTTP receiver of traces"),
+];
+
+impl Key {
+    /// The name in the file and on the command line.
+    pub(crate) fn written(&self) -> &'static str {
+        self.file.unwrap_or(self.name)
+    }
+}
+
+/// The name of a setting's environment variable.
+pub(crate) fn variable(name: &str) -> String {
+    format!("{PREFIX}{}", name.to_ascii_uppercase())
+}
+
+/// The name of a setting's flag, without the dashes before it.
+pub(crate) fn flag(name: &'static str) -> &'static str {
+    /// Written once for the process, as the command line wants names that last.
+    static FLAGS: LazyLock<BTreeMap<&str, String>> =
+        LazyLock::new(|| KEYS.iter().map(|key| (key.written(), key.written().replace('_', "-"))).collect());
+    FLAGS.get(name).map_or(name, String::as_str)
+}
+
+/// The known name that was probably meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |other: &str| strsim::damerau_levenshtein(name, other);
+    known.map(|other| (distance(other), other)).min().filter(|(far, _)| *far <= 1 + name.len() / 4).map(|(_, it)| it)
+}
