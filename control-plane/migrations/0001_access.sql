@@ -111,7 +111,7 @@ CREATE TABLE invites (
     accepted_at BIGINT,
     revoked_at BIGINT
 );
-CREATE INDEX invites_of_tenant ON invites (tenant_id, created_at);
+CREATE INDEX invites_of_tenant ON invites (tenant_id, invite_id);
 
 CREATE TABLE domains (
     tenant_id TEXT NOT NULL,
@@ -122,6 +122,8 @@ CREATE TABLE domains (
     verified_at BIGINT,
     PRIMARY KEY (tenant_id, domain)
 );
+-- Many may claim a domain; it is one's.
+CREATE UNIQUE INDEX domains_verified ON domains (domain) WHERE verified_at IS NOT NULL;
 
 CREATE TABLE pats (
     pat_id TEXT NOT NULL PRIMARY KEY,
@@ -140,7 +142,7 @@ CREATE TABLE pats (
     last_used_at BIGINT,
     revoked_at BIGINT
 );
-CREATE INDEX pats_of_user ON pats (tenant_id, user_id, created_at);
+CREATE INDEX pats_of_user ON pats (tenant_id, user_id, pat_id);
 
 -- What was done, by whom, from where: append only. Each row's hash covers the row before.
 CREATE TABLE audit_log (

@@ -1,7 +1,7 @@
 //! The running service: what requests and background work have in common.
 
 use crate::{
-    access::tables,
+    access::{last_used::LastUsed, tables},
     api::stream::Seats,
     mail::{MailError, Mailer},
     operations::Project,
@@ -26,6 +26,8 @@ pub(crate) struct App {
     pub(crate) guest: Arc<Sandbox>,
     /// What the operator decided.
     pub(crate) settings: Settings,
+    /// When tokens were used last, as far as that is not written yet.
+    pub(crate) last_used: LastUsed,
     /// Sends mails.
     pub(crate) mail: Mailer,
     /// The streams of events that are open.
@@ -60,6 +62,7 @@ impl App {
             node,
             guest,
             settings,
+            last_used: LastUsed::default(),
             mail,
             seats: Seats::default(),
             draining: CancellationToken::new(),

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     /// The domain that session cookies are for, such as `example.com` for all hosts under it; the host alone where none
     /// is given, which is safer.
     pub(crate) cookie_domain: Option<String>,
+    /// The name server that is asked whether a domain is a workspace's; the machine's own where none is given.
+    pub(crate) name_server: Option<SocketAddr>,
     /// How mails are sent.
     pub(crate) mail: MailSettings,
     /// The issuer of sign-ins with OpenID Connect, if there is one.
@@ -181,6 +183,7 @@ impl Settings {
             trusted_proxies: given.list("trusted_proxies", "a network such as 10.0.0.0/8"),
             body_bytes_max: usize_of(given.number("body_bytes_max", 1_024..=BODY_BYTES_CEILING, BODY_BYTES_MAX)),
             cookie_domain: given.text("cookie_domain"),
+            name_server: given.parsed("name_server", "an address and a port, such as 127.0.0.1:53"),
             mail: read_mail(given),
             openid: read_openid(given),
             tls,

@@ -52,4 +52,12 @@ impl Credential {
             Self::Session(_) => None,
         }
     }
+
+    /// The only project that it reaches, where there is one.
+    pub(crate) fn project(&self) -> Option<&ProjectId> {
+        match self {
+            Self::Token { project, .. } => project.as_ref(),
+            Self::Session(_) => None,
+        }
+    }
 }

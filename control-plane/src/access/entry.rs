@@ -17,6 +17,18 @@ pub(crate) struct NamedPlace {
     pub(crate) tenant: Option<String>,
     /// `X-Project-Id`: the slug of a project, or its id.
     pub(crate) project: Option<String>,
+    /// Which projects are looked through.
+    pub(crate) reach: Reach,
+}
+
+/// Which projects can be entered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Those that are in use.
+    #[default]
+    InUse,
+    /// Archived ones too, to take them back into use.
+    Archived,
 }
 
 const TENANT_MISSING: AccessError =
@@ -34,8 +46,8 @@ pub(crate) trait Enter: Place {
         caller: &Caller,
         named: &NamedPlace,
     ) -> impl Future<Output = Result<Self, AccessError>> + Send;
-    /// Refuses a role that is too low.
-    fn check(&self, needed: Self::Role) -> Result<(), AccessError>;
+    /// Refuses a role that is too low, or a credential that does not reach that far.
+    fn check(&self, credential: &Credential, needed: Self::Role) -> Result<(), AccessError>;
 }
 
 /// Lets a caller do `P` at the place that the request names, or says why not.
@@ -46,7 +58,7 @@ where
 {
     let place = P::Place::find(database, &caller, named).await?;
     check_scope(&caller.credential, P::SCOPE)?;
-    place.check(P::ROLE)?;
+    place.check(&caller.credential, P::ROLE)?;
     Ok(May::new(caller, place))
 }
 
@@ -55,6 +67,14 @@ pub(crate) fn check_scope(credential: &Credential, needed: TokenScope) -> Result
     match credential {
         Credential::Token { scopes, .. } if !scopes.allow(needed) => Err(AccessError::ScopeMissing(needed)),
         Credential::Token { .. } | Credential::Session(_) => Ok(()),
+    }
+}
+
+/// Refuses a token, for what only a person at a browser can do.
+pub(crate) fn check_session(credential: &Credential) -> Result<(), AccessError> {
+    match credential {
+        Credential::Session(_) => Ok(()),
+        Credential::Token { .. } => Err(AccessError::SessionNeeded),
     }
 }
 
@@ -75,10 +95,16 @@ impl Enter for InTenant {
         found.ok_or(AccessError::NoSuchPlace("workspace"))
     }
 
-    fn check(&self, needed: TenantRole) -> Result<(), AccessError> {
-        match self.role >= needed {
-            true => Ok(()),
-            false => Err(AccessError::TenantRoleTooLow { needed, have: self.role }),
+    /// What needs more than membership is about the whole workspace, and out of reach of a token for one project.
+    fn check(&self, credential: &Credential, needed: TenantRole) -> Result<(), AccessError> {
+        if self.role < needed {
+            return Err(AccessError::TenantRoleTooLow { needed, have: self.role });
+        }
+        match credential.project() {
+            Some(_) if needed > TenantRole::Member => Err(AccessError::Forbidden(
+                "this token is bound to one project; the workspace needs a token that is not, or a session",
+            )),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -86,16 +112,13 @@ impl Enter for InTenant {
 impl Enter for InProject {
     async fn find(database: &Database, caller: &Caller, named: &NamedPlace) -> Result<Self, AccessError> {
         let tenant = InTenant::find(database, caller, named).await?;
-        let bound = match &caller.credential {
-            Credential::Token { project, .. } => project.as_ref(),
-            Credential::Session(_) => None,
-        };
+        let bound = caller.credential.project();
         let name = match (bound, &named.project) {
             (Some(bound), _) => bound.as_str(),
             (None, Some(name)) => name,
             (None, None) => return Err(PROJECT_MISSING),
         };
-        let found = projects::entered(database, caller.user, tenant, name).await?;
+        let found = projects::entered(database, caller.user, tenant, name, named.reach).await?;
         let is_meant = |found: &InProject| match (bound, &named.project) {
             (Some(_), Some(name)) => *name == found.slug || *name == found.project.as_str(),
             (Some(_), None) | (None, _) => true,
@@ -103,7 +126,7 @@ impl Enter for InProject {
         found.filter(is_meant).ok_or(AccessError::NoSuchPlace("project"))
     }
 
-    fn check(&self, needed: ProjectRole) -> Result<(), AccessError> {
+    fn check(&self, _: &Credential, needed: ProjectRole) -> Result<(), AccessError> {
         match self.role >= needed {
             true => Ok(()),
             false => Err(AccessError::ProjectRoleTooLow { needed, have: self.role }),

@@ -11,16 +11,24 @@
 //! | `caller` | who asks, and by which credential |
 //! | `permission` | what each operation needs, as types |
 //! | `entry` | from a caller and the named place to a permission, or the refusal |
-//! | `audit` | the append-only log |
+//! | `audit` | the append-only log: written, read, checked |
+//! | `field` | the form of names |
+//! | `last_used` | when tokens were used last, without a write for each request |
 //! | `tables` | the tables of the control plane |
 //! | the rest | one aggregate each: its rows and what can be done with them |
 
 pub(crate) mod audit;
 pub(crate) mod caller;
+pub(crate) mod domains;
 pub(crate) mod entry;
 mod error;
+mod field;
 mod id;
+pub(crate) mod invites;
+pub(crate) mod last_used;
+pub(crate) mod members;
 pub(crate) mod permission;
+pub(crate) mod project_members;
 pub(crate) mod projects;
 pub(crate) mod role;
 pub(crate) mod tables;

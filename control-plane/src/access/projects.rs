@@ -1,20 +1,77 @@
-//! Projects of a workspace, and who may enter them.
+//! Projects of a workspace, and who may enter them. A slug stays what it was; name, visibility and use change.
 
 use super::{
-    AccessError, Caller, InProject, InTenant, ProjectRole, TenantRole, UserId, Visibility,
+    AccessError, Caller, InProject, InTenant, May, ProjectRole, TenantRole, UserId, Visibility,
     audit::{self, Entry},
-    tenants::check_slug,
+    entry::Reach,
+    field, members,
+    permission::{EnterTenant, ManageProject, ManageTenant},
+    tenants::{check_slug, word},
 };
-use agentruntime_engine::database::{Database, Row, Tx, Values, maybe_text, text};
-use agentruntime_host_api::ProjectId;
+use agentruntime_engine::database::{
+    Database, Row, StoreError, Tx, Values, maybe_text, maybe_time, number, text, time,
+};
+use agentruntime_host_api::{ProjectId, Timestamp};
+use serde_json::json;
 use uuid::Uuid;
 
 const ENTERED: &str = "SELECT p.project_id, p.slug, p.visibility, m.role FROM projects p \
     LEFT JOIN project_members m ON m.project_id = p.project_id AND m.user_id = $3 \
-    WHERE p.tenant_id = $1 AND (p.project_id = $2 OR p.slug = $2) AND p.archived_at IS NULL";
+    WHERE p.tenant_id = $1 AND (p.project_id = $2 OR p.slug = $2) \
+    AND ($4 = 1 OR p.archived_at IS NULL)";
 
 const INSERT: &str = "INSERT INTO projects (project_id, tenant_id, slug, name, visibility, created_at) \
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant_id, slug) DO NOTHING RETURNING project_id";
+
+const INSERT_MAKER: &str = "INSERT INTO project_members (tenant_id, project_id, user_id, role, created_at) \
+    VALUES ($1, $2, $3, 'project_admin', $4)";
+
+const COUNT: &str = "SELECT COUNT(*) FROM projects WHERE tenant_id = $1";
+
+const LIST: &str = "SELECT p.project_id, p.slug, p.visibility, m.role, p.name, p.created_at, p.archived_at \
+    FROM projects p LEFT JOIN project_members m ON m.project_id = p.project_id AND m.user_id = $2 \
+    WHERE p.tenant_id = $1 AND p.project_id > $3 AND ($4 = 1 OR p.visibility = 'public' OR m.role IS NOT NULL) \
+    AND ($5 = 1 OR p.archived_at IS NULL) AND ($6 IS NULL OR p.project_id = $6) ORDER BY p.project_id LIMIT $7";
+
+const READ: &str = "SELECT p.project_id, p.slug, p.visibility, m.role, p.name, p.created_at, p.archived_at \
+    FROM projects p LEFT JOIN project_members m ON m.project_id = p.project_id AND m.user_id = $2 \
+    WHERE p.tenant_id = $1 AND p.project_id = $3";
+
+const UPDATE: &str = "UPDATE projects SET name = $3, visibility = $4, archived_at = $5 \
+    WHERE tenant_id = $1 AND project_id = $2";
+
+/// Projects of one workspace, archived ones too: lists and choices stay usable.
+const PROJECTS_MAX: u32 = 1_000;
+
+/// A project, as somebody who may enter it sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Project {
+    /// Its id.
+    pub(crate) id: ProjectId,
+    /// Its name in URLs and headers.
+    pub(crate) slug: String,
+    /// Its name for people.
+    pub(crate) name: String,
+    /// Who may enter it.
+    pub(crate) visibility: Visibility,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+    /// When it was taken out of use.
+    pub(crate) archived_at: Option<Timestamp>,
+    /// What the one who sees it is there.
+    pub(crate) role: ProjectRole,
+}
+
+/// What is to become of a project. What is missing stays.
+#[derive(Debug, Default)]
+pub(crate) struct ProjectChange {
+    /// Another name.
+    pub(crate) name: Option<String>,
+    /// Who may enter it.
+    pub(crate) visibility: Option<Visibility>,
+    /// Whether it is out of use.
+    pub(crate) archived: Option<bool>,
+}
 
 /// The project by slug or id, if the user may enter it.
 pub(crate) async fn entered(
@@ -22,9 +79,10 @@ pub(crate) async fn entered(
     user: UserId,
     tenant: InTenant,
     name: &str,
+    reach: Reach,
 ) -> Result<Option<InProject>, AccessError> {
     let mut values = Values::default();
-    values.text(tenant.tenant.as_str()).text(name).id(user);
+    values.text(tenant.tenant.as_str()).text(name).id(user).number(i64::from(reach == Reach::Archived));
     let rows = database.rows(ENTERED, values).await?;
     rows.first().map_or(Ok(None), |row| in_project(row, tenant))
 }
@@ -37,7 +95,47 @@ pub(crate) fn role_in(tenant: TenantRole, visibility: Visibility, own: Option<Pr
     by_tenant.or(own).or(by_visibility)
 }
 
-/// Makes a project. A private one has its maker as its admin.
+/// The projects of the workspace that the caller may enter, after one of them: a token for one project that one only.
+pub(crate) async fn list(
+    database: &Database,
+    may: &May<EnterTenant>,
+    reach: Reach,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Project>, AccessError> {
+    let InTenant { tenant, role, .. } = &may.place;
+    let mut values = Values::default();
+    values.text(tenant.as_str()).id(may.caller.user).text(after).number(i64::from(*role >= TenantRole::Admin));
+    values.number(i64::from(reach == Reach::Archived));
+    values.maybe_text(may.caller.credential.project().map(ProjectId::as_str)).number(limit);
+    database.rows(LIST, values).await?.iter().map(|row| project(row, *role)).collect()
+}
+
+/// Makes a project in the workspace.
+pub(crate) async fn found(
+    database: &Database,
+    may: &May<ManageTenant>,
+    slug: &str,
+    name: &str,
+    visibility: Visibility,
+) -> Result<Project, AccessError> {
+    let (name, now) = (field::name("name", name)?, database.time());
+    let mut tx = database.begin().await?;
+    members::take_turn(&mut tx, may).await?;
+    let mut values = Values::default();
+    values.text(may.place.tenant.as_str());
+    let count: u32 = tx.row(COUNT, values).await?.map_or(Ok(0), |row| number(&row, 0))?;
+    if count >= PROJECTS_MAX {
+        let message = format!("a workspace has {PROJECTS_MAX} projects at most; use another workspace");
+        return Err(AccessError::Conflict { code: "TOO_MANY_PROJECTS", message });
+    }
+    let made = create(&mut tx, &may.caller, &may.place, slug, &name, visibility, now.as_micros()).await?;
+    tx.commit().await?;
+    let InProject { project: id, slug, role, .. } = made;
+    Ok(Project { id, slug, name, visibility, created_at: now, archived_at: None, role })
+}
+
+/// Makes a project, with its maker as its admin.
 pub(crate) async fn create(
     tx: &mut Tx<'_>,
     caller: &Caller,
@@ -56,15 +154,66 @@ pub(crate) async fn create(
         let message = format!("a project `{slug}` exists already; choose another slug");
         return Err(AccessError::Conflict { code: "SLUG_TAKEN", message });
     }
-    let details = serde_json::json!({ "slug": slug, "visibility": visibility });
+    let mut values = Values::default();
+    values.text(tenant.tenant.as_str()).text(project.as_str()).id(caller.user).number(now);
+    tx.rows(INSERT_MAKER, values).await?;
+    let details = json!({ "slug": slug, "visibility": visibility });
     let entry = Entry { action: "project.create", target: project.to_string(), details };
     audit::record(tx, &tenant.tenant, caller, entry, now).await?;
     Ok(InProject { tenant: tenant.clone(), project, slug: slug.to_owned(), role: ProjectRole::Admin })
 }
 
+/// Changes a project.
+pub(crate) async fn change(
+    database: &Database,
+    may: &May<ManageProject>,
+    change: ProjectChange,
+) -> Result<Project, AccessError> {
+    let name = change.name.as_deref().map(|name| field::name("name", name)).transpose()?;
+    let (InProject { tenant, project: id, .. }, now) = (&may.place, database.time());
+    let mut tx = database.begin().await?;
+    // Writing the log takes the workspace's turn; taking it first keeps others from changing what is read here.
+    super::tenants::lock(&mut tx, &tenant.tenant).await?;
+    let mut values = Values::default();
+    values.text(tenant.tenant.as_str()).id(may.caller.user).text(id.as_str());
+    let mut changed = project(&tx.row(READ, values).await?.ok_or(StoreError::NotFound)?, tenant.role)?;
+    let details = json!({ "name": name, "visibility": change.visibility, "archived": change.archived });
+    changed.name = name.unwrap_or(changed.name);
+    changed.visibility = change.visibility.unwrap_or(changed.visibility);
+    changed.archived_at = match change.archived {
+        Some(true) => changed.archived_at.or(Some(now)),
+        Some(false) => None,
+        None => changed.archived_at,
+    };
+    let mut values = Values::default();
+    values.text(tenant.tenant.as_str()).text(id.as_str()).text(&changed.name).text(changed.visibility.as_str());
+    values.maybe_number(changed.archived_at.map(Timestamp::as_micros));
+    tx.rows(UPDATE, values).await?;
+    let entry = Entry { action: "project.update", target: id.to_string(), details };
+    audit::record(&mut tx, &tenant.tenant, &may.caller, entry, now.as_micros()).await?;
+    tx.commit().await?;
+    Ok(changed)
+}
+
+fn project(row: &Row, by_tenant: TenantRole) -> Result<Project, AccessError> {
+    let (visibility, own) = (word(row, 2)?, own_role(row)?);
+    Ok(Project {
+        id: ProjectId::new(text(row, 0)?),
+        slug: text(row, 1)?.to_owned(),
+        visibility,
+        name: text(row, 4)?.to_owned(),
+        created_at: time(row, 5)?,
+        archived_at: maybe_time(row, 6)?,
+        role: role_in(by_tenant, visibility, own).ok_or(StoreError::NotFound)?,
+    })
+}
+
+fn own_role(row: &Row) -> Result<Option<ProjectRole>, AccessError> {
+    Ok(maybe_text(row, 3)?.map(|_| word(row, 3)).transpose()?)
+}
+
 fn in_project(row: &Row, tenant: InTenant) -> Result<Option<InProject>, AccessError> {
-    let visibility = super::tenants::word(row, 2)?;
-    let own = maybe_text(row, 3)?.map(|_| super::tenants::word(row, 3)).transpose()?;
+    let (visibility, own) = (word(row, 2)?, own_role(row)?);
     let Some(role) = role_in(tenant.role, visibility, own) else { return Ok(None) };
     Ok(Some(InProject { tenant, project: ProjectId::new(text(row, 0)?), slug: text(row, 1)?.to_owned(), role }))
 }

@@ -1,14 +1,19 @@
-//! Personal access tokens: made, recognised, revoked.
+//! Personal access tokens: made, recognised, listed, revoked.
 
 use super::{
-    AccessError, Caller, Credential, InTenant, PatId, TokenScopes, UserId,
+    AccessError, Caller, Credential, InTenant, May, PatId, TokenScopes, UserId,
     audit::{self, Entry},
     caller::Origin,
+    entry::Reach,
+    field,
+    permission::OwnTokens,
+    projects, tenants,
     tenants::word,
     token::{self, NewToken, TokenHash},
 };
-use agentruntime_engine::database::{Database, Row, Tx, Values, id, maybe_text, maybe_time, text};
+use agentruntime_engine::database::{Database, Row, Tx, Values, id, maybe_text, maybe_time, number, text, time};
 use agentruntime_host_api::{ProjectId, TenantId, Timestamp};
+use serde_json::json;
 
 const RECOGNISE: &str = "SELECT p.pat_id, p.tenant_id, p.project_id, p.scopes, p.expires_at, p.last_used_at, \
     u.user_id, u.email FROM pats p JOIN users u ON u.user_id = p.user_id \
@@ -18,6 +23,26 @@ const RECOGNISE: &str = "SELECT p.pat_id, p.tenant_id, p.project_id, p.scopes, p
 const INSERT: &str = "INSERT INTO pats \
     (pat_id, token_hash, tenant_id, user_id, project_id, name, hint, scopes, created_at, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+const LIST: &str = "SELECT pat_id, name, hint, scopes, project_id, created_at, expires_at, last_used_at, revoked_at \
+    FROM pats WHERE tenant_id = $1 AND user_id = $2 AND pat_id > $3 AND ($4 IS NULL OR project_id = $4) \
+    ORDER BY pat_id LIMIT $5";
+
+const LIVE: &str = "SELECT COUNT(*) FROM pats WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL \
+    AND (expires_at IS NULL OR expires_at > $3)";
+
+const END_OF_MAKER: &str = "SELECT expires_at FROM pats WHERE pat_id = $1 AND revoked_at IS NULL";
+
+const REVOKE: &str = "UPDATE pats SET revoked_at = $4 WHERE pat_id = $1 AND tenant_id = $2 AND user_id = $3 \
+    AND revoked_at IS NULL AND ($5 IS NULL OR project_id = $5) RETURNING name";
+
+const EXISTS: &str = "SELECT 1 FROM pats WHERE pat_id = $1 AND tenant_id = $2 AND user_id = $3 \
+    AND ($4 IS NULL OR project_id = $4)";
+
+const REVOKE_ALL: &str = "UPDATE pats SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
+
+/// Valid tokens of one person in one workspace: enough for a machine each, few enough to know them all.
+const LIVE_MAX: u32 = 50;
 
 /// What a new token is to be.
 pub(crate) struct TokenSpec {
@@ -37,6 +62,29 @@ pub(crate) struct Recognised {
     pub(crate) caller: Caller,
     /// When it was used last, as far as that is written.
     pub(crate) last_used_at: Option<Timestamp>,
+}
+
+/// A token, as lists show it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pat {
+    /// Its id.
+    pub(crate) id: PatId,
+    /// For people.
+    pub(crate) name: String,
+    /// Its last characters.
+    pub(crate) hint: String,
+    /// What it may be used for.
+    pub(crate) scopes: TokenScopes,
+    /// The only project it may be used in.
+    pub(crate) project: Option<ProjectId>,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+    /// When it ends.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// When it was used last.
+    pub(crate) last_used_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub(crate) revoked_at: Option<Timestamp>,
 }
 
 /// Whose token this is. One that is unknown, expired or revoked, or whose owner may not enter any more, is nobody's: the
@@ -66,7 +114,52 @@ fn recognised(row: &Row, origin: Origin) -> Result<Recognised, AccessError> {
     Ok(Recognised { caller, last_used_at: maybe_time(row, 5)? })
 }
 
-/// Makes a token for the caller in a workspace. A token cannot make one that may do more than itself.
+/// The caller's tokens in the workspace, after one of them. A token for one project sees those for the same.
+pub(crate) async fn list(
+    database: &Database,
+    may: &May<OwnTokens>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Pat>, AccessError> {
+    let mut values = Values::default();
+    values.text(may.place.tenant.as_str()).id(may.caller.user).text(after);
+    values.maybe_text(may.caller.credential.project().map(ProjectId::as_str)).number(limit);
+    database.rows(LIST, values).await?.iter().map(read).collect()
+}
+
+/// Makes a token for the caller. `project` is a project's slug or id.
+pub(crate) async fn issue(
+    database: &Database,
+    may: &May<OwnTokens>,
+    mut spec: TokenSpec,
+) -> Result<(Pat, NewToken), AccessError> {
+    let now = database.time();
+    spec.name = field::name("name", &spec.name)?;
+    if spec.scopes.iter().next().is_none() {
+        return Err(AccessError::Invalid { field: "scopes", message: "name at least one scope".into() });
+    }
+    if spec.expires_at.is_some_and(|end| end <= now) {
+        return Err(AccessError::Invalid { field: "expires_at", message: "this time is over".into() });
+    }
+    if let Some(name) = spec.project.take() {
+        let found =
+            projects::entered(database, may.caller.user, may.place.clone(), name.as_str(), Reach::InUse).await?;
+        let missing = || AccessError::NotFound { kind: "project", id: name.to_string() };
+        spec.project = Some(found.ok_or_else(missing)?.project);
+    }
+    let mut tx = database.begin().await?;
+    tenants::lock(&mut tx, &may.place.tenant).await?;
+    check_live(&mut tx, may, now).await?;
+    let (id, new) = create(&mut tx, &may.caller, &may.place, &spec, now).await?;
+    tx.commit().await?;
+    let TokenSpec { name, project, scopes, expires_at } = spec;
+    let hint = new.hint.clone();
+    let pat =
+        Pat { id, name, hint, scopes, project, created_at: now, expires_at, last_used_at: None, revoked_at: None };
+    Ok((pat, new))
+}
+
+/// Makes a token for the caller in a workspace. A token cannot make one that may do more than itself, or for longer.
 pub(crate) async fn create(
     tx: &mut Tx<'_>,
     caller: &Caller,
@@ -74,19 +167,77 @@ pub(crate) async fn create(
     spec: &TokenSpec,
     now: Timestamp,
 ) -> Result<(PatId, NewToken), AccessError> {
-    if let Credential::Token { scopes, project, .. } = &caller.credential {
-        let is_narrower = scopes.include(&spec.scopes) && (project.is_none() || *project == spec.project);
-        if !is_narrower {
-            return Err(AccessError::Forbidden("a token cannot make a token that may do more than itself"));
-        }
-    }
+    check_not_wider(tx, caller, spec).await?;
     let (pat, new) = (PatId::new_v7(), token::new_pat());
     insert(tx, pat, &new.hash, caller.user, &tenant.tenant, spec, &new.hint, now).await?;
-    let details =
-        serde_json::json!({ "name": spec.name, "scopes": spec.scopes.to_string(), "project_id": spec.project });
+    let details = json!({ "name": spec.name, "scopes": spec.scopes.to_string(), "project_id": spec.project });
     let entry = Entry { action: "pat.create", target: pat.to_string(), details };
     audit::record(tx, &tenant.tenant, caller, entry, now.as_micros()).await?;
     Ok((pat, new))
+}
+
+/// Revokes one of the caller's tokens: it is not valid from the next request on. Revoking it again changes nothing.
+pub(crate) async fn revoke(database: &Database, may: &May<OwnTokens>, pat: PatId) -> Result<(), AccessError> {
+    let (tenant, user, now) = (&may.place.tenant, may.caller.user, database.time());
+    let bound = may.caller.credential.project().map(ProjectId::as_str);
+    let mut tx = database.begin().await?;
+    let mut values = Values::default();
+    values.id(pat).text(tenant.as_str()).id(user).number(now.as_micros()).maybe_text(bound);
+    if let Some(row) = tx.row(REVOKE, values).await? {
+        let details = json!({ "name": text(&row, 0)? });
+        let entry = Entry { action: "pat.revoke", target: pat.to_string(), details };
+        audit::record(&mut tx, tenant, &may.caller, entry, now.as_micros()).await?;
+        return Ok(tx.commit().await?);
+    }
+    let mut values = Values::default();
+    values.id(pat).text(tenant.as_str()).id(user).maybe_text(bound);
+    match tx.row(EXISTS, values).await? {
+        Some(_) => Ok(()),
+        None => Err(AccessError::NotFound { kind: "token", id: pat.to_string() }),
+    }
+}
+
+/// Revokes all tokens of somebody who may not enter the workspace any more.
+pub(crate) async fn revoke_all(
+    tx: &mut Tx<'_>,
+    tenant: &TenantId,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), AccessError> {
+    let mut values = Values::default();
+    values.text(tenant.as_str()).id(user).number(now.as_micros());
+    tx.rows(REVOKE_ALL, values).await?;
+    Ok(())
+}
+
+async fn check_not_wider(tx: &mut Tx<'_>, caller: &Caller, spec: &TokenSpec) -> Result<(), AccessError> {
+    let Credential::Token { pat, scopes, project, .. } = &caller.credential else { return Ok(()) };
+    let mut values = Values::default();
+    values.id(pat);
+    let Some(maker) = tx.row(END_OF_MAKER, values).await? else {
+        return Err(AccessError::NotAuthenticated("this token was revoked"));
+    };
+    let ends_first = match (maybe_time(&maker, 0)?, spec.expires_at) {
+        (Some(end), Some(asked)) => asked <= end,
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    let is_narrower = scopes.include(&spec.scopes) && (project.is_none() || *project == spec.project);
+    if is_narrower && ends_first {
+        return Ok(());
+    }
+    Err(AccessError::Forbidden("a token cannot make a token that may do more than itself, elsewhere, or for longer"))
+}
+
+async fn check_live(tx: &mut Tx<'_>, may: &May<OwnTokens>, now: Timestamp) -> Result<(), AccessError> {
+    let mut values = Values::default();
+    values.text(may.place.tenant.as_str()).id(may.caller.user).number(now.as_micros());
+    let live: u32 = tx.row(LIVE, values).await?.map_or(Ok(0), |row| number(&row, 0))?;
+    if live < LIVE_MAX {
+        return Ok(());
+    }
+    let message = format!("you have {live} valid tokens in this workspace; revoke one that you do not need");
+    Err(AccessError::Conflict { code: "TOO_MANY_TOKENS", message })
 }
 
 #[expect(clippy::too_many_arguments, reason = "one for each column")]
@@ -107,4 +258,18 @@ async fn insert(
     values.maybe_number(spec.expires_at.map(|end| end.as_micros()));
     tx.rows(INSERT, values).await?;
     Ok(())
+}
+
+fn read(row: &Row) -> Result<Pat, AccessError> {
+    Ok(Pat {
+        id: id(row, 0)?,
+        name: text(row, 1)?.to_owned(),
+        hint: text(row, 2)?.to_owned(),
+        scopes: word(row, 3)?,
+        project: maybe_text(row, 4)?.map(ProjectId::new),
+        created_at: time(row, 5)?,
+        expires_at: maybe_time(row, 6)?,
+        last_used_at: maybe_time(row, 7)?,
+        revoked_at: maybe_time(row, 8)?,
+    })
 }

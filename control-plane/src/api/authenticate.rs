@@ -22,8 +22,11 @@ where
 
     async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Self, Problem> {
         let caller = authenticate(parts, app).await?;
-        let named =
-            NamedPlace { tenant: plain(&parts.headers, "x-tenant-id"), project: plain(&parts.headers, "x-project-id") };
+        let named = NamedPlace {
+            tenant: plain(&parts.headers, "x-tenant-id"),
+            project: plain(&parts.headers, "x-project-id"),
+            ..NamedPlace::default()
+        };
         Ok(entry::enter(app.database(), caller, &named).await?)
     }
 }
@@ -49,7 +52,7 @@ impl OptionalFromRequestParts<State> for SignedIn {
 }
 
 /// Who asks: by a token, where there is one, else by a session.
-async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, Problem> {
+pub(super) async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, Problem> {
     let origin = origin(parts);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
         return Err(AccessError::NotAuthenticated("sign in, or send a token as `Authorization: Bearer pat_…`").into());
@@ -57,7 +60,12 @@ async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, Problem> {
     let refused = AccessError::NotAuthenticated("this token is not valid here, or not any more");
     let Some(token) = authorization.to_str().ok().and_then(bearer) else { return Err(refused.into()) };
     match tokens::recognise(app.database(), token, origin).await? {
-        Some(recognised) => Ok(recognised.caller),
+        Some(recognised) => {
+            if let Some(pat) = recognised.caller.credential.pat() {
+                app.last_used.note(pat, app.clock().now());
+            }
+            Ok(recognised.caller)
+        }
         None => Err(refused.into()),
     }
 }
@@ -73,6 +81,7 @@ pub(super) fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-fn plain(headers: &HeaderMap, name: &str) -> Option<String> {
+/// A header's value, where it is plain text.
+pub(super) fn plain(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }

@@ -8,21 +8,30 @@
 //! | `problem` | every refusal, as `application/problem+json` |
 //! | `extract` | bodies, queries and paths, refused in our own words |
 //! | `authenticate` | from a request's credentials to a caller, and to what they may do |
+//! | `at_project` | permissions at the project that the path names |
 //! | `request` | the request's id and the client's address |
 //! | `page` | pages of lists |
 //! | `description` | the OpenAPI document |
 //! | the rest | one resource each |
 
+mod at_project;
+mod audit;
 mod authenticate;
 mod commands;
 mod description;
+mod domains;
 mod extract;
+mod invites;
+mod members;
 mod page;
+mod pats;
 mod problem;
+mod projects;
 mod request;
 mod runs;
 pub(crate) mod stream;
 mod tasks;
+mod tenants;
 mod workflows;
 
 use crate::app::App;
@@ -38,7 +47,7 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(description::frame())
         .nest(
             "/v1",
-            OpenApiRouter::new()
+            access_routes()
                 .merge(workflows::routes())
                 .merge(commands::routes())
                 .merge(runs::routes())
@@ -46,6 +55,18 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
                 .merge(stream::routes()),
         )
         .split_for_parts()
+}
+
+/// Who may enter what: workspaces, projects, tokens, and the log of what was done.
+fn access_routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .merge(tenants::routes())
+        .merge(members::routes())
+        .merge(invites::routes())
+        .merge(domains::routes())
+        .merge(projects::routes())
+        .merge(pats::routes())
+        .merge(audit::routes())
 }
 
 /// The API as a service.

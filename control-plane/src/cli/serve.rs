@@ -9,10 +9,11 @@ use super::{
 };
 use crate::{
     app::App,
-    observe, server,
+    observe,
+    server::{self, FirstStart},
     settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::{
     net::{SocketAddr, TcpListener},
@@ -46,12 +47,12 @@ pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArgument
         read.settings.mail = MailSettings::Folder(context.mail_folder());
     }
     let (app, listener) = open(&context, read.settings).await?;
-    let token = match server::first_start(&app).await? {
-        Some(first) => Some(first.token),
+    let tokens = match server::first_start(&app).await? {
+        Some(first) => Some(first),
         None if new_token => Some(server::new_token(&app).await?),
         None => None,
     };
-    greet(&context, &app, token.as_ref());
+    greet(&context, &app, tokens.as_ref());
     server::serve(app, listener).await?;
     Ok(Ending::Done)
 }
@@ -102,26 +103,30 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Says how the server is reached. Its port is taken, so what is sent now is answered in a moment.
-fn greet(context: &Context, app: &App, token: Option<&SecretString>) {
+fn greet(context: &Context, app: &App, tokens: Option<&FirstStart>) {
     let url = app.settings.public_url.as_str().trim_end_matches('/');
-    let token = token.map(ExposeSecret::expose_secret);
+    let token = tokens.map(|tokens| tokens.token.expose_secret());
+    let admin = tokens.map(|tokens| tokens.admin_token.expose_secret());
     let (tenant, project) = server::PLACE;
     let mail = match &app.settings.mail {
         MailSettings::Folder(folder) => folder.display().to_string(),
         MailSettings::Smtp { .. } | MailSettings::Off => "sent by SMTP".to_owned(),
     };
-    let text = match (context.json, token) {
-        (true, token) => {
-            format!("{}\n", json!({ "url": url, "token": token, "tenant": tenant, "project": project, "mail": mail }))
+    let text = match (context.json, token.zip(admin)) {
+        (true, _) => {
+            let text = json!({
+                "url": url, "token": token, "admin_token": admin, "tenant": tenant, "project": project, "mail": mail,
+            });
+            format!("{text}\n")
         }
-        (false, Some(token)) => format!(
-            "AgentRuntime listens on {url}\n\n  workspace  {tenant}\n  project    {project}\n  token      {token}\n  mails      {mail}\n\n\
-             The token is shown this once. Try it:\n\n  curl -H 'Authorization: Bearer {token}' {url}/v1/workflows\n\n\
+        (false, Some((token, admin))) => format!(
+            "AgentRuntime listens on {url}\n\n  workspace  {tenant}\n  project    {project}\n  token      {token}\n             {admin}\n  mails      {mail}\n\n\
+             The tokens, for the project and for the whole workspace, are shown this once. Try it:\n\n  curl -H 'Authorization: Bearer {token}' {url}/v1/workflows\n\n\
              What can be asked: {url}/v1/docs\n"
         ),
         (false, None) => format!(
             "AgentRuntime listens on {url} (workspace {tenant}, project {project})\n\
-             Where the token is lost, `agentruntime dev --new-token` makes another.\n"
+             Where the tokens are lost, `agentruntime dev --new-token` makes others.\n"
         ),
     };
     // Where nobody reads it, the server serves all the same.

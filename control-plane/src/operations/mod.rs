@@ -12,6 +12,7 @@
 //! | `control` | pause, resume, stop, retry |
 //! | `tasks` | questions to people, and their answers |
 //! | `timeline` | a run's events as a picture of its steps |
+//! | `invitation` | inviting somebody to a workspace |
 //! | `follow` | the events of a run as they become durable, and what it waits for |
 //! | `feed` | the events of a run for those who only read them |
 
@@ -19,6 +20,7 @@ mod control;
 mod error;
 mod feed;
 mod follow;
+pub(crate) mod invitation;
 mod publish;
 mod runs;
 mod snapshot;

@@ -25,10 +25,12 @@ const NO_OWNER: AccessError = AccessError::NotAuthenticated(
     "this data was not begun by `agentruntime dev`, so that it has no owner to make a token for",
 );
 
-/// What the first start made.
+/// The tokens that the first start made, or a later one that was asked for others.
 pub(crate) struct FirstStart {
-    /// The token, which is not kept.
+    /// The token for the project, which is not kept.
     pub(crate) token: SecretString,
+    /// The token for the whole workspace: members, projects, audit. It is not kept either.
+    pub(crate) admin_token: SecretString,
 }
 
 /// The slugs of the developer's workspace and project.
@@ -48,33 +50,36 @@ pub(crate) async fn first_start(app: &App) -> Result<Option<FirstStart>, AccessE
     let caller = caller(user);
     let tenant = tenants::create(&mut tx, &caller, TENANT, "Development", now).await?;
     let project = projects::create(&mut tx, &caller, &tenant, PROJECT, "Default", Visibility::Public, now).await?;
-    let (_, new) = tokens::create(&mut tx, &caller, &tenant, &spec(project, "first start"), at).await?;
+    let (_, new) = tokens::create(&mut tx, &caller, &tenant, &spec(Some(project), "first start"), at).await?;
+    let whole = spec(None, "first start, whole workspace");
+    let (_, admin) = tokens::create(&mut tx, &caller, &tenant, &whole, at).await?;
     tx.commit().await?;
-    Ok(Some(FirstStart { token: new.token }))
+    Ok(Some(FirstStart { token: new.token, admin_token: admin.token }))
 }
 
-/// What the developer's tokens may do: everything, in the one project.
-fn spec(project: InProject, name: &str) -> TokenSpec {
+/// What the developer's tokens may do: everything, in the one project or in the whole workspace.
+fn spec(project: Option<InProject>, name: &str) -> TokenSpec {
     let scopes = TokenScopes::new(TokenScope::ALL.iter().copied());
-    TokenSpec { name: name.into(), project: Some(project.project), scopes, expires_at: None }
+    TokenSpec { name: name.into(), project: project.map(|it| it.project), scopes, expires_at: None }
 }
 
-/// Makes another token for the owner, as the first is not kept.
-pub(crate) async fn new_token(app: &App) -> Result<SecretString, AccessError> {
+/// Makes other tokens for the owner, as the first are not kept.
+pub(crate) async fn new_token(app: &App) -> Result<FirstStart, AccessError> {
     let database = app.database();
     let mut values = Values::default();
     values.text(EMAIL);
     let rows = database.rows(OWNER, values).await?;
     let Some(row) = rows.first() else { return Err(NO_OWNER) };
     let caller = caller(id(row, 0)?);
-    let named = NamedPlace { tenant: Some(TENANT.into()), project: Some(PROJECT.into()) };
+    let named = NamedPlace { tenant: Some(TENANT.into()), project: Some(PROJECT.into()), ..NamedPlace::default() };
     let tenant = InTenant::find(database, &caller, &named).await?;
     let project = InProject::find(database, &caller, &named).await?;
     let mut tx = database.begin().await?;
-    let (_, new) =
-        tokens::create(&mut tx, &caller, &tenant, &spec(project, "dev --new-token"), database.time()).await?;
+    let (name, now) = ("dev --new-token", database.time());
+    let (_, new) = tokens::create(&mut tx, &caller, &tenant, &spec(Some(project), name), now).await?;
+    let (_, admin) = tokens::create(&mut tx, &caller, &tenant, &spec(None, name), now).await?;
     tx.commit().await?;
-    Ok(new.token)
+    Ok(FirstStart { token: new.token, admin_token: admin.token })
 }
 
 fn caller(user: UserId) -> Caller {

@@ -12,7 +12,7 @@ mod dev;
 mod signals;
 mod tls;
 
-pub(crate) use dev::{PLACE, first_start, new_token};
+pub(crate) use dev::{FirstStart, PLACE, first_start, new_token};
 
 use crate::{api, app::App, settings::Settings};
 use axum_server::{Handle, accept::NoDelayAcceptor};
@@ -59,8 +59,11 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Se
     };
     tracing::info!(listen = %app.settings.listen, public_url = %app.settings.public_url, "serving");
     tokio::spawn(end_when_told(app.clone(), handle.clone()));
+    let writing = app.clone();
+    tokio::spawn(async move { writing.last_used.keep_written(writing.database(), &writing.draining).await });
     let served = accept(&app, listener, handle, certificate.as_ref()).await;
     app.draining.cancel();
+    app.last_used.write_or_log(app.database()).await;
     app.mail.finish().await;
     app.node.stop().await?;
     app.store.close().await;

@@ -58,6 +58,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("trusted_proxies", "NETWORKS", "Proxies whose X-Forwarded-For is believed"),
     plain("allowed_origins", "ORIGINS", "Other origins whose pages may use the API from a browser"),
     plain("cookie_domain", "DOMAIN", "The domain of session cookies; the host alone if not given, which is safer"),
+    plain("name_server", "ADDR", "The name server that verifies domains; the machine's own if not given"),
     secret("smtp_url", "smtp_url_file", "A file with the SMTP server: smtps://USER:PASSWORD@HOST"),
     plain("mail_from", "ADDRESS", "Who writes mails"),
     plain("openid_issuer", "URL", "Who signs people in, by OpenID Connect"),

@@ -16,6 +16,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// The token of the first start, which may do everything in `dev`/`default`.
     pub(crate) token: String,
+    /// The owner's other token, which is bound to no project.
+    pub(crate) admin_token: String,
     /// The folder that everything of it lies in.
     pub(crate) folder: TempDir,
     /// What `--data` was.
@@ -71,7 +73,7 @@ impl Server {
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let greeting: Value = serde_json::from_str(&line).unwrap();
         let text = |name: &str| greeting[name].as_str().unwrap_or_default().to_owned();
-        Self { process, url: text("url"), token: text("token"), folder, data }
+        Self { process, url: text("url"), token: text("token"), admin_token: text("admin_token"), folder, data }
     }
 
     /// Kills the process and starts another on the same data. Its token stays known here.
@@ -80,6 +82,7 @@ impl Server {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         let mut next = Self::start_in(folder, self.data.clone(), &[]);
         next.token.clone_from(&self.token);
+        next.admin_token.clone_from(&self.admin_token);
         next
     }
 
@@ -92,7 +95,17 @@ impl Server {
 
     /// The owner, by the token of the first start.
     pub(crate) fn owner(&self) -> Client {
-        self.anybody().with("authorization", &format!("Bearer {}", self.token))
+        self.holder(&self.token)
+    }
+
+    /// The owner, by the token for the whole workspace.
+    pub(crate) fn admin(&self) -> Client {
+        self.holder(&self.admin_token)
+    }
+
+    /// Whoever holds a token.
+    pub(crate) fn holder(&self, token: &str) -> Client {
+        self.anybody().with("authorization", &format!("Bearer {token}"))
     }
 
     /// Somebody without a credential.
@@ -138,6 +151,10 @@ impl Client {
 
     pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
         answer(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        answer(self.request(Method::PUT, path).json(&body)).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
