@@ -15,7 +15,7 @@ use agentruntime_engine::database::{Database, Row, Tx, Values, id, maybe_text, m
 use agentruntime_host_api::{ProjectId, TenantId, Timestamp};
 use serde_json::json;
 
-const RECOGNISE: &str = "SELECT p.pat_id, p.tenant_id, p.project_id, p.scopes, p.expires_at, p.last_used_at, \
+const RECOGNISE: &str = "SELECT p.pat_id, p.tenant_id, p.project_id, p.scopes, p.expires_at, \
     u.user_id, u.email FROM pats p JOIN users u ON u.user_id = p.user_id \
     JOIN memberships m ON m.tenant_id = p.tenant_id AND m.user_id = p.user_id \
     WHERE p.token_hash = $1 AND p.revoked_at IS NULL AND u.disabled_at IS NULL AND m.deactivated_at IS NULL";
@@ -60,8 +60,6 @@ pub(crate) struct TokenSpec {
 pub(crate) struct Recognised {
     /// Who asks with it.
     pub(crate) caller: Caller,
-    /// When it was used last, as far as that is written.
-    pub(crate) last_used_at: Option<Timestamp>,
 }
 
 /// A token, as lists show it.
@@ -110,8 +108,8 @@ fn recognised(row: &Row, origin: Origin) -> Result<Recognised, AccessError> {
         project: maybe_text(row, 2)?.map(ProjectId::new),
         scopes: word(row, 3)?,
     };
-    let caller = Caller { user: id(row, 6)?, email: text(row, 7)?.to_owned(), credential, origin };
-    Ok(Recognised { caller, last_used_at: maybe_time(row, 5)? })
+    let caller = Caller { user: id(row, 5)?, email: text(row, 6)?.to_owned(), credential, origin };
+    Ok(Recognised { caller })
 }
 
 /// The caller's tokens in the workspace, after one of them. A token for one project sees those for the same.

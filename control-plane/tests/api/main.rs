@@ -1,5 +1,8 @@
 //! The API, spoken to over HTTP: each test starts the program as a process of its own, on SQLite and on PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audit;
 mod basics;
+mod pats;
 mod server;
+mod tenancy;

@@ -86,6 +86,13 @@ impl Server {
         next
     }
 
+    /// Tells the process to end, waits until it has, and starts another on the same data.
+    pub(crate) fn end_in_order(mut self) -> Self {
+        let told = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+        assert!(told.success() && self.process.wait().unwrap().success());
+        self.restart()
+    }
+
     /// Kills the process at once.
     pub(crate) fn kill(&mut self) {
         // It may have ended by itself.
