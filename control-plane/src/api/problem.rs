@@ -166,6 +166,10 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::NotFound => Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such thing here"),
             StoreError::AlreadyExists => Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", error.to_string()),
+            StoreError::Repeated { .. } => Self::new(StatusCode::CONFLICT, "START_KEY_USED", error.to_string()),
+            StoreError::TooManyProjects { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "TOO_MANY_PROJECTS", error.to_string())
+            }
             StoreError::AlreadyClosed => Self::new(StatusCode::CONFLICT, "ALREADY_CLOSED", error.to_string()),
             StoreError::Database(cause) => Self::unavailable("the database", &cause),
             StoreError::Corrupt(_)
@@ -191,6 +195,7 @@ impl From<OperationError> for Problem {
             E::InvalidParams { .. } | E::Start(StartError::UnknownStep(_) | StartError::OtherWorkflow(_)) => {
                 refuse(StatusCode::UNPROCESSABLE_ENTITY)
             }
+            E::Start(StartError::Repeated { .. }) => Self::new(StatusCode::CONFLICT, "START_KEY_USED", sentence),
             E::Start(StartError::Stopping | StartError::Store(_)) => Self::unavailable("the node", &sentence),
             E::UnknownRun(_) | E::NoRuns | E::UnknownWorkflow(_) | E::UnknownTask { .. } => {
                 refuse(StatusCode::NOT_FOUND)

@@ -13,8 +13,8 @@ pub(crate) async fn runs(context: &Context, arguments: RunsArguments) -> anyhow:
     let filter = RunFilter {
         status: arguments.status.as_deref().and_then(RunStatus::parse),
         workflow: arguments.workflow.map(WorkflowId::new),
-        before: None,
         limit: Some(arguments.limit),
+        ..RunFilter::default()
     };
     let project = context.project().await?;
     let runs = project.runs(&filter).await?;

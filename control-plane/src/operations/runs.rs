@@ -5,15 +5,13 @@ use agentruntime_engine::{
     graph::Graph,
     node::{Node, StartError, StartRequest},
     run::event::Event,
-    store::{EVENTS_MAX, LIST_MAX, RunCursor, RunFilter, RunRecord, StoreError, VersionEntry, WorkflowRecord},
+    store::{EVENTS_MAX, LIST_MAX, Lineage, RunCursor, RunFilter, RunRecord, StoreError, VersionEntry, WorkflowRecord},
 };
 use agentruntime_host_api::{RunId, WorkflowId};
 use std::sync::Arc;
 
 /// The word that names the run started last.
 const LAST: &str = "last";
-/// How many runs are looked at together for the last one.
-const LAST_AMONG: u32 = 50;
 /// A part of an id that is shorter says nothing.
 const PART_CHARS_MIN: usize = 4;
 
@@ -70,14 +68,8 @@ impl Project {
 
     /// The run that was started last by somebody: children, which runs start, do not count.
     async fn last_run(&self) -> Result<RunRecord, OperationError> {
-        let mut filter = RunFilter { limit: Some(LAST_AMONG), ..RunFilter::default() };
-        loop {
-            let page = self.runs(&filter).await?;
-            filter.before = Some(page.last().ok_or(OperationError::NoRuns)?.into());
-            if let Some(record) = page.into_iter().find(|record| record.parent.is_none()) {
-                return Ok(record);
-            }
-        }
+        let filter = RunFilter { limit: Some(1), lineage: Lineage::Parentless, ..RunFilter::default() };
+        self.runs(&filter).await?.pop().ok_or(OperationError::NoRuns)
     }
 
     /// One run.

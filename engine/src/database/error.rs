@@ -1,5 +1,6 @@
 //! How the store fails.
 
+use agentruntime_host_api::RunId;
 use std::path::PathBuf;
 
 /// Why the store did not do what it was asked.
@@ -11,9 +12,25 @@ pub enum StoreError {
     /// A run with this id exists.
     #[error("a run with this id exists already")]
     AlreadyExists,
+    /// A run was to be started under a key that was used before.
+    #[error("run {run} was started under this key already")]
+    Repeated {
+        /// The run that the key started.
+        run: RunId,
+        /// Whether the same was asked for.
+        same: bool,
+    },
     /// The task was answered, expired or was cancelled before.
     #[error("the task is closed already")]
     AlreadyClosed,
+    /// A list was to go over more projects than one list can.
+    #[error("a list goes over at most {max} projects, not {given}: name those that are wanted")]
+    TooManyProjects {
+        /// How many were given.
+        given: usize,
+        /// How many may be.
+        max: usize,
+    },
     /// Another process works on the data folder.
     #[error("{folder} is in use by {holder}; stop it, or give another folder with --data", folder = folder.display())]
     InUse {
@@ -55,7 +72,9 @@ impl StoreError {
         match self {
             Self::NotFound => "NOT_FOUND",
             Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::Repeated { .. } => "START_KEY_USED",
             Self::AlreadyClosed => "ALREADY_CLOSED",
+            Self::TooManyProjects { .. } => "TOO_MANY_PROJECTS",
             Self::InUse { .. } => "DATA_IN_USE",
             Self::Location(_) => "DATA_LOCATION_INVALID",
             Self::SchemaTooNew { .. } => "SCHEMA_TOO_NEW",

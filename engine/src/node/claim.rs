@@ -3,11 +3,13 @@
 use super::{Shared, Standing, actor::Actor};
 use crate::{
     run::RunState,
-    store::{ClaimedRun, Lease, StoreError},
+    store::{ClaimedRun, KEYS_SWEPT_MAX, Lease, StoreError},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time;
 
+/// Sweeps of expired keys at one beat: with those of all beats, more than a node can start in that time.
+const SWEEPS_MAX: u32 = 20;
 /// Runs claimed in one statement.
 const CLAIM_MAX: usize = 64;
 
@@ -107,6 +109,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     beat.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
+        sweep_start_keys(&shared).await;
         let held = shared.durable_leases();
         if held.is_empty() {
             continue;
@@ -123,6 +126,17 @@ pub(super) async fn keep(shared: Arc<Shared>) {
                 }
             }
             Err(error) => tracing::error!(%error, "cannot renew the leases of this node"),
+        }
+    }
+}
+
+/// Deletes expired keys of starts, as many as can have come in since the last time, but not without end.
+async fn sweep_start_keys(shared: &Shared) {
+    for _ in 0..SWEEPS_MAX {
+        match shared.store.sweep_start_keys().await {
+            Ok(swept) if swept == KEYS_SWEPT_MAX => {}
+            Ok(_) => return,
+            Err(error) => return tracing::error!(%error, "cannot delete expired keys of starts"),
         }
     }
 }

@@ -91,7 +91,8 @@ fn settle(
             shared.abandon(lease);
             shared.watchers.end(lease.run);
         }
-        Appended::AlreadyExists => shared.abandon(lease),
+        // Whoever wanted it started lets go of what it began; the id may be that of a run which the node holds.
+        Appended::AlreadyExists | Appended::Repeated(_) => {}
     }
     for waiting in done {
         // Whoever asked may have gone; that is its own affair.

@@ -20,6 +20,7 @@ mod start;
 mod versions;
 mod watch;
 
+pub use crate::store::StartKey;
 pub use start::{StartError, StartRequest};
 pub use watch::Watcher;
 

@@ -8,7 +8,7 @@ use crate::{
         event::{Event, EventKind, Reuse, Start},
         input_refused,
     },
-    store::{Append, Appended, Chunk, Lease, NewRun, Scope, StoreError},
+    store::{Append, Appended, Chunk, Lease, NewRun, Repeated, Scope, StartKey, StoreError},
 };
 use agentruntime_host_api::{Json, RunId, StepError, Timestamp, WorkflowId};
 use serde_json::{Map, Value};
@@ -32,8 +32,12 @@ pub struct StartRequest {
     pub excluded_step_ids: Vec<String>,
     /// What starts it.
     pub trigger_type: String,
+    /// Who starts it here.
+    pub user: Option<String>,
     /// The caller's own name for its user.
     pub external_user_id: Option<String>,
+    /// Under this key it starts once: a repeat is [`StartError::Repeated`].
+    pub key: Option<StartKey>,
     /// A run whose completed results are taken over.
     pub resume_from: Option<RunId>,
     /// The first step that is not taken over, nor what depends on it.
@@ -51,7 +55,9 @@ impl StartRequest {
             trigger_steps: Map::new(),
             excluded_step_ids: Vec::new(),
             trigger_type: "manual".into(),
+            user: None,
             external_user_id: None,
+            key: None,
             resume_from: None,
             from_step: None,
         }
@@ -75,9 +81,17 @@ pub enum StartError {
     /// The run whose results are to be taken over is of another workflow.
     #[error("run {0} is of another workflow; results can be taken over between runs of one workflow only")]
     OtherWorkflow(RunId),
+    /// A run was started under the same key before.
+    #[error("run {run} was started under this key already{}", if *same { "" } else { ", from something else" })]
+    Repeated {
+        /// That run.
+        run: RunId,
+        /// Whether the same was asked for, as the digests say.
+        same: bool,
+    },
     /// The store could not do it.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// The node was stopped, or its commit failed: the start may have been recorded all the same.
     #[error(
         "the node is stopping, or its database failed (the log says which); look for the run before you start it again"
@@ -85,32 +99,38 @@ pub enum StartError {
     Stopping,
 }
 
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Repeated { run, same } => Self::Repeated { run, same },
+            other => Self::Store(other),
+        }
+    }
+}
+
 impl Node {
     /// Starts a run; answers when its start is durable, which is before it has ended.
     pub async fn start_run(&self, scope: &Scope, request: StartRequest) -> Result<RunId, StartError> {
-        let (run, chosen) = request.id();
-        self.start_as(scope, request, run, chosen).await
+        let run = request.id();
+        self.start_as(scope, request, run).await
     }
 
     /// Starts a run and follows it from its first event.
     pub async fn start_watched(&self, scope: &Scope, request: StartRequest) -> Result<(RunId, Watcher), StartError> {
-        let (run, chosen) = request.id();
+        let run = request.id();
         let watcher = self.watch(run);
-        self.start_as(scope, request, run, chosen).await?;
+        self.start_as(scope, request, run).await?;
         Ok((run, watcher))
     }
 
-    async fn start_as(
-        &self,
-        scope: &Scope,
-        request: StartRequest,
-        run: RunId,
-        chosen: bool,
-    ) -> Result<RunId, StartError> {
+    async fn start_as(&self, scope: &Scope, mut request: StartRequest, run: RunId) -> Result<RunId, StartError> {
         let shared = &self.shared;
         let now = shared.clock.now();
+        let key = request.key.take();
+        // The id or the key may be taken, and then nothing of this start may have happened.
+        let waits = request.run.is_some() || key.is_some();
         let state = self.prepare(scope, request, run, now).await?;
-        let new = new_run(run, scope, &state.start, now);
+        let new = NewRun { key, ..new_run(run, scope, &state.start, now) };
         if shared.has_room() == 0 {
             shared.store.create_run(new).await?;
             return Ok(run);
@@ -120,13 +140,12 @@ impl Node {
         let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(state.start.clone())) };
         let commit = Commit { append: Append::create(lease, new), events: vec![first], done: Some(done) };
         shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
-        if chosen {
-            // The id may be taken, and then nothing of this start may have happened.
+        if waits {
             is_accepted(accepted.await)?;
             shared.spawn_fresh(scope, lease, state, Standing::Durable);
         } else {
             shared.spawn_fresh(scope, lease, state, Standing::Ahead);
-            is_accepted(accepted.await)?;
+            is_accepted(accepted.await).inspect_err(|_| shared.abandon(lease))?;
         }
         Ok(run)
     }
@@ -158,17 +177,14 @@ fn is_accepted(answer: Result<Appended, oneshot::error::RecvError>) -> Result<()
     match answer {
         Ok(Appended::Durable) => Ok(()),
         Ok(Appended::AlreadyExists) => Err(StoreError::AlreadyExists.into()),
+        Ok(Appended::Repeated(Repeated { run, same })) => Err(StartError::Repeated { run, same }),
         Ok(Appended::LeaseLost) | Err(_) => Err(StartError::Stopping),
     }
 }
 
 impl StartRequest {
-    /// The run's id, and whether the caller chose it.
-    fn id(&self) -> (RunId, bool) {
-        match self.run {
-            Some(run) => (run, true),
-            None => (RunId::new_v7(), false),
-        }
+    fn id(&self) -> RunId {
+        self.run.unwrap_or_else(RunId::new_v7)
     }
 
     fn into_start(self, version: u32, reuse: Option<Reuse>) -> Start {
@@ -180,7 +196,7 @@ impl StartRequest {
             excluded_step_ids: self.excluded_step_ids,
             trigger_type: self.trigger_type,
             external_user_id: self.external_user_id,
-            user_id: None,
+            user_id: self.user,
             parent: None,
             reuse,
         }
@@ -255,6 +271,10 @@ pub(super) fn new_run(run: RunId, scope: &Scope, start: &Start, now: Timestamp) 
         version: start.version,
         started_at: now,
         parent: start.parent.as_ref().map(|parent| parent.run),
+        trigger_type: start.trigger_type.clone(),
+        user_id: start.user_id.clone(),
+        external_user_id: start.external_user_id.clone(),
+        key: None,
         events: Chunk::of(std::slice::from_ref(&first)),
     }
 }

@@ -177,6 +177,6 @@ impl Store {
 
 fn claimed_run(row: &AnyRow) -> Result<ClaimedRun, StoreError> {
     let record = run_record(row)?;
-    let lease = Lease { run: record.run, epoch: number(row, 12)? };
-    Ok(ClaimedRun { lease, record, inbox_read: number(row, 13)? })
+    let lease = Lease { run: record.run, epoch: number(row, 15)? };
+    Ok(ClaimedRun { lease, record, inbox_read: number(row, 16)? })
 }

@@ -13,8 +13,8 @@
 //! drops the runs and claims them again: reading tells what is there, repeating would guess.
 
 use super::{
-    Append, Appended, Chunk, NodeId, Store, inbox,
-    runs::{self, RunRow, put_row_update},
+    Append, Appended, Chunk, NodeId, Scope, Store, inbox,
+    runs::{self, Created, RunRow, put_row_update},
     tasks,
 };
 use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, id, maybe_time};
@@ -105,17 +105,26 @@ async fn lock_crosswise(tx: &mut Tx<'_>, batch: &[Append]) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Parts of the batch in which no run occurs twice: an update that finds a row twice would do it once.
+/// Parts of the batch in which no run and no key of a start occurs twice: an update that finds a row twice would do it
+/// once, and whether a key is free shows when what came before is written.
 fn waves(batch: &[Append]) -> Vec<Vec<(usize, &Append)>> {
-    let mut seen: HashMap<RunId, usize> = HashMap::with_capacity(batch.len());
+    let mut runs: HashMap<RunId, usize> = HashMap::with_capacity(batch.len());
+    let mut keys: HashMap<(&Scope, &str), usize> = HashMap::new();
     let mut waves: Vec<Vec<(usize, &Append)>> = Vec::new();
     for (index, append) in batch.iter().enumerate() {
-        let turn = seen.entry(append.lease.run).or_default();
-        match waves.get_mut(*turn) {
+        let next = runs.entry(append.lease.run).or_default();
+        let mut turn = *next;
+        let new = append.create.as_ref();
+        if let Some((new, key)) = new.and_then(|new| Some((new, new.key.as_ref()?))) {
+            let free = keys.entry((&new.scope, &key.name)).or_default();
+            turn = turn.max(*free);
+            *free = turn + 1;
+        }
+        *next = turn + 1;
+        match waves.get_mut(turn) {
             Some(wave) => wave.push((index, append)),
             None => waves.push(vec![(index, append)]),
         }
-        *turn += 1;
     }
     waves
 }
@@ -166,9 +175,11 @@ impl Commit<'_> {
             }
         }
         let tried: HashSet<RunId> = rows.iter().map(|row| row.new.run).collect();
-        let inserted = runs::insert_runs(&mut self.tx, &rows, self.now, self.lease_for).await?;
+        let Created { inserted, repeated } = runs::create(&mut self.tx, rows, self.now, self.lease_for).await?;
         for (index, append) in creates {
-            if tried.contains(&append.lease.run) {
+            if let Some(repeated) = repeated.get(&append.lease.run) {
+                self.answers[*index] = Appended::Repeated(*repeated);
+            } else if tried.contains(&append.lease.run) {
                 self.answers[*index] = Appended::AlreadyExists;
             }
         }

@@ -20,7 +20,9 @@
 //! | `tables` | the tables |
 //! | `versions` | published versions |
 //! | `runs` | runs as the outside sees them, and their events |
+//! | `listing` | which runs there are |
 //! | `journal` | the commit of a batch of appends |
+//! | `start_keys` | keys under which a start happens once |
 //! | `inbox` | signals |
 //! | `tasks` | questions to people |
 //! | `claim` | claiming and renewing leases |
@@ -29,16 +31,20 @@
 mod claim;
 mod inbox;
 mod journal;
+mod listing;
 mod record;
 mod runs;
+mod start_keys;
 mod tables;
 mod tasks;
 mod versions;
 mod wake;
 
 pub use crate::database::{Clock, Location, ManualClock, StoreError, SystemClock};
+pub use listing::PROJECTS_MAX;
 pub use record::*;
 pub use runs::EVENTS_MAX;
+pub use start_keys::KEYS_SWEPT_MAX;
 
 use crate::database::Database;
 use std::{

@@ -5,6 +5,7 @@ use crate::run::{
     event::{Event, RunStatus, StepPath},
 };
 use agentruntime_host_api::{Json, ProjectId, RunId, StepError, TaskId, TenantId, Timestamp, WorkflowId};
+use std::time::Duration;
 
 /// Whose rows a query may see. Nothing outside it is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +86,12 @@ pub struct RunRecord {
     pub last_seq: u64,
     /// The run that waits for it.
     pub parent: Option<RunId>,
+    /// What started it: `manual`, `workflow_call`, …
+    pub trigger_type: String,
+    /// Who started it here.
+    pub user_id: Option<String>,
+    /// The caller's own name for its user.
+    pub external_user_id: Option<String>,
 }
 
 /// A new run. Its row and its first events are written together.
@@ -102,8 +109,27 @@ pub struct NewRun {
     pub started_at: Timestamp,
     /// The run that waits for it.
     pub parent: Option<RunId>,
+    /// What starts it: `manual`, `workflow_call`, …
+    pub trigger_type: String,
+    /// Who starts it here.
+    pub user_id: Option<String>,
+    /// The caller's own name for its user.
+    pub external_user_id: Option<String>,
+    /// Under this key it starts once.
+    pub key: Option<StartKey>,
     /// Its journal so far, from number 1: `run_started`.
     pub events: Chunk,
+}
+
+/// What makes a start happen once, however often it is asked for. It is written in the transaction that creates the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartKey {
+    /// Unique within tenant and project as long as it is kept; whoever starts says in it whose key it is.
+    pub name: String,
+    /// Stands for what is to be started: a repeat with another digest asks for something else.
+    pub digest: String,
+    /// How long a repeat is recognised.
+    pub keep: Duration,
 }
 
 /// Consecutive events of one run as they are stored: in one row, because they were committed together.
@@ -140,10 +166,33 @@ pub struct RunFilter {
     pub status: Option<RunStatus>,
     /// Only those of this workflow.
     pub workflow: Option<WorkflowId>,
+    /// Only those of this version of it.
+    pub version: Option<u32>,
+    /// Only those that this started: `manual`, `workflow_call`, …
+    pub trigger_type: Option<String>,
+    /// Only those accepted then or later.
+    pub started_from: Option<Timestamp>,
+    /// Only those accepted before.
+    pub started_to: Option<Timestamp>,
+    /// Only those with this text in their id, their workflow's id, the caller's name for its user, or why they failed; the
+    /// case of ASCII letters makes no difference. All runs that fit the rest of the filter are looked through.
+    pub text: Option<String>,
+    /// Whether child runs are listed, too.
+    pub lineage: Lineage,
     /// Only those after this one in the list: the last of the page before.
     pub before: Option<RunCursor>,
     /// How many at most; none: [`LIST_MAX`], which no page exceeds.
     pub limit: Option<u32>,
+}
+
+/// Which runs to list by who started them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lineage {
+    /// All.
+    #[default]
+    Any,
+    /// Those that no run started.
+    Parentless,
 }
 
 /// A place in the list of runs, which goes from the newest to the oldest.
@@ -332,6 +381,15 @@ pub struct Release {
     pub wake_at: Option<Timestamp>,
 }
 
+/// A start whose key was used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// The run that the key started.
+    pub run: RunId,
+    /// Whether the digests are equal, so that the same was asked for.
+    pub same: bool,
+}
+
 /// What became of one append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
@@ -341,4 +399,6 @@ pub enum Appended {
     LeaseLost,
     /// The append was to create a run whose id exists: nothing was written. What is there is to be read.
     AlreadyExists,
+    /// The append was to create a run under a key that was used before: nothing was written.
+    Repeated(Repeated),
 }

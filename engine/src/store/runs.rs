@@ -1,8 +1,9 @@
-//! Runs as the outside sees them: created, looked up, listed, their events read.
+//! Runs as the outside sees them: created, looked up, their events read.
 
-use super::{Chunk, LIST_MAX, NewRun, NodeId, Release, RowUpdate, RunFilter, RunRecord, Scope, Store};
+use super::{Chunk, NewRun, NodeId, Release, Repeated, RowUpdate, RunRecord, Scope, Store, start_keys};
 use crate::database::{
-    Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time,
+    Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text,
+    time,
 };
 use crate::run::{
     Awaiting,
@@ -11,7 +12,10 @@ use crate::run::{
 use agentruntime_host_api::{ProjectId, RunId, TenantId, WorkflowId};
 use futures_util::TryStreamExt;
 use sqlx::any::AnyRow;
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 /// Events on one page: a page is held in memory and sent as one answer.
 pub const EVENTS_MAX: u32 = 1_000;
@@ -20,28 +24,13 @@ pub const EVENTS_MAX: u32 = 1_000;
 macro_rules! run_columns {
     () => {
         "run_id, tenant_id, project_id, workflow_id, version, status, awaiting, started_at, finished_at, error, last_seq, \
-         parent_run_id"
+         parent_run_id, trigger_type, user_id, external_user_id"
     };
 }
 pub(crate) use run_columns;
 
 const SELECT_RUN: &str =
     concat!("SELECT ", run_columns!(), " FROM runs WHERE tenant_id = $1 AND project_id = $2 AND run_id = $3");
-
-const LIST_RUNS: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs WHERE tenant_id = $1 AND project_id = $2 AND ($3 IS NULL OR status = $3) \
-     AND ($4 IS NULL OR workflow_id = $4) ORDER BY started_at DESC, run_id DESC LIMIT $5"
-);
-
-const LIST_RUNS_BEFORE: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs WHERE tenant_id = $1 AND project_id = $2 AND ($3 IS NULL OR status = $3) \
-     AND ($4 IS NULL OR workflow_id = $4) AND (started_at, run_id) < ($6, $7) \
-     ORDER BY started_at DESC, run_id DESC LIMIT $5"
-);
 
 const RUN_EXISTS: &str = "SELECT last_seq FROM runs WHERE tenant_id = $1 AND project_id = $2 AND run_id = $3";
 
@@ -56,13 +45,14 @@ const INSERT_RUNS: Bulk = Bulk {
     head: "WITH given (now_us, lease_us) AS (VALUES ({now}, ?)) \
         INSERT INTO runs (run_id, tenant_id, project_id, workflow_id, version, parent_run_id, started_at, last_seq, \
         status, awaiting, finished_at, error, lease_owner, lease_epoch, lease_expires_at, wake_at, \
-        priority, inbox, inbox_read) \
+        priority, inbox, inbox_read, trigger_type, user_id, external_user_id) \
         SELECT column1, column2, column3, column4, column5, column6, column7, column8, \
         column9, column10, column11, column12, column13, column14, \
         CASE WHEN column13 IS NULL THEN NULL ELSE now_us + lease_us END, \
-        CASE WHEN column15 = 1 THEN now_us ELSE column16 END, 0, 0, 0 FROM given,",
+        CASE WHEN column15 = 1 THEN now_us ELSE column16 END, 0, 0, 0, column17, column18, column19 FROM given,",
     columns: &[
         Text, Text, Text, Text, Number, Text, Number, Number, Text, Text, Number, Text, Text, Number, Number, Number,
+        Text, Text, Text,
     ],
     tail: "WHERE column1 IS NOT NULL ON CONFLICT (run_id) DO NOTHING RETURNING run_id",
 };
@@ -74,12 +64,16 @@ const INSERT_EVENTS: Bulk = Bulk {
 };
 
 impl Store {
-    /// Accepts a run: pending, and claimable at once. An id that exists is [`StoreError::AlreadyExists`].
+    /// Accepts a run: pending, and claimable at once. An id that exists is [`StoreError::AlreadyExists`], a key that was
+    /// used before [`StoreError::Repeated`].
     pub async fn create_run(&self, new: NewRun) -> Result<(), StoreError> {
         let mut tx = self.shared.database.begin().await?;
-        let rows = [RunRow::pending(&new)];
-        let inserted = insert_runs(&mut tx, &rows, self.shared.database.now(), Duration::ZERO).await?;
-        if inserted.is_empty() {
+        let created = create(&mut tx, vec![RunRow::pending(&new)], self.shared.database.now(), Duration::ZERO).await?;
+        // Dropping the transaction takes the key back.
+        if let Some(&Repeated { run, same }) = created.repeated.get(&new.run) {
+            return Err(StoreError::Repeated { run, same });
+        }
+        if created.inserted.is_empty() {
             return Err(StoreError::AlreadyExists);
         }
         insert_events(&mut tx, &[(new.run, &new.events)]).await?;
@@ -91,22 +85,6 @@ impl Store {
     /// One run.
     pub async fn run(&self, scope: &Scope, run: RunId) -> Result<RunRecord, StoreError> {
         run_record(&self.shared.database.row(SELECT_RUN, key(scope, run)).await?)
-    }
-
-    /// Runs, the newest first.
-    pub async fn runs(&self, scope: &Scope, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
-        let mut values = Values::default();
-        values.scope(scope).maybe_text(filter.status.map(RunStatus::as_str));
-        values.maybe_text(filter.workflow.as_ref().map(WorkflowId::as_str));
-        values.number(filter.limit.unwrap_or(LIST_MAX).min(LIST_MAX));
-        let rows = match filter.before {
-            Some(cursor) => {
-                values.number(cursor.started_at.as_micros()).id(cursor.run);
-                self.shared.database.rows(LIST_RUNS_BEFORE, values).await?
-            }
-            None => self.shared.database.rows(LIST_RUNS, values).await?,
-        };
-        rows.iter().map(run_record).collect()
     }
 
     /// Events after number `after_seq`, at most `limit` and at most [`EVENTS_MAX`].
@@ -176,6 +154,8 @@ impl<'n> RunRow<'n> {
         };
         values.maybe_text(owner).number(epoch).number(wake_now);
         values.maybe_number(wake_at.map(|at| at.as_micros()));
+        values.text(&new.trigger_type).maybe_text(new.user_id.as_deref());
+        values.maybe_text(new.external_user_id.as_ref().map(json));
     }
 }
 
@@ -185,6 +165,28 @@ pub(crate) fn put_row_update(update: Option<&RowUpdate>, values: &mut Values) {
     values.maybe_text(update.and_then(|update| update.awaiting).map(Awaiting::as_str));
     values.maybe_number(update.and_then(|update| update.finished_at).map(|at| at.as_micros()));
     values.maybe_text(update.and_then(|update| update.error.as_ref()).map(json));
+}
+
+/// What became of rows that were to be created. Those in neither set have an id that exists.
+pub(crate) struct Created {
+    pub(crate) inserted: HashSet<RunId>,
+    pub(crate) repeated: HashMap<RunId, Repeated>,
+}
+
+/// Inserts the rows whose ids are new and whose keys, if they have any, are free; takes those keys. No key occurs twice
+/// among the rows.
+pub(crate) async fn create(
+    tx: &mut Tx<'_>,
+    mut rows: Vec<RunRow<'_>>,
+    now: Option<i64>,
+    lease_for: Duration,
+) -> Result<Created, StoreError> {
+    let repeated = start_keys::take(tx, rows.iter().map(|row| row.new), now).await?;
+    rows.retain(|row| !repeated.contains_key(&row.new.run));
+    let inserted = insert_runs(tx, &rows, now, lease_for).await?;
+    let refused = rows.iter().map(|row| row.new).filter(|new| !inserted.contains(&new.run));
+    start_keys::give_back(tx, refused).await?;
+    Ok(Created { inserted, repeated })
 }
 
 /// Inserts the rows whose ids are new, and tells which.
@@ -231,6 +233,9 @@ pub(crate) fn run_record(row: &AnyRow) -> Result<RunRecord, StoreError> {
         finished_at: maybe_time(row, 8)?,
         error: maybe_text(row, 9)?.map(document).transpose()?,
         last_seq: number(row, 10)?,
-        parent: maybe_text(row, 11)?.map(|_| id(row, 11)).transpose()?,
+        parent: maybe_id(row, 11)?,
+        trigger_type: text(row, 12)?.to_owned(),
+        user_id: maybe_text(row, 13)?.map(str::to_owned),
+        external_user_id: maybe_text(row, 14)?.map(document).transpose()?,
     })
 }

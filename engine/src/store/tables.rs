@@ -3,10 +3,16 @@
 use crate::database::{Migration, Migrations};
 
 /// Every step, in order.
-pub(crate) const MIGRATIONS: Migrations = Migrations { part: "engine", steps: &[JOURNAL] };
+pub(crate) const MIGRATIONS: Migrations = Migrations { part: "engine", steps: &[JOURNAL, SERVICE] };
 
 const JOURNAL: Migration = Migration {
     name: "0001_journal",
     sqlite: include_str!("../../migrations/sqlite/0001_journal.sql"),
     postgres: include_str!("../../migrations/postgres/0001_journal.sql"),
+};
+
+const SERVICE: Migration = Migration {
+    name: "0002_service",
+    sqlite: include_str!("../../migrations/sqlite/0002_service.sql"),
+    postgres: include_str!("../../migrations/postgres/0002_service.sql"),
 };

@@ -57,6 +57,10 @@ pub(crate) fn new_run_of(scope: &Scope) -> NewRun {
         version: 1,
         started_at: START,
         parent: None,
+        trigger_type: "manual".into(),
+        user_id: None,
+        external_user_id: None,
+        key: None,
         events: chunk(1, 1),
     }
 }

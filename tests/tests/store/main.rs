@@ -6,8 +6,10 @@ mod claims;
 mod commits;
 mod fixture;
 mod inbox;
+mod listing;
 mod reading;
 mod settings;
+mod start_keys;
 mod versions;
 
 /// Makes each listed function a test on both databases.
