@@ -5,10 +5,15 @@ CREATE TABLE drafts (
     tenant_id TEXT NOT NULL,
     project_id TEXT NOT NULL,
     name TEXT NOT NULL,
+    -- The name in lower case: the two databases fold letters differently.
+    name_folded TEXT NOT NULL,
+    -- A JSON string: people write it, and a text column of PostgreSQL takes no NUL.
     description TEXT NOT NULL,
     -- Documents, as they were given.
     graph TEXT NOT NULL,
     run_setup TEXT,
+    -- Raised by every change of the draft: what was read before is known to be stale.
+    revision BIGINT NOT NULL,
     -- Of the newest version; 0 before the first.
     published_version BIGINT NOT NULL,
     created_by TEXT NOT NULL,

@@ -2,9 +2,10 @@
 
 use super::problem::Problem;
 use axum::{
+    body::Bytes,
     extract::{
-        FromRequest, FromRequestParts, Request,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        FromRequest, FromRequestParts, OptionalFromRequest, Request,
+        rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection},
     },
     http::{StatusCode, request::Parts},
 };
@@ -27,19 +28,48 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match axum::Json::from_request(request, state).await {
+        match <axum::Json<T> as FromRequest<S>>::from_request(request, state).await {
             Ok(axum::Json(value)) => Ok(Self(value)),
             Err(rejection) => Err(body_refused(&rejection)),
         }
     }
 }
 
+impl<S, T> OptionalFromRequest<S> for Body<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    /// An empty body is none, whatever its type is said to be.
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts.clone(), body);
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let request = Request::from_parts(parts, bytes.into());
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
+    }
+}
+
+fn unread(rejection: &BytesRejection) -> Problem {
+    match rejection.status() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => too_large(status),
+        status => Problem::new(status, "MALFORMED_BODY", rejection.body_text()),
+    }
+}
+
+fn too_large(status: StatusCode) -> Problem {
+    Problem::new(status, "BODY_TOO_LARGE", "the body is larger than this server takes; send less at once")
+}
+
 fn body_refused(rejection: &JsonRejection) -> Problem {
     let status = rejection.status();
     match rejection {
-        _ if status == StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(status, "BODY_TOO_LARGE", "the body is larger than this server takes; send less at once")
-        }
+        _ if status == StatusCode::PAYLOAD_TOO_LARGE => too_large(status),
         JsonRejection::JsonDataError(error) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_BODY", error.body_text())
         }

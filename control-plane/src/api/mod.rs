@@ -12,6 +12,7 @@
 //! | `request` | the request's id and the client's address |
 //! | `page` | pages of lists |
 //! | `description` | the OpenAPI document |
+//! | `validation` | the dry-run's question and answer |
 //! | the rest | one resource each |
 
 mod at_project;
@@ -32,6 +33,8 @@ mod runs;
 pub(crate) mod stream;
 mod tasks;
 mod tenants;
+mod validation;
+mod versions;
 mod workflows;
 
 use crate::app::App;
@@ -49,6 +52,7 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
             "/v1",
             access_routes()
                 .merge(workflows::routes())
+                .merge(versions::routes())
                 .merge(commands::routes())
                 .merge(runs::routes())
                 .merge(tasks::routes())

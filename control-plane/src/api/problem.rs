@@ -188,6 +188,9 @@ impl From<OperationError> for Problem {
         let refuse = |status| Self::new(status, code, sentence.clone()).with_details(details.clone());
         match error {
             E::Store(error) => error.into(),
+            E::Access(error) => error.into(),
+            E::StaleDraft => refuse(StatusCode::PRECONDITION_FAILED),
+            E::InvalidField { .. } => refuse(StatusCode::UNPROCESSABLE_ENTITY),
             E::InvalidGraph { issues } => refuse(StatusCode::UNPROCESSABLE_ENTITY).with_issues(&issues),
             E::Start(StartError::Rejected { issues, .. }) => {
                 refuse(StatusCode::UNPROCESSABLE_ENTITY).with_issues(&issues)
@@ -197,11 +200,16 @@ impl From<OperationError> for Problem {
             }
             E::Start(StartError::Repeated { .. }) => Self::new(StatusCode::CONFLICT, "START_KEY_USED", sentence),
             E::Start(StartError::Stopping | StartError::Store(_)) => Self::unavailable("the node", &sentence),
-            E::UnknownRun(_) | E::NoRuns | E::UnknownWorkflow(_) | E::UnknownTask { .. } => {
+            E::UnknownRun(_) | E::NoRuns | E::UnknownWorkflow(_) | E::UnknownVersion { .. } | E::UnknownTask { .. } => {
                 refuse(StatusCode::NOT_FOUND)
             }
             E::AmbiguousRun { .. } | E::ShortRun(_) => refuse(StatusCode::BAD_REQUEST),
-            E::TaskClosed { .. } | E::WrongStatus { .. } | E::RunExists(_) => refuse(StatusCode::CONFLICT),
+            E::TaskClosed { .. }
+            | E::WrongStatus { .. }
+            | E::RunExists(_)
+            | E::WorkflowArchived(_)
+            | E::NeverPublished(_)
+            | E::TooManyWorkflows => refuse(StatusCode::CONFLICT),
             E::Unreadable { .. } => Self::internal(&sentence),
         }
     }

@@ -8,7 +8,7 @@ pub(crate) async fn publish(context: &Context, arguments: PublishArguments) -> a
     let workflow = file.workflow_id(arguments.workflow_id.as_deref())?;
     let project = context.project().await?;
     let sandbox = context.sandbox()?;
-    let published = project.publish(&*sandbox, &workflow, file.document, arguments.message.as_deref()).await?;
+    let published = project.publish(sandbox.clone(), &workflow, file.document, arguments.message.as_deref()).await?;
     project.store.close().await;
     let version = &published.version;
     if context.json {

@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
         request.resume_from = Some(earlier.run);
     }
     let sandbox = context.sandbox()?;
-    let published = project.publish(&*sandbox, &workflow, file.document, None).await?;
+    let published = project.publish(sandbox.clone(), &workflow, file.document, None).await?;
     check_answers(&published.graph, &answers)?;
     if !context.json {
         screen::show(&style::issues(&published.warnings))?;

@@ -1,5 +1,7 @@
 //! How an operation is refused: a stable code, and a sentence that says what to do.
 
+use super::drafts::WORKFLOWS_PER_PROJECT_MAX;
+use crate::access::AccessError;
 use agentruntime_engine::{graph::Issue, node::StartError, run::event::RunStatus, store::StoreError};
 use agentruntime_host_api::RunId;
 use serde_json::{Value, json};
@@ -56,6 +58,34 @@ pub(crate) enum OperationError {
     /// No workflow has this id.
     #[error("there is no workflow `{0}`")]
     UnknownWorkflow(String),
+    /// The workflow was put away.
+    #[error("the workflow `{0}` is archived: its versions and runs can be read, but it is not changed or started")]
+    WorkflowArchived(String),
+    /// The workflow has a draft only.
+    #[error("the workflow `{0}` has no version yet; publish it first")]
+    NeverPublished(String),
+    /// The workflow has no such version.
+    #[error("the workflow `{workflow}` has no version {version}")]
+    UnknownVersion {
+        /// The workflow.
+        workflow: String,
+        /// What was asked for.
+        version: u32,
+    },
+    /// The draft is not the one that the caller read.
+    #[error("the draft was changed since you read it; read it again, and change that")]
+    StaleDraft,
+    /// The project is full.
+    #[error("a project has at most {WORKFLOWS_PER_PROJECT_MAX} workflows; begin another project")]
+    TooManyWorkflows,
+    /// A field does not hold what it should.
+    #[error("`{field}`: {message}")]
+    InvalidField {
+        /// Which.
+        field: &'static str,
+        /// What it should hold.
+        message: String,
+    },
     /// No question of the run fits.
     #[error("run {run} asks nothing at step `{step}`{}", pending_hint(pending))]
     UnknownTask {
@@ -108,6 +138,9 @@ pub(crate) enum OperationError {
         /// Why.
         reason: String,
     },
+    /// Access was refused, or the audit log could not be written.
+    #[error(transparent)]
+    Access(AccessError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -122,6 +155,12 @@ impl OperationError {
             Self::AmbiguousRun { .. } => "RUN_AMBIGUOUS",
             Self::ShortRun(_) => "INVALID_RUN_ID",
             Self::UnknownWorkflow(_) => "WORKFLOW_NOT_FOUND",
+            Self::WorkflowArchived(_) => "WORKFLOW_ARCHIVED",
+            Self::NeverPublished(_) => "WORKFLOW_NOT_PUBLISHED",
+            Self::UnknownVersion { .. } => "VERSION_NOT_FOUND",
+            Self::StaleDraft => "WORKFLOW_CHANGED",
+            Self::TooManyWorkflows => "TOO_MANY_WORKFLOWS",
+            Self::InvalidField { .. } => "INVALID_FIELD",
             Self::UnknownTask { .. } => "TASK_NOT_FOUND",
             Self::TaskClosed { .. } => "TASK_CLOSED",
             Self::WrongStatus { .. } => "WRONG_STATUS",
@@ -134,6 +173,7 @@ impl OperationError {
             Self::Start(StartError::Stopping) => "STOPPING",
             Self::Start(StartError::Store(error)) | Self::Store(error) => error.code(),
             Self::Unreadable { .. } => "STORE_CORRUPT",
+            Self::Access(_) => "ACCESS_REFUSED",
         }
     }
 
@@ -141,6 +181,7 @@ impl OperationError {
     pub(crate) fn details(&self) -> Option<Value> {
         match self {
             Self::InvalidGraph { issues } => Some(json!({ "issues": issues })),
+            Self::InvalidField { field, message } => Some(json!({ "field": field, "reason": message })),
             Self::AmbiguousRun { runs, .. } => Some(json!({ "runs": runs })),
             Self::UnknownTask { pending, .. } => Some(json!({ "pending": pending })),
             Self::InvalidParams { field, .. } => Some(json!({ "field": field })),
@@ -155,6 +196,15 @@ impl From<StartError> for OperationError {
         match error {
             StartError::Store(error) => Self::Store(error),
             other => Self::Start(other),
+        }
+    }
+}
+
+impl From<AccessError> for OperationError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Store(error) => Self::Store(error),
+            other => Self::Access(other),
         }
     }
 }

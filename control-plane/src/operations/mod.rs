@@ -5,7 +5,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `publish` | the dry-run, and new versions |
+//! | `drafts` | workflows as authors see them: made, changed, put away |
+//! | `publish` | the dry-run, new versions, and what changed between two |
 //! | `start` | what a caller says about a start, and the start |
 //! | `runs` | finding and listing runs |
 //! | `snapshot` | a run as one answer tells it, and waiting for it |
@@ -17,6 +18,7 @@
 //! | `feed` | the events of a run for those who only read them |
 
 mod control;
+pub(crate) mod drafts;
 mod error;
 mod feed;
 mod follow;
@@ -32,7 +34,7 @@ pub(crate) use control::Command;
 pub(crate) use error::{Instead, OperationError};
 pub(crate) use feed::RunFeed;
 pub(crate) use follow::{Follower, News, Waiting};
-pub(crate) use publish::dry_run;
+pub(crate) use publish::{Publication, dry_run};
 pub(crate) use snapshot::RunSnapshot;
 pub(crate) use start::StartParams;
 pub(crate) use tasks::Answer;

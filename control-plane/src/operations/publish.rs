@@ -1,13 +1,22 @@
-//! The dry-run of a graph, and publishing it as an immutable version.
+//! The dry-run of a graph, publishing it as an immutable version, and what changed between two versions.
 
-use super::{OperationError, Project};
+use super::{OperationError, Project, drafts};
+use crate::access::Caller;
 use agentruntime_engine::{
-    graph::{DryRun, DryRunOptions, Graph, Issue, pin_children, validate},
-    store::{StoreError, VersionRecord},
+    graph::{DryRun, DryRunOptions, Graph, GraphDiff, Issue, Readiness, diff, pin_children, validate},
+    store::{StoreError, VersionEntry, VersionRecord},
 };
-use agentruntime_host_api::{Guest, WorkflowId};
-use serde_json::Value;
-use std::collections::HashMap;
+use agentruntime_host_api::{Guest, Json, WorkflowId};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+use tokio::{runtime::Handle, task};
+use tokio_util::sync::CancellationToken;
+
+/// Why a version was published: what is longer is a document of its own.
+pub(crate) const CHANGELOG_CHARS_MAX: usize = 10_000;
 
 /// What came of publishing.
 pub(crate) struct Publication {
@@ -21,16 +30,37 @@ pub(crate) struct Publication {
     pub(crate) warnings: Vec<Issue>,
 }
 
-/// Checks a graph without running it.
-pub(crate) async fn dry_run(document: &Value, options: DryRunOptions, guest: &dyn Guest) -> DryRun {
-    validate(document, options, Some(guest)).await
+/// Checks a graph without running it. Large graphs and many scripts take long: this has a thread of its own, and ends when
+/// nobody waits for it any more.
+pub(crate) async fn dry_run(document: Arc<Value>, options: DryRunOptions, guest: Arc<dyn Guest>) -> DryRun {
+    let wanted = CancellationToken::new();
+    let _asked = wanted.clone().drop_guard();
+    let runtime = Handle::current();
+    let report = on_its_own_thread(move || {
+        let checking = validate(&document, options, Some(&*guest));
+        runtime.block_on(wanted.run_until_cancelled(checking))
+    });
+    report.await.expect("it is cancelled only after this function was left")
+}
+
+/// Work that takes a processor for longer than others should wait.
+async fn on_its_own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+async fn parse(document: &Arc<Value>) -> Result<Graph, Vec<Issue>> {
+    let document = document.clone();
+    on_its_own_thread(move || Graph::parse(&document)).await
 }
 
 impl Project {
     /// Publishes a graph as the next version of a workflow, or finds that the newest version is this graph.
     pub(crate) async fn publish(
         &self,
-        guest: &dyn Guest,
+        guest: Arc<dyn Guest>,
         workflow: &WorkflowId,
         mut document: Value,
         changelog: Option<&str>,
@@ -38,20 +68,145 @@ impl Project {
         let newest: HashMap<String, u32> =
             self.workflows().await?.into_iter().map(|it| (it.workflow.to_string(), it.version)).collect();
         let unpinned = pin_children(&mut document, |child| newest.get(child).copied()).err().unwrap_or_default();
-        if unpinned.is_empty()
-            && let Ok(graph) = Graph::parse(&document)
-            && let Some(version) = self.newest_if(workflow, &graph.hash).await?
-        {
-            return Ok(Publication { version, graph, is_new: false, warnings: Vec::new() });
+        match self.prepare(guest, workflow, document, unpinned).await? {
+            Prepared::Published(publication) => Ok(publication),
+            Prepared::Fit { graph, warnings } => {
+                let version =
+                    self.store.publish(&self.scope, workflow, &graph.canonical, &graph.hash, changelog).await?;
+                Ok(Publication { version, graph, is_new: true, warnings })
+            }
         }
-        let report = dry_run(&document, DryRunOptions::default(), guest).await;
+    }
+
+    /// Publishes a workflow's draft as its next version, or finds that the newest version is this graph.
+    pub(crate) async fn publish_draft(
+        &self,
+        caller: &Caller,
+        guest: Arc<dyn Guest>,
+        id: &WorkflowId,
+        changelog: Option<&str>,
+    ) -> Result<Publication, OperationError> {
+        if changelog.is_some_and(|text| text.chars().count() > CHANGELOG_CHARS_MAX) {
+            let message = format!("write at most {CHANGELOG_CHARS_MAX} characters");
+            return Err(OperationError::InvalidField { field: "changelog", message });
+        }
+        let (workflow, draft) = self.draft(id).await?;
+        workflow.not_archived()?;
+        let mut document = draft.to_value();
+        let unpinned = self.pin_live_children(&mut document).await?;
+        let (graph, warnings) = match self.prepare(guest, id, document, unpinned).await? {
+            Prepared::Published(publication) => return Ok(publication),
+            Prepared::Fit { graph, warnings } => (graph, warnings),
+        };
+        let mut tx = self.store.database().begin().await?;
+        drafts::hold(&mut tx, &self.scope, id).await?;
+        let (canonical, hash) = (&graph.canonical, &graph.hash);
+        let (version, is_new) = self.store.publish_within(&mut tx, &self.scope, id, canonical, hash, changelog).await?;
+        if is_new {
+            drafts::set_version(&mut tx, &self.scope, id, version.version).await?;
+            let details = json!({ "version": version.version, "graph_hash": version.graph_hash });
+            self.audit(&mut tx, caller, "workflow.publish", id, details).await?;
+            tx.commit().await?;
+        }
+        Ok(Publication { version, graph, is_new, warnings })
+    }
+
+    /// Checks a workflow's draft, or another graph in its place, as publishing would.
+    pub(crate) async fn validate_draft(
+        &self,
+        guest: Arc<dyn Guest>,
+        id: &WorkflowId,
+        other: Option<Json>,
+        options: DryRunOptions,
+    ) -> Result<DryRun, OperationError> {
+        let draft = self.draft(id).await?.1;
+        let mut document = other.unwrap_or(draft).to_value();
+        let unpinned = self.pin_live_children(&mut document).await?;
+        let options = DryRunOptions { tenant: self.scope.tenant.clone(), ..options };
+        let step_ids = options.step_ids.clone();
+        let mut report = dry_run(Arc::new(document), options, guest).await;
+        let is_asked = |issue: &Issue| {
+            let is_about = |ids: &Vec<String>| ids.iter().any(|id| Some(id.as_str()) == issue.step_id.as_deref());
+            report.checks_performed.contains(&issue.code.check()) && step_ids.as_ref().is_none_or(is_about)
+        };
+        let unpinned: Vec<Issue> = unpinned.into_iter().filter(is_asked).collect();
+        if !unpinned.is_empty() {
+            report.valid = false;
+            report.readiness = Readiness::Blocked;
+            report.issues.splice(0..0, unpinned);
+        }
+        Ok(report)
+    }
+
+    /// Versions of a workflow before a number, the newest first: at most `limit`.
+    pub(crate) async fn versions_before(
+        &self,
+        id: &WorkflowId,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<VersionEntry>, OperationError> {
+        self.workflow(id).await?;
+        Ok(self.store.versions_before(&self.scope, id, before, limit).await?)
+    }
+
+    /// One version of a workflow.
+    pub(crate) async fn version(&self, id: &WorkflowId, version: u32) -> Result<VersionRecord, OperationError> {
+        self.workflow(id).await?;
+        self.store.version(&self.scope, id, Some(version)).await.map_err(|error| match error {
+            StoreError::NotFound => OperationError::UnknownVersion { workflow: id.to_string(), version },
+            other => other.into(),
+        })
+    }
+
+    /// What changed from one version of a workflow to another.
+    pub(crate) async fn diff(&self, id: &WorkflowId, from: u32, to: u32) -> Result<GraphDiff, OperationError> {
+        let (from, to) = (self.version(id, from).await?.graph, self.version(id, to).await?.graph);
+        Ok(on_its_own_thread(move || diff(&from.to_value(), &to.to_value())).await)
+    }
+
+    /// The same graph, if it is the newest version already; else the graph as it can be published.
+    async fn prepare(
+        &self,
+        guest: Arc<dyn Guest>,
+        workflow: &WorkflowId,
+        document: Value,
+        unpinned: Vec<Issue>,
+    ) -> Result<Prepared, OperationError> {
+        let document = Arc::new(document);
+        let parsed = parse(&document).await;
+        let published = match &parsed {
+            Ok(graph) if unpinned.is_empty() => self.newest_if(workflow, &graph.hash).await?,
+            Ok(_) | Err(_) => None,
+        };
+        let parsed = match (published, parsed) {
+            (Some(version), Ok(graph)) => {
+                return Ok(Prepared::Published(Publication { version, graph, is_new: false, warnings: Vec::new() }));
+            }
+            (_, parsed) => parsed,
+        };
+        let options = DryRunOptions { tenant: self.scope.tenant.clone(), ..DryRunOptions::default() };
+        let report = dry_run(document, options, guest).await;
         let issues: Vec<Issue> = unpinned.into_iter().chain(report.issues).collect();
         if issues.iter().any(Issue::is_error) {
             return Err(OperationError::InvalidGraph { issues });
         }
-        let graph = Graph::parse(&document).map_err(|issues| OperationError::InvalidGraph { issues })?;
-        let version = self.store.publish(&self.scope, workflow, &graph.canonical, &graph.hash, changelog).await?;
-        Ok(Publication { version, graph, is_new: true, warnings: issues })
+        let graph = parsed.map_err(|issues| OperationError::InvalidGraph { issues })?;
+        Ok(Prepared::Fit { graph, warnings: issues })
+    }
+
+    /// Writes the version of each called workflow that is in use here; gives what is wrong with the other calls.
+    async fn pin_live_children(&self, document: &mut Value) -> Result<Vec<Issue>, OperationError> {
+        let mut newest = HashMap::new();
+        for child in called(document) {
+            // The graph may name whatever it likes: what is no workflow here has no version.
+            let version = match self.live_workflow(&WorkflowId::new(child.as_str())).await {
+                Ok(workflow) => workflow.published_version,
+                Err(OperationError::Store(error)) => return Err(error.into()),
+                Err(_) => None,
+            };
+            newest.insert(child, version);
+        }
+        Ok(pin_children(document, |child| newest.get(child).copied().flatten()).err().unwrap_or_default())
     }
 
     /// The newest version of a workflow, if it has this graph.
@@ -62,4 +217,23 @@ impl Project {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A graph on its way to become a version.
+enum Prepared {
+    /// It is one.
+    Published(Publication),
+    /// It can become one.
+    Fit { graph: Graph, warnings: Vec<Issue> },
+}
+
+/// The workflows that a document calls by id, each once: as many as a graph has steps at most, so that looking them up is
+/// bounded whatever the document holds. None of a longer one, which is refused anyway.
+fn called(document: &Value) -> BTreeSet<String> {
+    use agentruntime_engine::graph::limits::{ID_CHARS_MAX, STEPS_MAX};
+    let steps = document["steps"].as_array().filter(|steps| steps.len() <= STEPS_MAX);
+    let calls = steps.into_iter().flatten().filter(|step| step["type"] == "workflow_call");
+    let ids = calls.filter_map(|step| step["workflow_id"].as_str());
+    // PostgreSQL takes no NUL in a text, and no id has one.
+    ids.filter(|id| id.len() <= ID_CHARS_MAX && !id.contains('\0')).map(str::to_owned).collect()
 }

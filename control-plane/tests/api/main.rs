@@ -6,3 +6,4 @@ mod basics;
 mod pats;
 mod server;
 mod tenancy;
+mod workflows;

@@ -7,6 +7,7 @@
 mod build;
 mod canonical;
 mod condition;
+mod diff;
 mod input_schema;
 mod issue;
 mod json_path;
@@ -26,6 +27,7 @@ mod validate;
 
 pub use canonical::{canonical_text, sha256_hex};
 pub use condition::{Condition, is_truthy};
+pub use diff::{Edge, GraphDiff, KeyChange, LimitChange, StepChange, StepRef, diff};
 pub use input_schema::InputSchema;
 pub use issue::{Check, Issue, IssueCode, Severity};
 pub use lua_reads::LuaReads;

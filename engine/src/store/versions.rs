@@ -32,6 +32,10 @@ const SELECT_NEWEST: &str = "SELECT v.version, v.graph_hash, v.changelog, v.publ
 const SELECT_VERSIONS: &str = "SELECT version, graph_hash, changelog, published_at FROM versions \
     WHERE tenant_id = $1 AND project_id = $2 AND workflow_id = $3 ORDER BY version DESC";
 
+const SELECT_VERSIONS_BEFORE: &str = "SELECT version, graph_hash, changelog, published_at FROM versions \
+    WHERE tenant_id = $1 AND project_id = $2 AND workflow_id = $3 AND ($4 IS NULL OR version < $4) \
+    ORDER BY version DESC LIMIT $5";
+
 const SELECT_WORKFLOWS: &str = "SELECT w.workflow_id, v.version, v.published_at FROM workflows w JOIN versions v \
     ON v.tenant_id = w.tenant_id AND v.project_id = w.project_id AND v.workflow_id = w.workflow_id \
     AND v.version = w.newest_version WHERE w.tenant_id = $1 AND w.project_id = $2 ORDER BY w.workflow_id";
@@ -47,6 +51,24 @@ impl Store {
         changelog: Option<&str>,
     ) -> Result<VersionRecord, StoreError> {
         let mut tx = self.shared.database.begin().await?;
+        let (record, is_new) = self.publish_within(&mut tx, scope, workflow, graph, graph_hash, changelog).await?;
+        // Dropping the transaction instead undoes nothing: nothing was changed.
+        if is_new {
+            tx.commit().await?;
+        }
+        Ok(record)
+    }
+
+    /// The same within a transaction of somebody who has more to write with it. Also tells whether the version is new.
+    pub async fn publish_within(
+        &self,
+        tx: &mut Tx<'_>,
+        scope: &Scope,
+        workflow: &WorkflowId,
+        graph: &Json,
+        graph_hash: &str,
+        changelog: Option<&str>,
+    ) -> Result<(VersionRecord, bool), StoreError> {
         tx.rows(REGISTER, key(scope, workflow)).await?;
         let locked = tx.row(LOCK, key(scope, workflow)).await?.ok_or(StoreError::NotFound)?;
         let newest: u32 = number(&locked, 0)?;
@@ -54,8 +76,7 @@ impl Store {
             let row = tx.row(SELECT_NEWEST, key(scope, workflow)).await?.ok_or(StoreError::NotFound)?;
             let record = version_record(workflow, &row)?;
             if record.graph_hash == graph_hash {
-                // Dropping the transaction undoes it: nothing was changed.
-                return Ok(record);
+                return Ok((record, false));
             }
         }
         let record = VersionRecord {
@@ -66,9 +87,8 @@ impl Store {
             changelog: changelog.map(str::to_owned),
             published_at: self.shared.database.time(),
         };
-        insert_version(&mut tx, scope, &record).await?;
-        tx.commit().await?;
-        Ok(record)
+        insert_version(tx, scope, &record).await?;
+        Ok((record, true))
     }
 
     /// One version, or the newest.
@@ -95,6 +115,20 @@ impl Store {
         if rows.is_empty() {
             return Err(StoreError::NotFound);
         }
+        rows.iter().map(version_entry).collect()
+    }
+
+    /// Versions of a workflow before a number, the newest first: at most `limit`, and none where it has none.
+    pub async fn versions_before(
+        &self,
+        scope: &Scope,
+        workflow: &WorkflowId,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<VersionEntry>, StoreError> {
+        let mut values = key(scope, workflow);
+        values.maybe_number(before).number(limit);
+        let rows = self.shared.database.rows(SELECT_VERSIONS_BEFORE, values).await?;
         rows.iter().map(version_entry).collect()
     }
 

@@ -1,0 +1,51 @@
+//! What the fields of a workflow may hold.
+
+use super::RunSetup;
+use crate::operations::OperationError;
+use agentruntime_host_api::Json;
+use serde_json::{Map, Value};
+
+/// A name: it stands in lists and titles.
+pub(crate) const NAME_CHARS_MAX: usize = 200;
+/// A description: what is longer is a document of its own.
+pub(crate) const DESCRIPTION_CHARS_MAX: usize = 10_000;
+
+fn invalid(field: &'static str, message: impl Into<String>) -> OperationError {
+    OperationError::InvalidField { field, message: message.into() }
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), OperationError> {
+    let length = name.chars().count();
+    if name.trim().is_empty() || length > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        let message = format!("write 1 to {NAME_CHARS_MAX} characters on one line");
+        return Err(invalid("name", message));
+    }
+    Ok(())
+}
+
+pub(super) fn check_description(description: &str) -> Result<(), OperationError> {
+    match description.chars().count() {
+        0..=DESCRIPTION_CHARS_MAX => Ok(()),
+        _ => Err(invalid("description", format!("write at most {DESCRIPTION_CHARS_MAX} characters"))),
+    }
+}
+
+/// A draft need not be a graph yet, but has to be something that can become one.
+pub(super) fn check_graph(graph: &Json) -> Result<(), OperationError> {
+    graph.read::<Map<String, Value>>().map(drop).map_err(|error| {
+        let message = format!("a graph is a JSON object such as {{ \"steps\": [ … ] }}: {error}");
+        invalid("graph", message)
+    })
+}
+
+pub(super) fn check_run_setup(setup: Option<&Json>) -> Result<(), OperationError> {
+    let Some(setup) = setup else { return Ok(()) };
+    let read = setup.read::<RunSetup>().map(drop);
+    // A list would be read as the members in their order.
+    let is_object = setup.as_str().trim_start().starts_with('{');
+    match (read, is_object) {
+        (Ok(()), true) => Ok(()),
+        (Err(error), _) => Err(invalid("run_setup", error.to_string())),
+        (Ok(()), false) => Err(invalid("run_setup", "write an object")),
+    }
+}

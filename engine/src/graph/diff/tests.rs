@@ -1,0 +1,113 @@
+use super::*;
+use serde_json::json;
+
+fn lua(id: &str, script: &str, depends_on: &[&str]) -> Value {
+    json!({ "id": id, "type": "lua_script", "script": script, "depends_on": depends_on })
+}
+
+fn of(steps: Value) -> Value {
+    json!({ "steps": steps })
+}
+
+/// What differs, as it is answered, without what is empty.
+fn check(old: &Value, new: &Value, expected: Value) {
+    let Value::Object(mut told) = serde_json::to_value(diff(old, new)).unwrap() else { panic!("a diff is an object") };
+    told.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+    assert_eq!(Value::Object(told), expected);
+}
+
+#[test]
+fn equal_graphs_differ_in_nothing() {
+    let graph = of(json!([lua("a", "return {}", &[]), lua("b", "return {}", &["a"])]));
+    assert!(diff(&graph, &graph).is_empty());
+    let same = of(json!([lua("a", "return {}", &[]), { "id": "b", "type": "lua_script", "script": "return {}",
+        "depends_on": ["a"], "on_error": null }]));
+    assert!(diff(&graph, &same).is_empty(), "null is as good as nothing");
+}
+
+#[test]
+fn a_changed_key_is_told_with_both_values() {
+    check(
+        &of(json!([lua("a", "return {}", &[])])),
+        &of(json!([lua("a", "return { n = 1 }", &[])])),
+        json!({ "steps_changed": [
+            { "parent": null, "id": "a", "keys": [{ "key": "script", "old": "return {}", "new": "return { n = 1 }" }] },
+        ] }),
+    );
+}
+
+#[test]
+fn steps_and_edges_come_and_go() {
+    check(
+        &of(json!([lua("a", "", &[]), lua("b", "", &["a"])])),
+        &of(json!([lua("a", "", &[]), lua("c", "", &["a"])])),
+        json!({
+            "steps_added": [{ "parent": null, "id": "c", "type": "lua_script" }],
+            "steps_removed": [{ "parent": null, "id": "b", "type": "lua_script" }],
+            "edges_added": [{ "parent": null, "from": "a", "to": "c" }],
+            "edges_removed": [{ "parent": null, "from": "a", "to": "b" }],
+        }),
+    );
+    check(
+        &of(json!([lua("a", "", &[]), lua("b", "", &[])])),
+        &of(json!([lua("a", "", &[]), lua("b", "", &["a"])])),
+        json!({ "edges_added": [{ "parent": null, "from": "a", "to": "b" }] }),
+    );
+}
+
+#[test]
+fn limits_stand_apart() {
+    let step = |timeout: Value, retries: Value| {
+        of(json!([{ "id": "a", "type": "lua_script", "timeout_s": timeout, "retry_count": retries }]))
+    };
+    check(
+        &step(json!(5), json!(null)),
+        &step(json!(30), json!(2)),
+        json!({ "limits": [
+            { "parent": null, "id": "a", "key": "retry_count", "old": null, "new": 2 },
+            { "parent": null, "id": "a", "key": "timeout_s", "old": 5, "new": 30 },
+        ] }),
+    );
+}
+
+#[test]
+fn bodies_are_compared_step_by_step_and_in_their_order() {
+    let looped = |body: Value| of(json!([{ "id": "loop", "type": "for_each", "for_each_body_steps": body }]));
+    check(
+        &looped(json!([lua("x", "1", &[]), lua("y", "1", &[])])),
+        &looped(json!([lua("y", "1", &[]), lua("x", "2", &[]), lua("z", "1", &["x"])])),
+        json!({
+            "steps_added": [{ "parent": "loop", "id": "z", "type": "lua_script" }],
+            "steps_changed": [
+                { "parent": "loop", "id": "x", "keys": [{ "key": "script", "old": "1", "new": "2" }] },
+                { "parent": null, "id": "loop",
+                  "keys": [{ "key": "for_each_body_steps", "old": ["x", "y"], "new": ["y", "x"] }] },
+            ],
+            "edges_added": [{ "parent": "loop", "from": "x", "to": "z" }],
+        }),
+    );
+}
+
+#[test]
+fn the_document_and_its_schema_are_compared() {
+    check(
+        &json!({ "name": "one", "steps": [lua("a", "", &[]), lua("b", "", &[])] }),
+        &json!({ "name": "two", "failure_policy": "drain", "input_schema": [{ "name": "n", "type": "number" }],
+            "steps": [lua("b", "", &[]), lua("a", "", &[])] }),
+        json!({
+            "input_schema": { "key": "input_schema", "old": null, "new": [{ "name": "n", "type": "number" }] },
+            "document": [
+                { "key": "name", "old": "one", "new": "two" },
+                { "key": "failure_policy", "old": null, "new": "drain" },
+                { "key": "steps", "old": ["a", "b"], "new": ["b", "a"] },
+            ],
+        }),
+    );
+}
+
+#[test]
+fn what_is_no_graph_is_compared_without_failing() {
+    for odd in [json!(null), json!([]), json!({ "steps": 3 }), json!({ "steps": [1, {}, { "id": 2 }] })] {
+        assert!(diff(&odd, &of(json!([]))).is_empty());
+    }
+}
