@@ -42,3 +42,6 @@ pub(crate) use error::AccessError;
 pub(crate) use id::*;
 pub(crate) use permission::{InProject, InTenant, May, SignedIn};
 pub(crate) use role::{ProjectRole, TenantRole, TokenScope, TokenScopes, Visibility};
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 mod audit;
 mod basics;
+mod domains;
 mod pats;
 mod server;
 mod tenancy;
