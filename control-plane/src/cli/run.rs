@@ -23,7 +23,8 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
     let input = arguments.input.as_deref().map(|text| json_argument::read("the input", text)).transpose()?;
     let answers = arguments.answer.iter().map(|text| json_argument::read_answer(text));
     let answers = answers.collect::<Result<HashMap<String, Answer>, Refusal>>()?;
-    let mut request = StartRequest::new(workflow.clone(), input.clone().map_or_else(Json::empty_object, Json::from));
+    let mut request =
+        StartRequest { input: input.map(Json::from), ..StartRequest::new(workflow.clone(), Json::empty_object()) };
     if let Some(text) = &arguments.trigger_steps {
         request.trigger_steps = json_argument::read_object("--trigger-steps", text)?;
     }
@@ -33,11 +34,7 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
 
     let project = context.project().await?;
     if let Some(earlier) = &arguments.resume_from {
-        let earlier = project.find_run(earlier).await?;
-        if input.is_none() {
-            request.input = project.timeline(&earlier).await?.state.start.input.clone();
-        }
-        request.resume_from = Some(earlier.run);
+        request.resume_from = Some(project.find_run(earlier).await?.run);
     }
     let sandbox = context.sandbox()?;
     let published = project.publish(sandbox.clone(), &workflow, file.document, None).await?;

@@ -124,8 +124,9 @@ impl StartParams {
 
     /// What the engine is asked for. `trigger_type` says what starts the run.
     pub(crate) fn into_request(self, workflow: WorkflowId, trigger_type: &str) -> StartRequest {
-        let input = self.trigger_payload.map_or_else(Json::empty_object, Json::from);
-        let mut request = StartRequest::new(workflow, input);
+        let mut request = StartRequest::new(workflow, Json::empty_object());
+        // Without one, a run that takes results over takes the payload over, too.
+        request.input = self.trigger_payload.map(Json::from);
         request.version = self.version;
         request.run = self.run;
         request.trigger_steps = self.trigger_steps.unwrap_or_default();
@@ -181,7 +182,7 @@ impl Project {
         app: &Arc<App>,
         request: StartRequest,
     ) -> Result<Started, OperationError> {
-        let is_large = request.input.as_str().len() > INLINE_INPUT_BYTES_MAX;
+        let is_large = request.input.as_ref().is_some_and(|input| input.as_str().len() > INLINE_INPUT_BYTES_MAX);
         let (project, app) = (self.clone(), app.clone());
         let start = async move { project.start_watched(&app, request).await };
         let task = match is_large {

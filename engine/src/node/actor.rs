@@ -5,7 +5,7 @@
 //! transaction as the events it follows from.
 
 use super::{
-    Shared, Standing,
+    Commission, Shared, Standing,
     commit::Commit,
     execute::{Ended, Execution, execute},
     start,
@@ -15,7 +15,7 @@ use crate::{
         Decision, Effect, Executing, Input, RunState, Signal, TaskStatus, decide,
         event::{Event, Parent, Start, StepPath},
     },
-    store::{Append, Chunk, ClaimedRun, Lease, NewRun, Release, RowUpdate, Scope, StoreError, TaskRecord},
+    store::{Append, Chunk, ClaimedRun, Lease, NewRun, Release, RowUpdate, StoreError, TaskRecord},
 };
 use agentruntime_host_api::{RunId, TaskId, Timestamp};
 use futures_util::{StreamExt, future::AbortHandle, stream::FuturesUnordered};
@@ -25,7 +25,7 @@ use tokio::{sync::Notify, time};
 /// One run in the hands of a node.
 pub(super) struct Actor {
     shared: Arc<Shared>,
-    scope: Scope,
+    of: Arc<Commission>,
     lease: Lease,
     state: RunState,
     standing: Standing,
@@ -58,20 +58,21 @@ impl Actor {
     /// A run that was just started here.
     pub(super) fn fresh(
         shared: Arc<Shared>,
-        scope: Scope,
+        of: Arc<Commission>,
         lease: Lease,
         standing: Standing,
         state: RunState,
         news: Arc<Notify>,
     ) -> Self {
         let (pending, executions, in_flight) = (Pending::default(), FuturesUnordered::new(), HashMap::new());
-        Self { shared, scope, lease, state, standing, inbox_read: 0, pending, executions, in_flight, news }
+        Self { shared, of, lease, state, standing, inbox_read: 0, pending, executions, in_flight, news }
     }
 
     /// A run that was claimed, as its journal tells it.
     pub(super) fn recovered(shared: Arc<Shared>, claimed: ClaimedRun, state: RunState, news: Arc<Notify>) -> Self {
         let inbox_read = claimed.inbox_read;
-        let mut actor = Self::fresh(shared, claimed.record.scope, claimed.lease, Standing::Durable, state, news);
+        let of = Arc::new(Commission { scope: claimed.record.scope, workflow: claimed.record.workflow });
+        let mut actor = Self::fresh(shared, of, claimed.lease, Standing::Durable, state, news);
         actor.inbox_read = inbox_read;
         actor
     }
@@ -187,7 +188,7 @@ impl Actor {
                     parent: Some(Parent { run: self.lease.run, step, depth, descendants }),
                     reuse: None,
                 };
-                self.pending.children.push(start::new_run(run, &self.scope, &start, now));
+                self.pending.children.push(start::new_run(run, &self.of.scope, &start, now));
             }
             Effect::Execute(_) | Effect::Abort(_) => {}
         }
@@ -197,7 +198,7 @@ impl Actor {
     fn begin(&mut self, executing: Vec<Executing>) {
         let alone = self.in_flight.is_empty() && executing.len() == 1;
         for executing in executing {
-            let Some(work) = self.state.work(&executing.path, &self.scope.tenant, self.shared.clock.now()) else {
+            let Some(work) = self.state.work(&executing.path, &self.of.scope.tenant, self.shared.clock.now()) else {
                 continue;
             };
             let path = executing.path.clone();
@@ -248,7 +249,7 @@ impl Actor {
             children,
             signals,
         };
-        Commit { append, events, done: None }
+        Commit { of: self.of.clone(), append, events, done: None }
     }
 }
 

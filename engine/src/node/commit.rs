@@ -1,7 +1,7 @@
 //! The group commit: one writer gathers what all runs of the node append and writes it in one transaction, as soon as the
 //! one before is done. The slower the disk, the larger the groups; an idle node commits at once.
 
-use super::Shared;
+use super::{Commission, Shared};
 use crate::{
     run::event::Event,
     store::{Append, Appended, Chunk},
@@ -17,6 +17,7 @@ const GROUP_MAX: usize = 512;
 
 /// What an actor hands to the writer.
 pub(super) struct Commit {
+    pub(super) of: Arc<Commission>,
     pub(super) append: Append,
     pub(super) events: Vec<Event>,
     /// Who waits until it is durable.
@@ -25,6 +26,7 @@ pub(super) struct Commit {
 
 /// One run's part of a transaction: consecutive appends as one.
 struct Group {
+    of: Arc<Commission>,
     append: Append,
     events: Vec<Event>,
     done: Vec<oneshot::Sender<Appended>>,
@@ -39,11 +41,15 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
             gathered.drain(..).filter(|commit| commit.append.create.is_some() || shared.holds(commit.append.lease));
         let groups = group(kept);
         let (appends, rest): (Vec<_>, Vec<_>) =
-            groups.into_iter().map(|group| (group.append, (group.events, group.done))).unzip();
+            groups.into_iter().map(|group| (group.append, (group.of, group.events, group.done))).unzip();
         match shared.store.commit(&shared.id, shared.config.lease, &appends).await {
             Ok(verdicts) => {
-                for ((append, (events, done)), verdict) in appends.iter().zip(rest).zip(verdicts) {
-                    settle(&shared, append, events, done, verdict);
+                for ((append, (of, events, done)), verdict) in appends.iter().zip(rest).zip(verdicts) {
+                    settle(&shared, &of, append, events, verdict);
+                    for waiting in done {
+                        // Whoever asked may have gone; that is its own affair.
+                        let _ = waiting.send(verdict);
+                    }
                 }
             }
             // Whether it took effect is not known. The runs are let go and claimed again: what counts is what the
@@ -59,17 +65,11 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
     }
 }
 
-fn settle(
-    shared: &Shared,
-    append: &Append,
-    events: Vec<Event>,
-    done: Vec<oneshot::Sender<Appended>>,
-    verdict: Appended,
-) {
+fn settle(shared: &Shared, of: &Commission, append: &Append, events: Vec<Event>, verdict: Appended) {
     let lease = append.lease;
     match verdict {
         Appended::Durable => {
-            shared.watchers.publish(lease.run, events);
+            shared.watchers.publish(lease.run, of, events);
             if append.release.is_some() {
                 shared.forget(lease);
             } else if append.create.is_some() {
@@ -83,6 +83,7 @@ fn settle(
                 shared.tell(*run);
             }
             if !append.children.is_empty() {
+                shared.publish_children(append);
                 shared.work.notify_one();
             }
         }
@@ -94,17 +95,13 @@ fn settle(
         // Whoever wanted it started lets go of what it began; the id may be that of a run which the node holds.
         Appended::AlreadyExists | Appended::Repeated(_) => {}
     }
-    for waiting in done {
-        // Whoever asked may have gone; that is its own affair.
-        let _ = waiting.send(verdict);
-    }
 }
 
 /// Joins consecutive appends of the same run, in the order in which the runs first appear.
 fn group(commits: impl Iterator<Item = Commit>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<RunId, usize> = HashMap::new();
-    for Commit { append, events, done } in commits {
+    for Commit { of, append, events, done } in commits {
         let run = append.lease.run;
         match places.get(&run).map(|&place| &mut groups[place]) {
             Some(group) if group.append.lease == append.lease && group.append.release.is_none() => {
@@ -114,7 +111,7 @@ fn group(commits: impl Iterator<Item = Commit>) -> Vec<Group> {
             }
             _ => {
                 places.insert(run, groups.len());
-                groups.push(Group { append, events, done: done.into_iter().collect() });
+                groups.push(Group { of, append, events, done: done.into_iter().collect() });
             }
         }
     }

@@ -22,14 +22,14 @@ mod watch;
 
 pub use crate::store::StartKey;
 pub use start::{StartError, StartRequest};
-pub use watch::Watcher;
+pub use watch::{Watcher, WorkflowWatcher};
 
 use crate::{
     run::{RunState, Signal},
     store::{Clock, Lease, NodeId, Scope, Store, StoreError},
 };
 use actor::Actor;
-use agentruntime_host_api::{Guest, Json, RunId, TaskId};
+use agentruntime_host_api::{Guest, Json, RunId, TaskId, WorkflowId};
 use std::{
     collections::HashMap,
     future::Future,
@@ -77,6 +77,13 @@ pub(crate) struct Shared {
     watchers: watch::Watchers,
     /// Somebody made a run claimable or room for one.
     work: Notify,
+}
+
+/// What a run is there for: all runs of one workflow have it in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Commission {
+    scope: Scope,
+    workflow: WorkflowId,
 }
 
 /// A run that the node holds.
@@ -128,6 +135,12 @@ impl Node {
     /// Follows the events of a run from now on, each after it is durable. Events before have to be read from the store.
     pub fn watch(&self, run: RunId) -> Watcher {
         self.shared.watchers.watch(run)
+    }
+
+    /// Follows the events of all runs of a workflow from now on, as far as this node works on them or accepts them, each after
+    /// it is durable.
+    pub fn watch_workflow(&self, scope: &Scope, workflow: &WorkflowId) -> WorkflowWatcher {
+        self.shared.watchers.watch_workflow(Commission { scope: scope.clone(), workflow: workflow.clone() })
     }
 
     /// Sends a message to a run.
@@ -205,10 +218,8 @@ impl Shared {
     }
 
     /// Lets an actor begin on a run that was just started here.
-    fn spawn_fresh(self: &Arc<Self>, scope: &Scope, lease: Lease, state: RunState, standing: Standing) {
-        self.spawn(lease, standing, |news| {
-            Actor::fresh(self.clone(), scope.clone(), lease, standing, state, news).work()
-        });
+    fn spawn_fresh(self: &Arc<Self>, of: &Arc<Commission>, lease: Lease, state: RunState, standing: Standing) {
+        self.spawn(lease, standing, |news| Actor::fresh(self.clone(), of.clone(), lease, standing, state, news).work());
     }
 
     /// Lets a task begin on a run that the node holds the lease of.

@@ -1,6 +1,6 @@
 //! Starting a run.
 
-use super::{Node, Shared, Standing, Watcher, commit::Commit};
+use super::{Commission, Node, Shared, Standing, Watcher, commit::Commit};
 use crate::{
     graph::{Graph, Issue},
     run::{
@@ -22,8 +22,8 @@ pub struct StartRequest {
     pub workflow: WorkflowId,
     /// A version of it; the newest where none is named.
     pub version: Option<u32>,
-    /// The start payload.
-    pub input: Json,
+    /// The start payload. Without one it is that of the run whose results are taken over, or else an empty object.
+    pub input: Option<Json>,
     /// An id chosen by the caller.
     pub run: Option<RunId>,
     /// Per-step input, which also lets `no_auto_start` roots run.
@@ -50,7 +50,7 @@ impl StartRequest {
         Self {
             workflow,
             version: None,
-            input,
+            input: Some(input),
             run: None,
             trigger_steps: Map::new(),
             excluded_step_ids: Vec::new(),
@@ -131,21 +131,26 @@ impl Node {
         let waits = request.run.is_some() || key.is_some();
         let state = self.prepare(scope, request, run, now).await?;
         let new = NewRun { key, ..new_run(run, scope, &state.start, now) };
+        let of = Arc::new(Commission { scope: scope.clone(), workflow: new.workflow.clone() });
         if shared.has_room() == 0 {
-            shared.store.create_run(new).await?;
+            shared.store.create_run(new.clone()).await?;
+            shared.publish_accepted(&new);
             return Ok(run);
         }
         let lease = Lease { run, epoch: 1 };
         let (done, accepted) = oneshot::channel();
         let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(state.start.clone())) };
-        let commit = Commit { append: Append::create(lease, new), events: vec![first], done: Some(done) };
+        let commit =
+            Commit { of: of.clone(), append: Append::create(lease, new), events: vec![first], done: Some(done) };
         shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
         if waits {
             is_accepted(accepted.await)?;
-            shared.spawn_fresh(scope, lease, state, Standing::Durable);
+            shared.spawn_fresh(&of, lease, state, Standing::Durable);
         } else {
-            shared.spawn_fresh(scope, lease, state, Standing::Ahead);
+            shared.spawn_fresh(&of, lease, state, Standing::Ahead);
             is_accepted(accepted.await).inspect_err(|_| shared.abandon(lease))?;
+            // The writer may have been done before the actor was known.
+            shared.is_durable(lease);
         }
         Ok(run)
     }
@@ -164,8 +169,8 @@ impl Node {
         };
         let graph = shared.graph(scope, &request.workflow, version).await?;
         check_steps(&graph, &request)?;
-        let reuse = shared.reuse(scope, &graph, &request).await?;
-        let state = RunState::started(run, graph, request.into_start(version, reuse), now).map_err(rejected)?;
+        let earlier = shared.reuse(scope, &graph, &request).await?;
+        let state = RunState::started(run, graph, request.into_start(version, earlier), now).map_err(rejected)?;
         match state.input_issues.is_empty() {
             true => Ok(state),
             false => Err(rejected(state.input_issues)),
@@ -187,11 +192,13 @@ impl StartRequest {
         self.run.unwrap_or_else(RunId::new_v7)
     }
 
-    fn into_start(self, version: u32, reuse: Option<Reuse>) -> Start {
+    fn into_start(self, version: u32, earlier: Option<(Reuse, Json)>) -> Start {
+        let (reuse, earlier_input) = earlier.unzip();
+        let input = self.input.or(earlier_input).unwrap_or_else(Json::empty_object);
         Start {
             workflow: self.workflow,
             version,
-            input: self.input,
+            input,
             trigger_steps: self.trigger_steps,
             excluded_step_ids: self.excluded_step_ids,
             trigger_type: self.trigger_type,
@@ -204,13 +211,13 @@ impl StartRequest {
 }
 
 impl Shared {
-    /// The results that a new run takes over from another.
+    /// What a new run can take over from another: results, and the start payload.
     async fn reuse(
         &self,
         scope: &Scope,
         graph: &Arc<Graph>,
         request: &StartRequest,
-    ) -> Result<Option<Reuse>, StartError> {
+    ) -> Result<Option<(Reuse, Json)>, StartError> {
         let Some(earlier) = request.resume_from else { return Ok(None) };
         let record = self.store.run(scope, earlier).await?;
         if record.workflow != request.workflow {
@@ -234,7 +241,7 @@ impl Shared {
                 results.insert(step.id.to_string(), result.json().clone());
             }
         }
-        Ok(Some(Reuse { run: earlier, results }))
+        Ok(Some((Reuse { run: earlier, results }, old.start.input.clone())))
     }
 }
 

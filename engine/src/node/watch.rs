@@ -1,10 +1,15 @@
-//! Durable events for those who follow a run. Nothing is told before it is committed.
+//! Durable events for those who follow a run, or all runs of a workflow. Nothing is told before it is committed.
 
-use crate::run::event::Event;
+use super::{Commission, Shared};
+use crate::{
+    run::event::Event,
+    store::{Append, NewRun},
+};
 use agentruntime_host_api::RunId;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::mpsc;
 
@@ -12,60 +17,137 @@ use tokio::sync::mpsc;
 const BATCHES_MAX: usize = 1_024;
 
 type Batch = Arc<[Event]>;
-type Listeners = HashMap<RunId, Vec<mpsc::Sender<Batch>>>;
 
+/// Who follows.
 #[derive(Default)]
-pub(super) struct Watchers(Arc<Mutex<Listeners>>);
+pub(super) struct Watchers {
+    runs: Listeners<RunId, Batch>,
+    workflows: Listeners<Commission, (RunId, Batch)>,
+}
 
 /// Follows the events of one run.
-pub struct Watcher {
-    run: RunId,
-    batches: mpsc::Receiver<Batch>,
-    listeners: Arc<Mutex<Listeners>>,
-}
-
-impl Drop for Watcher {
-    /// A run that nobody follows leaves nothing behind, and neither does one that was never started.
-    fn drop(&mut self) {
-        self.batches.close();
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(senders) = listeners.get_mut(&self.run) {
-            senders.retain(|sender| !sender.is_closed());
-            if senders.is_empty() {
-                listeners.remove(&self.run);
-            }
-        }
-    }
-}
+pub struct Watcher(Listener<RunId, Batch>);
 
 impl Watcher {
     /// The next events, in order; nothing when the follower was too slow, or the node is gone or lost the run: read on from the
     /// store.
     pub async fn next(&mut self) -> Option<Arc<[Event]>> {
-        self.batches.recv().await
+        self.0.news.recv().await
+    }
+}
+
+/// Follows the events of all runs of one workflow that this node works on or accepts.
+pub struct WorkflowWatcher(Listener<Commission, (RunId, Batch)>);
+
+impl WorkflowWatcher {
+    /// The next events of one run, in that run's order; nothing when the follower was too slow, or the node is gone. A run
+    /// that another node takes over falls silent.
+    pub async fn next(&mut self) -> Option<(RunId, Arc<[Event]>)> {
+        self.0.news.recv().await
     }
 }
 
 impl Watchers {
     pub(super) fn watch(&self, run: RunId) -> Watcher {
-        let (sender, batches) = mpsc::channel(BATCHES_MAX);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_default().push(sender);
-        Watcher { run, batches, listeners: self.0.clone() }
+        Watcher(self.runs.listen(run))
+    }
+
+    pub(super) fn watch_workflow(&self, workflow: Commission) -> WorkflowWatcher {
+        WorkflowWatcher(self.workflows.listen(workflow))
     }
 
     /// Lets the followers of a run go: what happens to it next is not known here.
     pub(super) fn end(&self, run: RunId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+        self.runs.lock().remove(&run);
+    }
+
+    fn has_any(&self, run: RunId, commission: &Commission) -> bool {
+        self.runs.has(&run) || self.workflows.has(commission)
     }
 
     /// Hands durable events to the followers; those that are gone or too slow are let go.
-    pub(super) fn publish(&self, run: RunId, events: Vec<Event>) {
-        let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(senders) = listeners.get_mut(&run) else { return };
+    pub(super) fn publish(&self, run: RunId, commission: &Commission, events: Vec<Event>) {
+        if !self.has_any(run, commission) {
+            return;
+        }
         let batch: Batch = events.into();
-        senders.retain(|sender| sender.try_send(batch.clone()).is_ok());
+        self.runs.tell(&run, &batch);
+        self.workflows.tell(commission, &(run, batch));
+    }
+}
+
+impl Shared {
+    /// Tells of the runs that another run began: they are claimed later, and their first event is never appended.
+    pub(super) fn publish_children(&self, append: &Append) {
+        for child in &append.children {
+            self.publish_accepted(child);
+        }
+    }
+
+    /// Tells of a run that was accepted and not begun.
+    pub(super) fn publish_accepted(&self, new: &NewRun) {
+        let commission = Commission { scope: new.scope.clone(), workflow: new.workflow.clone() };
+        if self.watchers.has_any(new.run, &commission)
+            && let Ok(events) = new.events.events()
+        {
+            self.watchers.publish(new.run, &commission, events);
+        }
+    }
+}
+
+type Senders<K, T> = HashMap<K, Vec<mpsc::Sender<T>>>;
+
+/// Those who listen, by what they listen to.
+struct Listeners<K, T>(Arc<Mutex<Senders<K, T>>>);
+
+impl<K, T> Default for Listeners<K, T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash, T: Clone> Listeners<K, T> {
+    fn listen(&self, to: K) -> Listener<K, T> {
+        let (sender, news) = mpsc::channel(BATCHES_MAX);
+        self.lock().entry(to.clone()).or_default().push(sender);
+        Listener { to, news, listeners: self.0.clone() }
+    }
+
+    fn has(&self, key: &K) -> bool {
+        self.lock().contains_key(key)
+    }
+
+    fn tell(&self, key: &K, news: &T) {
+        let mut listeners = self.lock();
+        let Some(senders) = listeners.get_mut(key) else { return };
+        senders.retain(|sender| sender.try_send(news.clone()).is_ok());
         if senders.is_empty() {
-            listeners.remove(&run);
+            listeners.remove(key);
+        }
+    }
+
+    /// No code that holds this lock can panic half-way, so a poisoned one is as good.
+    fn lock(&self) -> MutexGuard<'_, Senders<K, T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Listener<K: Eq + Hash, T> {
+    to: K,
+    news: mpsc::Receiver<T>,
+    listeners: Arc<Mutex<Senders<K, T>>>,
+}
+
+impl<K: Eq + Hash, T> Drop for Listener<K, T> {
+    /// What nobody follows leaves nothing behind, and neither does a run that was never started.
+    fn drop(&mut self) {
+        self.news.close();
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(senders) = listeners.get_mut(&self.to) {
+            senders.retain(|sender| !sender.is_closed());
+            if senders.is_empty() {
+                listeners.remove(&self.to);
+            }
         }
     }
 }

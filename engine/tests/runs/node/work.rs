@@ -5,7 +5,7 @@ use agentruntime_engine::{
     node::{StartError, StartRequest},
     run::{
         Awaiting, Signal,
-        event::{Event, RunStatus},
+        event::{Event, EventKind, RunStatus},
     },
     store::StoreError,
 };
@@ -256,4 +256,28 @@ async fn a_failed_run_is_retried_and_another_takes_its_results_over() {
     assert_eq!((guest.begun("a"), guest.begun("c")), (1, 2));
     let unknown = node.start_run(&place.scope, resume(Some("d"))).await;
     assert!(matches!(unknown, Err(StartError::UnknownStep(step)) if step == "d"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_takes_results_over_takes_the_input_over_unless_it_has_its_own() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let node = place.node(&guest);
+    let workflow = place.publish("retry", json!([{ "id": "a", "script": "give {}" }])).await;
+    let started = |input: Option<serde_json::Value>, resume_from| StartRequest {
+        input: input.map(doc),
+        resume_from,
+        ..StartRequest::new(workflow.clone(), doc(json!({})))
+    };
+    let input_of = async |request| {
+        let run = node.start_run(&place.scope, request).await.unwrap();
+        place.end(run).await.unwrap();
+        match place.journal(run).await.remove(0).kind {
+            EventKind::RunStarted(start) => (run, start.input.to_value()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, _) = input_of(started(Some(json!({ "n": 1 })), None)).await;
+    assert_eq!(input_of(started(None, Some(first))).await.1, json!({ "n": 1 }));
+    assert_eq!(input_of(started(Some(json!({ "n": 2 })), Some(first))).await.1, json!({ "n": 2 }));
+    assert_eq!(input_of(started(None, None)).await.1, json!({}));
 }
