@@ -21,22 +21,26 @@ CREATE TABLE identities (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (issuer, subject)
 );
+CREATE INDEX identities_of_user ON identities (user_id);
 
 -- One-time tokens that went out by mail.
 CREATE TABLE mail_tokens (
     token_hash TEXT NOT NULL PRIMARY KEY,
-    user_id TEXT NOT NULL,
-    -- verify or reset
+    -- verify or reset; void: none went out, for an address that a stranger asked about
     purpose TEXT NOT NULL,
+    email TEXT NOT NULL,
+    -- verify: what the account is to be, once the address is known to be its owner's.
+    display_name TEXT,
+    password_hash TEXT,
     expires_at BIGINT NOT NULL
 );
+CREATE INDEX mail_tokens_over ON mail_tokens (expires_at);
 
 CREATE TABLE sessions (
     session_hash TEXT NOT NULL PRIMARY KEY,
     -- What lists and revocations name; says nothing about the cookie.
     session_id TEXT NOT NULL UNIQUE,
     user_id TEXT NOT NULL,
-    csrf_hash TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     last_seen_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
@@ -45,16 +49,16 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_of_user ON sessions (user_id, created_at);
 
--- Sign-ins at an issuer that are under way.
+-- Sign-ins at an issuer that are under way. What is secret of them is derived from a cookie of the browser.
 CREATE TABLE oauth_attempts (
     state_hash TEXT NOT NULL PRIMARY KEY,
-    -- Bound to the browser by a cookie.
     browser_hash TEXT NOT NULL,
-    nonce TEXT NOT NULL,
-    pkce_verifier TEXT NOT NULL,
+    -- The account that the issuer's is to be linked to; none to sign in.
+    link_user_id TEXT,
     return_to TEXT NOT NULL,
     expires_at BIGINT NOT NULL
 );
+CREATE INDEX oauth_attempts_over ON oauth_attempts (expires_at);
 
 CREATE TABLE tenants (
     tenant_id TEXT NOT NULL PRIMARY KEY,

@@ -1,7 +1,13 @@
 //! The running service: what requests and background work have in common.
 
 use crate::{
-    access::{last_used::LastUsed, tables},
+    access::{
+        accounts::Accounts,
+        attempts::Attempts,
+        last_used::LastUsed,
+        openid::{OpenId, OpenIdSetupError},
+        tables,
+    },
     api::stream::Seats,
     mail::{MailError, Mailer},
     operations::Project,
@@ -30,6 +36,10 @@ pub(crate) struct App {
     pub(crate) last_used: LastUsed,
     /// Sends mails.
     pub(crate) mail: Mailer,
+    /// What people do with their accounts.
+    pub(crate) accounts: Accounts,
+    /// Signing in with accounts elsewhere, if the operator set it up.
+    pub(crate) openid: Option<OpenId>,
     /// The streams of events that are open.
     pub(crate) seats: Seats,
     /// Cancelled when the service drains: long answers end then.
@@ -45,6 +55,9 @@ pub(crate) enum NotStarted {
     /// The settings of mails are wrong.
     #[error(transparent)]
     Mail(#[from] MailError),
+    /// The settings of signing in elsewhere are wrong.
+    #[error(transparent)]
+    OpenId(#[from] OpenIdSetupError),
 }
 
 impl App {
@@ -55,8 +68,12 @@ impl App {
         guest: Arc<Sandbox>,
         settings: Settings,
     ) -> Result<Arc<Self>, NotStarted> {
-        store.database().migrate(&tables::MIGRATIONS).await?;
+        let database = store.database();
+        database.migrate(&tables::MIGRATIONS).await?;
         let mail = Mailer::new(&settings.mail)?;
+        let attempts = Arc::new(Attempts::new());
+        let accounts = Accounts::new(database.clone(), mail.clone(), settings.public_url.clone(), attempts.clone());
+        let openid = OpenId::new(database.clone(), &settings, attempts)?;
         Ok(Arc::new(Self {
             store,
             node,
@@ -64,6 +81,8 @@ impl App {
             settings,
             last_used: LastUsed::default(),
             mail,
+            accounts,
+            openid,
             seats: Seats::default(),
             draining: CancellationToken::new(),
         }))

@@ -69,6 +69,20 @@ pub(crate) enum AccessError {
         /// What was asked for.
         id: String,
     },
+    /// A browser did this for another site than ours, or cannot show that it did not.
+    #[error("{0}")]
+    CrossSite(&'static str),
+    /// The operator has not set this up.
+    #[error("{0}")]
+    NotConfigured(&'static str),
+    /// Too often, or too much at once.
+    #[error("{reason}; try again in {retry_after_s} s")]
+    TooMany {
+        /// Of what.
+        reason: &'static str,
+        /// When it is worth trying again.
+        retry_after_s: u64,
+    },
     /// Something outside does not answer.
     #[error("{what} does not answer: {reason}")]
     Unavailable {

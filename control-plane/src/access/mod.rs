@@ -14,9 +14,14 @@
 //! | `audit` | the append-only log: written, read, checked |
 //! | `field` | the form of names |
 //! | `last_used` | when tokens were used last, without a write for each request |
+//! | `accounts` | signing up, signing in, forgotten passwords |
+//! | `passwords`, `attempts` | hashing without drowning in it; how often somebody may try |
+//! | `openid`, `openid_issuer`, `openid_attempts` | signing in with an account elsewhere |
 //! | `tables` | the tables of the control plane |
 //! | the rest | one aggregate each: its rows and what can be done with them |
 
+pub(crate) mod accounts;
+pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod caller;
 pub(crate) mod domains;
@@ -26,11 +31,17 @@ mod field;
 mod id;
 pub(crate) mod invites;
 pub(crate) mod last_used;
+mod mail_tokens;
 pub(crate) mod members;
+pub(crate) mod openid;
+mod openid_attempts;
+mod openid_issuer;
+mod passwords;
 pub(crate) mod permission;
 pub(crate) mod project_members;
 pub(crate) mod projects;
 pub(crate) mod role;
+pub(crate) mod sessions;
 pub(crate) mod tables;
 pub(crate) mod tenants;
 pub(crate) mod token;

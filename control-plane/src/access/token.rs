@@ -4,6 +4,7 @@
 //! those: a token that was mistyped or made up is refused before the database is asked, and scanners of leaked secrets can
 //! tell a token from other text.
 
+use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -69,6 +70,13 @@ pub(crate) fn parse_pat(text: &str) -> Option<TokenHash> {
     }
     let (body, sum) = rest.split_at(RANDOM_CHARS);
     (checksum(body) == sum).then(|| TokenHash::of(text))
+}
+
+/// A secret that follows from another, and from which the other does not follow: HMAC-SHA-256, in hex.
+pub(crate) fn derived(secret: &str, purpose: &'static str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length does");
+    mac.update(purpose.as_bytes());
+    hex(&mac.finalize().into_bytes())
 }
 
 fn finish(token: String) -> NewToken {

@@ -1,12 +1,16 @@
 //! From a request's credentials to a caller, and to what they may do: the extractors of [`May`] and [`SignedIn`].
 
-use super::{State, problem::Problem};
+use super::{
+    State,
+    cookies::{self, Purpose},
+    problem::Problem,
+};
 use crate::access::{
     AccessError, Caller, May, SignedIn,
     caller::Origin,
     entry::{self, Enter, NamedPlace},
     permission::Permission,
-    tokens,
+    sessions, tokens,
 };
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -44,7 +48,8 @@ impl OptionalFromRequestParts<State> for SignedIn {
 
     /// Nobody is nobody; somebody with a wrong credential is refused.
     async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Option<Self>, Problem> {
-        match parts.headers.contains_key(header::AUTHORIZATION) || parts.headers.contains_key(header::COOKIE) {
+        let cookie = cookies::read(&parts.headers, Purpose::Session, &app.settings);
+        match parts.headers.contains_key(header::AUTHORIZATION) || cookie.is_some() {
             true => <Self as FromRequestParts<State>>::from_request_parts(parts, app).await.map(Some),
             false => Ok(None),
         }
@@ -55,7 +60,7 @@ impl OptionalFromRequestParts<State> for SignedIn {
 pub(super) async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, Problem> {
     let origin = origin(parts);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
-        return Err(AccessError::NotAuthenticated("sign in, or send a token as `Authorization: Bearer pat_…`").into());
+        return in_session(parts, app, origin).await;
     };
     let refused = AccessError::NotAuthenticated("this token is not valid here, or not any more");
     let Some(token) = authorization.to_str().ok().and_then(bearer) else { return Err(refused.into()) };
@@ -68,6 +73,20 @@ pub(super) async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, P
         }
         None => Err(refused.into()),
     }
+}
+
+/// Who asks with a session's cookie. A browser sends it along whoever makes it ask, so that a change has to prove that it
+/// comes from a page of ours.
+async fn in_session(parts: &Parts, app: &State, origin: Origin) -> Result<Caller, Problem> {
+    let Some(cookie) = cookies::read(&parts.headers, Purpose::Session, &app.settings) else {
+        return Err(AccessError::NotAuthenticated("sign in, or send a token as `Authorization: Bearer pat_…`").into());
+    };
+    let caller = sessions::recognise(app.database(), &cookie, origin).await?;
+    let caller = caller.ok_or(AccessError::NotAuthenticated("this session is over; sign in again"))?;
+    if !parts.method.is_safe() {
+        cookies::check_csrf(&parts.headers, &cookie, &app.settings)?;
+    }
+    Ok(caller)
 }
 
 /// Where the request came from.

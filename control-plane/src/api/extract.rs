@@ -9,7 +9,8 @@ use axum::{
     },
     http::{StatusCode, request::Parts},
 };
-use serde::de::DeserializeOwned;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -19,6 +20,11 @@ pub(crate) struct Query<T>(pub(crate) T);
 
 /// The variable parts of a path.
 pub(crate) struct Path<T>(pub(crate) T);
+
+/// Reads a text that no log and no message may hold.
+pub(crate) fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<SecretString, D::Error> {
+    String::deserialize(input).map(SecretString::from)
+}
 
 impl<S, T> FromRequest<S> for Body<T>
 where

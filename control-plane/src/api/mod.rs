@@ -9,6 +9,7 @@
 //! | `extract` | bodies, queries and paths, refused in our own words |
 //! | `authenticate` | from a request's credentials to a caller, and to what they may do |
 //! | `at_project` | permissions at the project that the path names |
+//! | `cookies` | cookies, and whether a request comes from a page of ours |
 //! | `request` | the request's id and the client's address |
 //! | `page` | pages of lists |
 //! | `description` | the OpenAPI document |
@@ -17,13 +18,16 @@
 
 mod at_project;
 mod audit;
+mod auth;
 mod authenticate;
 mod commands;
+mod cookies;
 mod description;
 mod domains;
 mod extract;
 mod invites;
 mod members;
+mod openid;
 mod page;
 mod pats;
 mod problem;
@@ -61,9 +65,11 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
         .split_for_parts()
 }
 
-/// Who may enter what: workspaces, projects, tokens, and the log of what was done.
+/// Who may enter what: accounts, workspaces, projects, tokens, and the log of what was done.
 fn access_routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
+        .merge(auth::routes())
+        .merge(openid::routes())
         .merge(tenants::routes())
         .merge(members::routes())
         .merge(invites::routes())

@@ -155,6 +155,10 @@ impl From<AccessError> for Problem {
             E::Invalid { field, ref message } => refuse(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FIELD")
                 .with_details(Some(json!({ "field": field, "reason": message }))),
             E::NotFound { .. } => refuse(StatusCode::NOT_FOUND, "NOT_FOUND"),
+            E::CrossSite(_) => refuse(StatusCode::FORBIDDEN, "CROSS_SITE"),
+            E::NotConfigured(_) => refuse(StatusCode::NOT_FOUND, "NOT_CONFIGURED"),
+            E::TooMany { retry_after_s, .. } => refuse(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_ATTEMPTS")
+                .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_s)),
             E::Unavailable { what, ref reason } => Self::unavailable(what, reason),
             E::Store(error) => error.into(),
         }

@@ -65,6 +65,11 @@ impl Mailer {
         self.queue.spawn(async move { deliver(&way, &turns, &mail).await });
     }
 
+    /// Whether there is a way to send mails at all.
+    pub(crate) fn is_set_up(&self) -> bool {
+        !matches!(*self.way, Way::Nowhere)
+    }
+
     /// Waits a moment for mails that are on their way. The rest is lost, and the log says how many.
     pub(crate) async fn finish(&self) {
         self.queue.close();

@@ -87,7 +87,8 @@ impl Way {
                 // The name sorts by time. The file appears under it when it is whole.
                 let name = Uuid::now_v7();
                 let (begun, whole) = (folder.join(format!(".{name}")), folder.join(format!("{name}.eml")));
-                private_file(&begun)?.write_all(&message(from, mail)?.formatted())?;
+                let text = message(from, mail)?.formatted();
+                private_file(&begun)?.write_all(&text)?;
                 std::fs::rename(begun, &whole)?;
                 // The place and not the text: a log holds no token.
                 tracing::warn!(to = mail.to, subject = mail.subject, "a mail lies at {}", whole.display());

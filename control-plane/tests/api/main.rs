@@ -4,7 +4,11 @@
 mod audit;
 mod basics;
 mod domains;
+mod mails;
+mod openid;
 mod pats;
+mod real;
 mod server;
+mod signin;
 mod tenancy;
 mod workflows;

@@ -5,6 +5,7 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -20,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) admin_token: String,
     /// The folder that everything of it lies in.
     pub(crate) folder: TempDir,
+    /// Where its mails land.
+    pub(crate) mails: PathBuf,
     /// What `--data` was.
     pub(crate) data: String,
 }
@@ -73,7 +76,8 @@ impl Server {
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let greeting: Value = serde_json::from_str(&line).unwrap();
         let text = |name: &str| greeting[name].as_str().unwrap_or_default().to_owned();
-        Self { process, url: text("url"), token: text("token"), admin_token: text("admin_token"), folder, data }
+        let (token, admin_token, mails) = (text("token"), text("admin_token"), text("mail").into());
+        Self { process, url: text("url"), token, admin_token, mails, folder, data }
     }
 
     /// Kills the process and starts another on the same data. Its token stays known here.
@@ -146,6 +150,11 @@ impl Client {
             request = request.header(name, value);
         }
         request
+    }
+
+    /// A request to another server.
+    pub(crate) fn at(&self, method: Method, url: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, url)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

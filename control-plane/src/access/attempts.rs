@@ -1,0 +1,137 @@
+//! How often somebody may try: to guess a password, or to have mails sent to others.
+//!
+//! Counted per process and in memory: a cluster allows as many times more as it has nodes, which changes nothing about how
+//! long guessing takes.
+
+use super::AccessError;
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use std::{
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+/// Passwords tried for one account: somebody who mistypes gets through, somebody who guesses tries 1,440 a day.
+const PASSWORDS_PER_ACCOUNT: Limit = Limit { at_once: 10, then_every: Duration::from_secs(60) };
+/// Passwords tried from one address, behind which an office may sit.
+const PASSWORDS_PER_ADDRESS: Limit = Limit { at_once: 50, then_every: Duration::from_secs(2) };
+/// Mails that anybody can cause to one address.
+const MAILS_PER_ACCOUNT: Limit = Limit { at_once: 5, then_every: Duration::from_secs(600) };
+/// Mails and tokens asked for from one address.
+const MAILS_PER_ADDRESS: Limit = Limit { at_once: 50, then_every: Duration::from_secs(10) };
+/// Sign-ins elsewhere that are begun from one address: each is a row.
+const STARTS_PER_ADDRESS: Limit = Limit { at_once: 50, then_every: Duration::from_secs(2) };
+/// Keys that one limiter remembers before it forgets those that are as good as new: some ten megabytes.
+const KEYS_MAX: usize = 50_000;
+
+const PASSWORDS: &str = "too many passwords were tried";
+const MAILS: &str = "too many mails were asked for";
+const STARTS: &str = "too many sign-ins were begun";
+
+struct Limit {
+    at_once: u32,
+    then_every: Duration,
+}
+
+/// The counters.
+pub(crate) struct Attempts {
+    passwords_per_account: DefaultKeyedRateLimiter<String>,
+    passwords_per_address: DefaultKeyedRateLimiter<IpAddr>,
+    mails_per_account: DefaultKeyedRateLimiter<String>,
+    mails_per_address: DefaultKeyedRateLimiter<IpAddr>,
+    starts_per_address: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl Attempts {
+    /// Nobody has tried anything.
+    pub(crate) fn new() -> Self {
+        Self {
+            passwords_per_account: limiter(&PASSWORDS_PER_ACCOUNT),
+            passwords_per_address: limiter(&PASSWORDS_PER_ADDRESS),
+            mails_per_account: limiter(&MAILS_PER_ACCOUNT),
+            mails_per_address: limiter(&MAILS_PER_ADDRESS),
+            starts_per_address: limiter(&STARTS_PER_ADDRESS),
+        }
+    }
+
+    /// Somebody tries a password. The answer is the same whether there is such an account or not.
+    pub(crate) fn password(&self, address: IpAddr, email: &str) -> Result<(), AccessError> {
+        check(&self.passwords_per_address, network(address), PASSWORDS)?;
+        check(&self.passwords_per_account, email.to_owned(), PASSWORDS)
+    }
+
+    /// Somebody wants a mail sent.
+    pub(crate) fn mail(&self, address: IpAddr, email: &str) -> Result<(), AccessError> {
+        check(&self.mails_per_address, network(address), MAILS)?;
+        check(&self.mails_per_account, email.to_owned(), MAILS)
+    }
+
+    /// Somebody shows a token that went out by mail.
+    pub(crate) fn mail_token(&self, address: IpAddr) -> Result<(), AccessError> {
+        check(&self.mails_per_address, network(address), MAILS)
+    }
+
+    /// Somebody begins to sign in elsewhere.
+    pub(crate) fn start(&self, address: IpAddr) -> Result<(), AccessError> {
+        check(&self.starts_per_address, network(address), STARTS)
+    }
+}
+
+fn limiter<K: Hash + Eq + Clone>(limit: &Limit) -> DefaultKeyedRateLimiter<K> {
+    let quota = Quota::with_period(limit.then_every).expect("the period is not zero");
+    RateLimiter::keyed(quota.allow_burst(NonZeroU32::new(limit.at_once).unwrap_or(NonZeroU32::MIN)))
+}
+
+fn check<K: Hash + Eq + Clone>(
+    limiter: &DefaultKeyedRateLimiter<K>,
+    key: K,
+    reason: &'static str,
+) -> Result<(), AccessError> {
+    if limiter.len() > KEYS_MAX {
+        limiter.retain_recent();
+    }
+    limiter.check_key(&key).map_err(|until| {
+        let wait = until.wait_time_from(DefaultClock::default().now());
+        AccessError::TooMany { reason, retry_after_s: wait.as_secs() + 1 }
+    })
+}
+
+/// What one subscriber has: an address of version 4, or 64 bits of one of version 6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_account_is_not_guessed_from_many_addresses() {
+        let attempts = Attempts::new();
+        let from = |host: u32| attempts.password(address(&format!("10.0.0.{host}")), "ada@example.com");
+        assert!((0..10).all(|host| from(host).is_ok()));
+        assert!(matches!(from(11), Err(AccessError::TooMany { retry_after_s: 1..=61, .. })));
+        assert!(attempts.password(address("10.0.0.11"), "bob@example.com").is_ok());
+    }
+
+    #[test]
+    fn an_address_does_not_try_many_accounts() {
+        let attempts = Attempts::new();
+        let at = |host: &str, user: u32| attempts.password(address(host), &format!("{user}@example.com"));
+        assert!((0..50).all(|user| at("2001:db8::1", user).is_ok()));
+        assert!(at("2001:db8::2", 51).is_err(), "the same subscriber");
+        assert!(at("2001:db8:0:1::1", 51).is_ok(), "another subscriber");
+        assert!(at("10.0.0.1", 51).is_ok());
+    }
+}

@@ -1,0 +1,90 @@
+//! Real servers to test against: an issuer of OpenID Connect from npm, an SMTP server from PyPI. Each is installed once into
+//! the folder of build products. Where its interpreter is missing, there is none, and the test says so.
+
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader, Lines},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{Mutex, PoisonError},
+};
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
+const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
+const AIOSMTPD: &str = "aiosmtpd==1.4.6";
+
+/// A server in another language. Ended when dropped.
+pub(crate) struct Real {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// What it said when it was ready.
+    pub(crate) hello: Value,
+}
+
+impl Real {
+    fn start(command: &mut Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let hello = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        Self { process, lines, hello }
+    }
+
+    /// Waits for the next line that it prints.
+    pub(crate) fn next(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Issuers, if there are Node.js and npm.
+pub(crate) fn issuers() -> Option<Real> {
+    let folder = installed("oidc", "npm", |folder| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(folder).arg(OIDC_PROVIDER);
+        vec![npm]
+    })?;
+    Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/oidc.mjs")).arg(folder.join("node_modules"))))
+}
+
+/// An SMTP server, if there is Python. Port 0 is any.
+pub(crate) fn smtp(port: u16) -> Option<Real> {
+    let folder = installed("smtp", "python3", |folder| {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(folder);
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "--quiet", AIOSMTPD]);
+        vec![venv, pip]
+    })?;
+    let mut python = Command::new(folder.join("bin/python"));
+    Some(Real::start(python.arg(format!("{SCRIPTS}/smtp.py")).arg(port.to_string())))
+}
+
+/// The folder into which packages are installed, once.
+fn installed(name: &str, program: &str, install: impl Fn(&Path) -> Vec<Command>) -> Option<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        eprintln!("skipped: {program} is not there");
+        return None;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let done = folder.join("installed");
+    if !done.exists() {
+        std::fs::create_dir_all(&folder).unwrap();
+        for mut command in install(&folder) {
+            if !command.stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+                eprintln!("skipped: {program} could not install what the test needs");
+                return None;
+            }
+        }
+        std::fs::write(done, "").unwrap();
+    }
+    Some(folder)
+}
