@@ -9,9 +9,6 @@ CREATE TABLE drafts (
     name_folded TEXT NOT NULL,
     -- A JSON string: people write it, and a text column of PostgreSQL takes no NUL.
     description TEXT NOT NULL,
-    -- Documents, as they were given.
-    graph TEXT NOT NULL,
-    run_setup TEXT,
     -- Raised by every change of the draft: what was read before is known to be stale.
     revision BIGINT NOT NULL,
     -- Of the newest version; 0 before the first.
@@ -19,6 +16,9 @@ CREATE TABLE drafts (
     created_by TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
-    archived_at BIGINT
+    archived_at BIGINT,
+    -- Documents, as they were given. Last, since SQLite walks through what is long to reach what lies behind it.
+    run_setup TEXT,
+    graph TEXT NOT NULL
 );
 CREATE INDEX drafts_listed ON drafts (tenant_id, project_id, created_at, workflow_id);

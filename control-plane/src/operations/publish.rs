@@ -3,7 +3,11 @@
 use super::{OperationError, Project, drafts};
 use crate::access::Caller;
 use agentruntime_engine::{
-    graph::{DryRun, DryRunOptions, Graph, GraphDiff, Issue, Readiness, diff, pin_children, validate},
+    graph::{
+        self, DryRun, DryRunOptions, Graph, GraphDiff, Issue, Readiness, diff,
+        limits::{ID_CHARS_MAX, STEPS_MAX},
+        pin_children, validate,
+    },
     store::{StoreError, VersionEntry, VersionRecord},
 };
 use agentruntime_host_api::{Guest, Json, WorkflowId};
@@ -67,7 +71,8 @@ impl Project {
     ) -> Result<Publication, OperationError> {
         let newest: HashMap<String, u32> =
             self.workflows().await?.into_iter().map(|it| (it.workflow.to_string(), it.version)).collect();
-        let unpinned = pin_children(&mut document, |child| newest.get(child).copied()).err().unwrap_or_default();
+        let unpinned = pin_children(&mut document, |child, named| named.or_else(|| newest.get(child).copied()));
+        let unpinned = unpinned.err().unwrap_or_default();
         match self.prepare(guest, workflow, document, unpinned).await? {
             Prepared::Published(publication) => Ok(publication),
             Prepared::Fit { graph, warnings } => {
@@ -196,17 +201,27 @@ impl Project {
 
     /// Writes the version of each called workflow that is in use here; gives what is wrong with the other calls.
     async fn pin_live_children(&self, document: &mut Value) -> Result<Vec<Issue>, OperationError> {
-        let mut newest = HashMap::new();
-        for child in called(document) {
-            // The graph may name whatever it likes: what is no workflow here has no version.
-            let version = match self.live_workflow(&WorkflowId::new(child.as_str())).await {
-                Ok(workflow) => workflow.published_version,
-                Err(OperationError::Store(error)) => return Err(error.into()),
-                Err(_) => None,
-            };
-            newest.insert(child, version);
+        let mut versions = HashMap::new();
+        for (child, named) in calls(document) {
+            let version = self.child_version(&WorkflowId::new(child.as_str()), named).await?;
+            versions.insert((child, named), version);
         }
-        Ok(pin_children(document, |child| newest.get(child).copied().flatten()).err().unwrap_or_default())
+        let version_of = |child: &str, named| versions.get(&(child.to_owned(), named)).copied().flatten();
+        Ok(pin_children(document, version_of).err().unwrap_or_default())
+    }
+
+    /// The version that a call means, if there is such a one: of an archived workflow only a version that is named.
+    async fn child_version(&self, child: &WorkflowId, named: Option<u32>) -> Result<Option<u32>, OperationError> {
+        let found = match named {
+            Some(named) => self.version(child, named).await.map(|record| Some(record.version)),
+            None => self.live_workflow(child).await.map(|workflow| workflow.published_version),
+        };
+        match found {
+            Err(OperationError::Store(error)) => Err(error.into()),
+            // The graph may name whatever it likes: what is no workflow here has no version.
+            Err(_) => Ok(None),
+            Ok(version) => Ok(version),
+        }
     }
 
     /// The newest version of a workflow, if it has this graph.
@@ -227,13 +242,64 @@ enum Prepared {
     Fit { graph: Graph, warnings: Vec<Issue> },
 }
 
-/// The workflows that a document calls by id, each once: as many as a graph has steps at most, so that looking them up is
-/// bounded whatever the document holds. None of a longer one, which is refused anyway.
-fn called(document: &Value) -> BTreeSet<String> {
-    use agentruntime_engine::graph::limits::{ID_CHARS_MAX, STEPS_MAX};
-    let steps = document["steps"].as_array().filter(|steps| steps.len() <= STEPS_MAX);
-    let calls = steps.into_iter().flatten().filter(|step| step["type"] == "workflow_call");
-    let ids = calls.filter_map(|step| step["workflow_id"].as_str());
+/// The workflows and versions that a document calls, each once: as many as a graph has steps at most, so that looking them up
+/// is bounded whatever the document holds. None of a longer one, which is refused anyway.
+fn calls(document: &Value) -> BTreeSet<(String, Option<u32>)> {
+    let steps = document["steps"].as_array().map_or(0, Vec::len);
+    let calls = graph::called(document).filter(|_| steps <= STEPS_MAX);
     // PostgreSQL takes no NUL in a text, and no id has one.
-    ids.filter(|id| id.len() <= ID_CHARS_MAX && !id.contains('\0')).map(str::to_owned).collect()
+    let ids = calls.filter(|(id, _)| id.len() <= ID_CHARS_MAX && !id.contains('\0'));
+    ids.map(|(id, version)| (id.to_owned(), version)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentruntime_host_api::{Invocation, Outcome, Program, StepError};
+    use futures_util::future::{BoxFuture, FutureExt, pending};
+    use std::sync::Mutex;
+    use tokio::sync::oneshot;
+
+    /// Compiles for ever; tells when it begins, and drops what it holds when it is left.
+    struct Endless {
+        begun: Mutex<Option<oneshot::Sender<()>>>,
+        held: Mutex<Option<oneshot::Sender<()>>>,
+    }
+
+    impl Guest for Endless {
+        fn start(&self, _: Invocation) -> BoxFuture<'_, Outcome> {
+            pending().boxed()
+        }
+
+        fn check(&self, _: Program) -> BoxFuture<'_, Result<(), StepError>> {
+            let held = self.held.lock().unwrap().take();
+            self.begun.lock().unwrap().take().unwrap().send(()).unwrap();
+            async move {
+                let _held = held;
+                pending().await
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_that_nobody_waits_for_ends() {
+        let (begins, begun) = oneshot::channel();
+        let (held, left) = oneshot::channel::<()>();
+        let guest = Endless { begun: Mutex::new(Some(begins)), held: Mutex::new(Some(held)) };
+        let document = json!({ "steps": [{ "id": "a", "type": "lua_script", "script": "return {}" }] });
+        let asking = tokio::spawn(dry_run(Arc::new(document), DryRunOptions::default(), Arc::new(guest)));
+        begun.await.unwrap();
+        asking.abort();
+        assert!(left.await.is_err(), "what was held is dropped");
+    }
+
+    #[test]
+    fn only_so_many_children_are_looked_up() {
+        let call = |id: &str| json!({ "type": "workflow_call", "workflow_id": id });
+        let few = json!({ "steps": [call("b"), call("a"), call("b"), call("n\0"), call(&"l".repeat(129)), {}] });
+        assert_eq!(calls(&few), [("a".to_owned(), None), ("b".to_owned(), None)].into());
+        let many: Vec<Value> = (0..=STEPS_MAX).map(|index| call(&index.to_string())).collect();
+        assert!(calls(&json!({ "steps": many })).is_empty());
+    }
 }

@@ -88,6 +88,7 @@ async fn what_does_not_fit_is_refused_with_its_place() {
         ("graph", json!({ "name": "n", "graph": [] })),
         ("graph", json!({ "name": "n", "graph": "{}" })),
         ("run_setup", json!({ "name": "n", "graph": fine, "run_setup": [1] })),
+        ("run_setup", json!({ "name": "n", "graph": fine, "run_setup": { "x": "x".repeat(64 << 10) } })),
         ("run_setup", json!({ "name": "n", "graph": fine, "run_setup": { "excluded_step_ids": "x" } })),
     ] {
         let refused = owner.post("/v1/workflows", body).await.refused(422, "INVALID_FIELD");
@@ -245,6 +246,20 @@ async fn a_called_workflow_is_pinned_to_its_version() {
         let kept = owner.get(&format!("{parent}/versions/1")).await.expect(200);
         assert_eq!(kept["graph_snapshot"]["steps"][0]["version"], 1);
         assert_eq!(owner.post(&format!("{parent}/versions"), json!({})).await.expect(201)["version"], 2);
+
+        // An archived workflow is called by those who named its version, and nobody else.
+        owner.delete(&child).await;
+        owner.post(&format!("{parent}/versions"), json!({})).await.refused(422, "INVALID_GRAPH");
+        let call = |version: u32| {
+            json!({ "graph": { "steps": [
+            { "id": "call", "type": "workflow_call", "workflow_id": child_id, "version": version },
+        ] } })
+        };
+        owner.patch(&parent, call(9)).await.expect(200);
+        let refused = owner.post(&format!("{parent}/versions"), json!({})).await.refused(422, "INVALID_GRAPH");
+        assert_eq!(refused["issues"][0]["json_path"], "$.steps[0].version");
+        owner.patch(&parent, call(1)).await.expect(200);
+        assert_eq!(owner.post(&format!("{parent}/versions"), json!({})).await.expect(201)["version"], 3);
     })
     .await;
 }
@@ -288,4 +303,38 @@ async fn the_schema_is_one_that_accepts_graphs() {
     let server = Server::start();
     let schema = server.owner().get("/v1/workflows/schema").await.expect(200);
     assert_eq!((&schema["type"], &schema["required"]), (&json!("object"), &json!(["steps"])));
+}
+
+#[tokio::test]
+async fn a_token_changes_only_what_it_was_made_for_and_sees_only_its_project() {
+    on_both(|server| async move {
+        let (owner, admin) = (server.owner(), server.admin());
+        let path = workflow(&owner, "mine", graph("return {}")).await;
+        let new = json!({ "name": "reader", "scopes": ["workflow:read"] });
+        let token = admin.post("/v1/pats", new).await.expect(201)["token"].as_str().unwrap().to_owned();
+        let reader = admin.with("authorization", &format!("Bearer {token}")).with("x-project-id", "default");
+        reader.get(&path).await.expect(200);
+        reader.get(&format!("{path}/versions")).await.expect(200);
+        reader.post(&format!("{path}/validate"), json!({})).await.expect(200);
+        let body = json!({ "name": "x", "graph": {} });
+        reader.post("/v1/workflows", body).await.refused(403, "SCOPE_MISSING");
+        reader.patch(&path, json!({ "name": "x" })).await.refused(403, "SCOPE_MISSING");
+        reader.delete(&path).await.refused(403, "SCOPE_MISSING");
+        reader.post(&format!("{path}/versions"), json!({})).await.refused(403, "SCOPE_MISSING");
+
+        let project = json!({ "slug": "second", "name": "Second", "visibility": "public" });
+        admin.post("/v1/projects", project).await.expect(201);
+        let elsewhere = admin.with("x-project-id", "second");
+        assert_eq!(elsewhere.get("/v1/workflows").await.expect(200)["items"], json!([]));
+        elsewhere.get(&path).await.refused(404, "WORKFLOW_NOT_FOUND");
+        elsewhere.patch(&path, json!({ "name": "x" })).await.refused(404, "WORKFLOW_NOT_FOUND");
+        elsewhere.delete(&path).await.refused(404, "WORKFLOW_NOT_FOUND");
+        elsewhere.post(&format!("{path}/versions"), json!({})).await.refused(404, "WORKFLOW_NOT_FOUND");
+        let child = path.rsplit('/').next().unwrap();
+        owner.post(&format!("{path}/versions"), json!({})).await.expect(201);
+        let call = json!({ "steps": [{ "id": "call", "type": "workflow_call", "workflow_id": child, "version": 1 }] });
+        let parent = workflow(&elsewhere, "parent", call).await;
+        elsewhere.post(&format!("{parent}/versions"), json!({})).await.refused(422, "INVALID_GRAPH");
+    })
+    .await;
 }

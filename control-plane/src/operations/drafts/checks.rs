@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 pub(crate) const NAME_CHARS_MAX: usize = 200;
 /// A description: what is longer is a document of its own.
 pub(crate) const DESCRIPTION_CHARS_MAX: usize = 10_000;
+/// A run setup: it stands in lists of workflows, whose pages are held in memory.
+const RUN_SETUP_BYTES_MAX: usize = 64 << 10;
 
 fn invalid(field: &'static str, message: impl Into<String>) -> OperationError {
     OperationError::InvalidField { field, message: message.into() }
@@ -40,6 +42,9 @@ pub(super) fn check_graph(graph: &Json) -> Result<(), OperationError> {
 
 pub(super) fn check_run_setup(setup: Option<&Json>) -> Result<(), OperationError> {
     let Some(setup) = setup else { return Ok(()) };
+    if setup.as_str().len() > RUN_SETUP_BYTES_MAX {
+        return Err(invalid("run_setup", format!("write at most {RUN_SETUP_BYTES_MAX} bytes")));
+    }
     let read = setup.read::<RunSetup>().map(drop);
     // A list would be read as the members in their order.
     let is_object = setup.as_str().trim_start().starts_with('{');
