@@ -36,13 +36,21 @@ CREATE TABLE schedules (
     overlap TEXT NOT NULL,
     catch_up BIGINT NOT NULL,
     is_enabled BIGINT NOT NULL,
-    -- The next due time; none when there is none left.
-    next_due BIGINT,
+    -- The due time that is to be worked on next. Only a compare-and-set moves it.
+    next_due BIGINT NOT NULL,
+    -- A due time that waits for the run before it to end.
+    queued_due BIGINT,
+    -- The last due time that started a run, and the run.
     last_due BIGINT,
     last_run_id TEXT,
+    -- Why the last due time started none.
+    last_error TEXT,
     created_by TEXT NOT NULL,
+    -- In whose name runs are started: who made or changed it last.
+    owner_id TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
 CREATE INDEX schedules_listed ON schedules (tenant_id, project_id, workflow_id, created_at, schedule_id);
-CREATE INDEX schedules_due ON schedules (next_due) WHERE next_due IS NOT NULL AND is_enabled = 1;
+CREATE INDEX schedules_due ON schedules (next_due) WHERE is_enabled = 1;
+CREATE INDEX schedules_queued ON schedules (queued_due) WHERE queued_due IS NOT NULL;

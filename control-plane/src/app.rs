@@ -12,6 +12,7 @@ use crate::{
     mail::{MailError, Mailer},
     operations::Project,
     settings::Settings,
+    vault::Sealer,
 };
 use agentruntime_engine::{
     database::{Clock, Database, StoreError},
@@ -34,6 +35,8 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     /// When tokens were used last, as far as that is not written yet.
     pub(crate) last_used: LastUsed,
+    /// Seals stored secrets, and opens them again.
+    pub(crate) sealer: Sealer,
     /// Sends mails.
     pub(crate) mail: Mailer,
     /// What people do with their accounts.
@@ -66,6 +69,7 @@ impl App {
         store: Store,
         node: Node,
         guest: Arc<Sandbox>,
+        sealer: Sealer,
         settings: Settings,
     ) -> Result<Arc<Self>, NotStarted> {
         let database = store.database();
@@ -80,6 +84,7 @@ impl App {
             guest,
             settings,
             last_used: LastUsed::default(),
+            sealer,
             mail,
             accounts,
             openid,

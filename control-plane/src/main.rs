@@ -13,6 +13,8 @@ mod observe;
 mod operations;
 mod server;
 mod settings;
+mod triggers;
+mod vault;
 
 use std::process::ExitCode;
 

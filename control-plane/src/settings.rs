@@ -33,6 +33,8 @@ use url::{Host, Url};
 /// The settings of the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// The key that seals stored secrets, in base64; where none is given, a data folder has its own.
+    pub(crate) master_key: Option<SecretString>,
     /// Where it listens.
     pub(crate) listen: SocketAddr,
     /// How it is reached from outside: in links, and as the origin of browsers.
@@ -177,6 +179,7 @@ impl Settings {
         let listen = given.parsed_or("listen", "an address and a port, such as 0.0.0.0:8600", LISTEN);
         let tls = read_tls(given);
         let settings = Self {
+            master_key: given.secret("master_key"),
             listen,
             public_url: read_public_url(given, listen, tls.is_some(), mode),
             is_dev: mode == Mode::Dev,

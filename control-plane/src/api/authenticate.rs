@@ -89,6 +89,27 @@ async fn in_session(parts: &Parts, app: &State, origin: Origin) -> Result<Caller
     Ok(caller)
 }
 
+/// A request as it came in, for those who decide by themselves whom to believe. Cookies say nothing to them.
+pub(super) struct Incoming {
+    /// Its headers.
+    pub(super) headers: HeaderMap,
+    /// Where it came from.
+    pub(super) origin: Origin,
+}
+
+impl FromRequestParts<State> for Incoming {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Self::Rejection> {
+        Ok(Self { headers: parts.headers.clone(), origin: origin(parts) })
+    }
+}
+
+/// The token of a request.
+pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok().and_then(bearer)
+}
+
 /// Where the request came from.
 pub(super) fn origin(parts: &Parts) -> Origin {
     parts.extensions.get::<Origin>().cloned().expect("the outermost layer identifies every request")

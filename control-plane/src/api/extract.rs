@@ -15,6 +15,9 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
 
+/// A body as it came.
+pub(crate) struct RawBody(pub(crate) Bytes);
+
 /// The parameters after `?`.
 pub(crate) struct Query<T>(pub(crate) T);
 
@@ -38,6 +41,15 @@ where
             Ok(axum::Json(value)) => Ok(Self(value)),
             Err(rejection) => Err(body_refused(&rejection)),
         }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    /// Reads no more than the limit.
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| unread(&rejection))
     }
 }
 

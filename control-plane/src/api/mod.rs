@@ -34,11 +34,13 @@ mod problem;
 mod projects;
 mod request;
 mod runs;
+mod schedules;
 pub(crate) mod stream;
 mod tasks;
 mod tenants;
 mod validation;
 mod versions;
+mod webhooks;
 mod workflows;
 
 use crate::app::App;
@@ -60,7 +62,9 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
                 .merge(commands::routes())
                 .merge(runs::routes())
                 .merge(tasks::routes())
-                .merge(stream::routes()),
+                .merge(stream::routes())
+                .merge(webhooks::routes())
+                .merge(schedules::routes()),
         )
         .split_for_parts()
 }

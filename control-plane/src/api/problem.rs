@@ -3,7 +3,7 @@
 //! The one place where codes meet HTTP statuses. What failed inside goes to the log, under the request's id, and never into
 //! an answer.
 
-use crate::{access::AccessError, operations::OperationError};
+use crate::{access::AccessError, operations::OperationError, triggers::TriggerError, vault::SealError};
 use agentruntime_engine::{graph::Issue, node::StartError, store::StoreError};
 use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -181,6 +181,25 @@ impl From<StoreError> for Problem {
             | StoreError::Location(_)
             | StoreError::SchemaTooNew { .. }
             | StoreError::Folder { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<TriggerError> for Problem {
+    fn from(error: TriggerError) -> Self {
+        use TriggerError as E;
+        let sentence = error.to_string();
+        match error {
+            E::NotGenuine => Self::new(StatusCode::UNAUTHORIZED, "NOT_AUTHENTICATED", sentence)
+                .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            E::NotJson(_) => Self::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", sentence),
+            E::KeyReused => Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_REUSED", sentence),
+            E::Access(error) => error.into(),
+            E::Operation(error) => error.into(),
+            E::Seal(SealError::NoMasterKey) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "MASTER_KEY_MISSING", sentence)
+            }
+            E::Seal(error) => Self::internal(&error),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::style;
 use crate::{
     data::{self, holds_password},
     operations::Project,
+    vault::{MasterKeyError, Sealer},
 };
 use agentruntime_engine::{
     node::{Node, NodeConfig},
@@ -11,6 +12,7 @@ use agentruntime_engine::{
 };
 use agentruntime_sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context as _;
+use secrecy::SecretString;
 use std::{path::PathBuf, sync::Arc};
 
 /// What all commands have in common.
@@ -75,6 +77,11 @@ impl Context {
     pub(crate) fn workshop(&self, project: Project) -> anyhow::Result<Workshop> {
         let node = self.node(&project, self.sandbox()?);
         Ok(Workshop { project, node })
+    }
+
+    /// What seals stored secrets.
+    pub(crate) fn sealer(&self, given: Option<&SecretString>) -> Result<Sealer, MasterKeyError> {
+        Sealer::open(&self.location, given)
     }
 
     /// Where a developer's mails land: beside the data, or where there is no folder, in a temporary one.

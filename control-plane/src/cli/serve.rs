@@ -84,7 +84,8 @@ async fn open(context: &Context, mut settings: Settings) -> anyhow::Result<(Arc<
     let project = context.project().await?;
     let sandbox = context.sandbox()?;
     let node = context.serving_node(&project, sandbox.clone(), settings.active_runs_max);
-    let app = App::new(project.store, node, sandbox, settings).await?;
+    let sealer = context.sealer(settings.master_key.as_ref())?;
+    let app = App::new(project.store, node, sandbox, sealer, settings).await?;
     Ok((app, listener))
 }
 

@@ -14,7 +14,7 @@ mod tls;
 
 pub(crate) use dev::{FirstStart, PLACE, first_start, new_token};
 
-use crate::{api, app::App, settings::Settings};
+use crate::{api, app::App, settings::Settings, triggers};
 use axum_server::{Handle, accept::NoDelayAcceptor};
 use connections::Counted;
 use std::{
@@ -61,6 +61,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Se
     tokio::spawn(end_when_told(app.clone(), handle.clone()));
     let writing = app.clone();
     tokio::spawn(async move { writing.last_used.keep_written(writing.database(), &writing.draining).await });
+    tokio::spawn(triggers::scheduler::run(app.clone()));
     let served = accept(&app, listener, handle, certificate.as_ref()).await;
     app.draining.cancel();
     app.last_used.write_or_log(app.database()).await;

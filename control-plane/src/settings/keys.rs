@@ -51,6 +51,7 @@ pub(crate) const KEYS: &[Key] = &[
         flag: Flag::Global,
     },
     secret("data_url", "data_url_file", "A file that holds `data`, where that is a URL with a password"),
+    secret("master_key", "master_key_file", "A file with the key that seals stored secrets: 32 bytes in base64"),
     plain("listen", "ADDR", "Where to listen"),
     plain("public_url", "URL", "How clients reach the service: in links, and as the origin of browsers"),
     plain("tls_certificate", "FILE", "The certificate chain, in PEM, where connections are encrypted here"),

@@ -10,6 +10,9 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// 32 bytes in base64: the key under which test services on a database server seal secrets.
+const MASTER_KEY: &str = "dGhlIG1hc3RlciBrZXkgb2YgdGVzdHMsIDMyIGJ5dGU=";
+
 /// A running service with its first workspace, project and token. Killed when dropped.
 pub(crate) struct Server {
     process: Child,
@@ -69,6 +72,10 @@ impl Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentruntime"));
         command.args(["dev", "--json", "--listen", "127.0.0.1:0", "--data", &data]).args(arguments);
         command.env("HOME", folder.path()).env("AGENTRUNTIME_LOG", "warn");
+        // A data folder has a key of its own; a database has the one that is given.
+        if data.starts_with("postgres:") {
+            command.env("AGENTRUNTIME_MASTER_KEY", MASTER_KEY);
+        }
         // One cache for all tests: the guest is compiled once.
         command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();

@@ -1,0 +1,174 @@
+//! Deliveries: from a request that anybody can send to a run that somebody is answerable for.
+//!
+//! A delivery has to carry the subscription's token and a right signature over its raw body, before anything of that body is
+//! parsed. Whatever of it is missing or wrong, and also where there is no such subscription, the refusal is the same.
+
+use super::{
+    SubscriptionId, TriggerError,
+    params::StartParams,
+    signature::{self, SKEW_MAX, Secrets, Signed},
+    subscriptions::{self, Replay, Subscription},
+};
+use crate::{
+    access::{
+        AccessError, Caller, May,
+        caller::Origin,
+        entry::{self, NamedPlace, Reach},
+        permission::RunWorkflows,
+        token::hex,
+        tokens,
+    },
+    app::App,
+    operations::{OperationError, Project},
+};
+use agentruntime_engine::{
+    node::{StartError, StartKey},
+    run::event::RunStatus,
+};
+use agentruntime_host_api::{RunId, WorkflowId};
+use axum::http::HeaderMap;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::{sync::Arc, time::Duration};
+
+/// How long a key of the sender's is known.
+pub(crate) const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long a body without a key is known.
+pub(crate) const DIGEST_KEPT: Duration = Duration::from_secs(300);
+/// How long a signed time is known: it may lie ahead by the skew, and is taken until it lies behind by the same.
+const SIGNED_KEPT: Duration = Duration::from_secs(2 * SKEW_MAX.as_secs() + 1);
+/// The longest key, in bytes.
+pub(crate) const KEY_BYTES_MAX: usize = 255;
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const WEBHOOK_ID: &str = "webhook-id";
+
+/// A request to the ingress.
+pub(crate) struct Delivery<'r> {
+    /// The subscription that it names, if it is the form of one.
+    pub(crate) subscription: Option<SubscriptionId>,
+    /// The token that it carries.
+    pub(crate) bearer: Option<&'r str>,
+    /// Its headers.
+    pub(crate) headers: &'r HeaderMap,
+    /// Its body as it came.
+    pub(crate) body: &'r [u8],
+    /// Where it came from.
+    pub(crate) origin: Origin,
+}
+
+/// What came of a delivery.
+pub(crate) struct Received {
+    /// The run.
+    pub(crate) run: RunId,
+    /// Where it stands.
+    pub(crate) status: RunStatus,
+    /// Its workflow.
+    pub(crate) workflow: WorkflowId,
+    /// Whether an earlier delivery started it.
+    pub(crate) is_replayed: bool,
+}
+
+/// Takes a delivery: starts a run, or finds the one that the same delivery started before.
+pub(crate) async fn deliver(app: &Arc<App>, delivery: Delivery<'_>) -> Result<Received, TriggerError> {
+    let (subscription, may, signed) = authenticate(app, &delivery).await?;
+    let body: Value =
+        serde_json::from_slice(delivery.body).map_err(|error| TriggerError::NotJson(error.to_string()))?;
+    let key = key(&subscription, &delivery, &signed)?;
+    let project = app.project(&may.place);
+    project.live_workflow(&subscription.workflow).await?;
+    let params = StartParams::read("extras", &subscription.extras)?.with_body(body);
+    let mut request = params.request(subscription.workflow.clone(), "webhook");
+    request.key = key;
+    request.user = Some(may.caller.user.to_string());
+    let (run, status, is_replayed) = match project.start_detached(app, request).await {
+        Ok(started) => (started.snapshot.run, started.snapshot.status, false),
+        Err(OperationError::Start(StartError::Repeated { run, same: true })) => {
+            (run, status(&project, run).await?, true)
+        }
+        Err(OperationError::Start(StartError::Repeated { same: false, .. })) => return Err(TriggerError::KeyReused),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Received { run, status, workflow: subscription.workflow, is_replayed })
+}
+
+/// A delivery that proves everything it has to: which subscription, in whose name, and what was signed.
+async fn authenticate(
+    app: &App,
+    delivery: &Delivery<'_>,
+) -> Result<(Subscription, May<RunWorkflows>, Signed), TriggerError> {
+    let (database, now) = (app.database(), app.database().time());
+    let subscription = match delivery.subscription {
+        Some(id) => subscriptions::enabled(database, id).await?,
+        None => None,
+    };
+    let caller = match delivery.bearer {
+        Some(token) => tokens::recognise(database, token, delivery.origin.clone()).await?.map(|found| found.caller),
+        None => None,
+    };
+    let (current, previous) = match &subscription {
+        Some(subscription) => subscription.secrets(&app.sealer, now)?,
+        None => (subscriptions::nobodys_secret(), None),
+    };
+    let secrets = Secrets { current: &current, previous: previous.as_ref() };
+    let signed = signature::verify(&secrets, delivery.headers, delivery.body, now);
+    let (Some(subscription), Some(caller), Ok(signed)) = (subscription, caller, signed) else {
+        return Err(TriggerError::NotGenuine);
+    };
+    let is_bound = caller.credential.pat() == Some(subscription.pat);
+    if !is_bound || (subscription.require_timestamp && signed.at.is_none()) {
+        return Err(TriggerError::NotGenuine);
+    }
+    let may = enter(app, caller, &subscription).await?;
+    Ok((subscription, may, signed))
+}
+
+/// The token's owner still has to be somebody who may start runs there.
+async fn enter(app: &App, caller: Caller, subscription: &Subscription) -> Result<May<RunWorkflows>, TriggerError> {
+    let named = NamedPlace {
+        tenant: Some(subscription.scope.tenant.to_string()),
+        project: Some(subscription.scope.project.to_string()),
+        reach: Reach::InUse,
+    };
+    entry::enter(app.database(), caller, &named).await.map_err(|error| match error {
+        AccessError::Store(error) => error.into(),
+        _ => TriggerError::NotGenuine,
+    })
+}
+
+/// What makes a delivery the same as another: a signed id before any other key, as nobody on the way can change it; else
+/// the signed time and the body; else, for a while, the body.
+fn key(
+    subscription: &Subscription,
+    delivery: &Delivery<'_>,
+    signed: &Signed,
+) -> Result<Option<StartKey>, TriggerError> {
+    let digest = hex(&Sha256::digest(delivery.body));
+    let given = match &signed.id {
+        Some(id) => Some(id.clone()),
+        None => header(delivery.headers, IDEMPOTENCY_KEY)?.or(header(delivery.headers, WEBHOOK_ID)?),
+    };
+    let (name, keep) = match (given, &signed.at, subscription.replay) {
+        (Some(given), _, _) if given.is_empty() || given.len() > KEY_BYTES_MAX => {
+            return Err(TriggerError::invalid(KEY_FIELD, format!("it has 1 to {KEY_BYTES_MAX} bytes")));
+        }
+        (Some(given), _, _) => (format!("key:{given}"), KEY_KEPT),
+        (None, Some(at), _) => (format!("at:{at}:{digest}"), SIGNED_KEPT),
+        (None, None, Replay::Digest) => (format!("body:{digest}"), DIGEST_KEPT),
+        (None, None, Replay::None) => return Ok(None),
+    };
+    Ok(Some(StartKey { name: format!("webhook:{}:{name}", subscription.id), digest, keep }))
+}
+
+const KEY_FIELD: &str = "Idempotency-Key";
+
+fn header(headers: &HeaderMap, name: &str) -> Result<Option<String>, TriggerError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| TriggerError::invalid(KEY_FIELD, "write it in ASCII"))?;
+    Ok(Some(text.to_owned()))
+}
+
+/// Where an earlier delivery's run stands.
+async fn status(project: &Project, run: RunId) -> Result<RunStatus, TriggerError> {
+    Ok(project.run(run).await?.status)
+}

@@ -1,0 +1,144 @@
+//! The master key: 32 bytes, under which everything else is sealed.
+//!
+//! An operator gives it. Where the data lies in a folder, the key lies in it, made at the first start; a database
+//! server has no such folder, and there is no key that would be safe to make up.
+
+use agentruntime_engine::store::Location;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use secrecy::{
+    ExposeSecret, SecretBox, SecretString,
+    zeroize::{Zeroize, Zeroizing},
+};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// The length of the key.
+pub(super) const KEY_BYTES: usize = 32;
+/// More than the key and its line end take: whatever is longer is another file.
+const FILE_BYTES_MAX: u64 = 256;
+const FILE_NAME: &str = "master.key";
+/// What an operator gave, in errors.
+const GIVEN: &str = "the setting `master_key`";
+
+/// The key itself.
+pub(super) type Key = SecretBox<[u8; KEY_BYTES]>;
+
+/// The master key cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MasterKeyError {
+    /// The file cannot be read, or not be made.
+    #[error("cannot use the master key file {path}: {source}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{0} is no master key: it should be 32 bytes in base64, as `openssl rand -base64 32` writes them")]
+    Form(String),
+}
+
+/// The key that was given, else that of the data folder, where it is made if it is missing. None for a database server
+/// where none was given.
+pub(super) fn find(location: &Location, given: Option<&SecretString>) -> Result<Option<Key>, MasterKeyError> {
+    match (given, location) {
+        (Some(text), _) => parse(text.expose_secret()).ok_or_else(|| MasterKeyError::Form(GIVEN.into())).map(Some),
+        (None, Location::Sqlite(folder)) => {
+            let path = folder.join(FILE_NAME);
+            make(&path)?;
+            read(&path).map(Some)
+        }
+        (None, Location::Postgres(_)) => Ok(None),
+    }
+}
+
+fn read(path: &Path) -> Result<Key, MasterKeyError> {
+    let mut text = Zeroizing::new(String::new());
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
+    read.map_err(|source| MasterKeyError::File { path: path.to_owned(), source })?;
+    parse(&text).ok_or_else(|| MasterKeyError::Form(path.display().to_string()))
+}
+
+fn parse(text: &str) -> Option<Key> {
+    let bytes = BASE64_STANDARD.decode(text.trim()).map(Zeroizing::new).ok()?;
+    <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok().map(boxed)
+}
+
+/// Writes a new key, for its owner alone, unless there is one. It is complete before it has its name.
+fn make(path: &Path) -> Result<(), MasterKeyError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
+    let draft = path.with_extension(format!("key.{}", std::process::id()));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let text = Zeroizing::new(BASE64_STANDARD.encode(random().expose_secret()) + "\n");
+    let mut file = options.open(&draft).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&draft, path).map_err(failed)
+}
+
+/// A new key.
+pub(super) fn random() -> Key {
+    let mut bytes = [0; KEY_BYTES];
+    // Without randomness there is no safe way on.
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    boxed(bytes)
+}
+
+fn boxed(mut bytes: [u8; KEY_BYTES]) -> Key {
+    let key = SecretBox::init_with_mut(|place: &mut [u8; KEY_BYTES]| place.copy_from_slice(&bytes));
+    bytes.zeroize();
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(key: Option<Key>) -> [u8; KEY_BYTES] {
+        *key.unwrap().expose_secret()
+    }
+
+    #[test]
+    fn a_data_folder_keeps_the_key_that_its_first_start_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::Sqlite(folder.path().to_owned());
+        let first = bytes(find(&location, None).unwrap());
+        assert_eq!(bytes(find(&location, None).unwrap()), first);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::metadata(folder.path().join(FILE_NAME)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [FILE_NAME]);
+    }
+
+    #[test]
+    fn a_database_server_has_the_key_that_was_given_and_no_other() {
+        let location = Location::Postgres("postgres://db/x".into());
+        assert!(find(&location, None).unwrap().is_none());
+        let given = |text: &str| find(&location, Some(&SecretString::from(text)));
+        assert_eq!(bytes(given(&BASE64_STANDARD.encode([7; KEY_BYTES])).unwrap()), [7; KEY_BYTES]);
+        for wrong in ["", "short", &BASE64_STANDARD.encode([7; 31])] {
+            assert!(matches!(given(wrong), Err(MasterKeyError::Form(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE_NAME), "damaged").unwrap();
+        let found = find(&Location::Sqlite(folder.path().to_owned()), None);
+        assert!(matches!(found, Err(MasterKeyError::Form(_))));
+    }
+}

@@ -1,0 +1,187 @@
+//! Sealing: XChaCha20-Poly1305 under the master key.
+//!
+//! A sealed secret is `v1.<key>.<base64 of nonce and ciphertext>`, where `<key>` names the master key, so that a later one
+//! can be told from it. Its place (workspace, kind, id) is authenticated with it: a row whose secret was copied from another
+//! row does not open.
+
+use super::master_key::{self, Key, MasterKeyError};
+use agentruntime_engine::store::Location;
+use agentruntime_host_api::TenantId;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// The form of what is written; a later form gets another word.
+const FORM: &str = "v1";
+/// 192 bits: random nonces do not meet.
+const NONCE_BYTES: usize = 24;
+/// Enough to tell the few master keys of one installation apart.
+const KEY_ID_BYTES: usize = 4;
+
+/// Seals secrets and opens them again.
+pub(crate) struct Sealer {
+    key: Option<(String, Key)>,
+}
+
+/// Where a secret lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// Whose it is.
+    pub(crate) tenant: &'a TenantId,
+    /// What kind of thing holds it.
+    pub(crate) kind: &'static str,
+    /// Which one.
+    pub(crate) id: &'a str,
+}
+
+/// A secret was not sealed, or not opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SealError {
+    /// This installation has no master key.
+    #[error("this server has no master key, so that it cannot keep secrets; give it one with `master_key_file`")]
+    NoMasterKey,
+    /// It was sealed under another master key.
+    #[error("a secret was sealed under the master key `{0}`, which this server does not have")]
+    OtherMasterKey(String),
+    /// It was altered, or lies where it does not belong.
+    #[error("a sealed secret is damaged, or not in its place")]
+    Damaged,
+}
+
+impl Sealer {
+    /// With the master key that was given, else with that of the data folder. A database server without a given key has
+    /// none: then nothing is sealed, and whoever wants to is told why.
+    pub(crate) fn open(location: &Location, given: Option<&SecretString>) -> Result<Self, MasterKeyError> {
+        Ok(Self { key: master_key::find(location, given)?.map(identified) })
+    }
+
+    /// With a key of its own, that nobody has kept.
+    #[cfg(test)]
+    pub(crate) fn ephemeral() -> Self {
+        Self { key: Some(identified(master_key::random())) }
+    }
+
+    /// Seals a secret for its place.
+    pub(crate) fn seal(&self, place: Place<'_>, secret: &SecretString) -> Result<String, SealError> {
+        let (id, key) = self.key.as_ref().ok_or(SealError::NoMasterKey)?;
+        let mut bytes = vec![0; NONCE_BYTES];
+        // Without randomness there is no safe way on.
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        let payload = Payload { msg: secret.expose_secret().as_bytes(), aad: &place.bytes() };
+        let sealed = cipher(key).encrypt(&nonce(&bytes)?, payload).map_err(|_| SealError::Damaged)?;
+        bytes.extend(sealed);
+        Ok(format!("{FORM}.{id}.{}", BASE64_STANDARD.encode(bytes)))
+    }
+
+    /// Opens what was sealed for this place.
+    pub(crate) fn open_sealed(&self, place: Place<'_>, sealed: &str) -> Result<SecretString, SealError> {
+        let (own, key) = self.key.as_ref().ok_or(SealError::NoMasterKey)?;
+        let mut parts = sealed.splitn(3, '.');
+        let (Some(FORM), Some(id), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(SealError::Damaged);
+        };
+        if id != own {
+            return Err(SealError::OtherMasterKey(id.to_owned()));
+        }
+        let bytes = BASE64_STANDARD.decode(text).map_err(|_| SealError::Damaged)?;
+        let (start, ciphertext) = bytes.split_at_checked(NONCE_BYTES).ok_or(SealError::Damaged)?;
+        let payload = Payload { msg: ciphertext, aad: &place.bytes() };
+        let opened = cipher(key).decrypt(&nonce(start)?, payload).map_err(|_| SealError::Damaged)?;
+        let opened = Zeroizing::new(opened);
+        std::str::from_utf8(&opened).map(SecretString::from).map_err(|_| SealError::Damaged)
+    }
+}
+
+impl Place<'_> {
+    /// Parts and their lengths, so that no two places read alike.
+    fn bytes(&self) -> Vec<u8> {
+        let parts = [self.tenant.as_str(), self.kind, self.id];
+        parts.iter().flat_map(|part| [part.len().to_string().as_bytes(), b":", part.as_bytes()].concat()).collect()
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer").field("key", &self.key.as_ref().map(|(id, _)| id)).finish()
+    }
+}
+
+/// A key and its name, which says nothing about it.
+fn identified(key: Key) -> (String, Key) {
+    let digest = Sha256::new().chain_update(b"master key id\n").chain_update(key.expose_secret()).finalize();
+    let id = digest[..KEY_ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect();
+    (id, key)
+}
+
+fn cipher(key: &Key) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(key.expose_secret().into())
+}
+
+fn nonce(bytes: &[u8]) -> Result<XNonce, SealError> {
+    XNonce::try_from(bytes).map_err(|_| SealError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant() -> TenantId {
+        TenantId::new("t1")
+    }
+
+    #[test]
+    fn what_was_sealed_opens_in_its_place_and_nowhere_else() {
+        let (sealer, tenant, other) = (Sealer::ephemeral(), tenant(), TenantId::new("t"));
+        let place = Place { tenant: &tenant, kind: "webhook", id: "a" };
+        let secret = SecretString::from("whsec_x");
+        let sealed = sealer.seal(place, &secret).unwrap();
+        assert!(sealed.starts_with("v1.") && !sealed.contains("whsec"));
+        assert_eq!(sealer.open_sealed(place, &sealed).unwrap().expose_secret(), "whsec_x");
+        assert_ne!(sealer.seal(place, &secret).unwrap(), sealed);
+        let elsewhere = [
+            Place { id: "b", ..place },
+            Place { kind: "connection", ..place },
+            Place { tenant: &other, ..place },
+            // The same characters, parted otherwise.
+            Place { tenant: &other, kind: "1webhook", id: "a" },
+        ];
+        for place in elsewhere {
+            assert!(matches!(sealer.open_sealed(place, &sealed), Err(SealError::Damaged)), "{place:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_altered_does_not_open() {
+        let (sealer, tenant) = (Sealer::ephemeral(), tenant());
+        let place = Place { tenant: &tenant, kind: "webhook", id: "a" };
+        let sealed = sealer.seal(place, &SecretString::from("secret")).unwrap();
+        let (head, text) = sealed.rsplit_once('.').unwrap();
+        let bytes = BASE64_STANDARD.decode(text).unwrap();
+        for position in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[position] ^= 1;
+            let altered = format!("{head}.{}", BASE64_STANDARD.encode(altered));
+            assert!(matches!(sealer.open_sealed(place, &altered), Err(SealError::Damaged)), "byte {position}");
+        }
+        for wrong in ["", "v1", "v2.x.y", &sealed[..20], &sealed.replace("v1.", "v2.")] {
+            assert!(sealer.open_sealed(place, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_master_key_is_named_and_a_missing_one_is_said() {
+        let tenant = tenant();
+        let place = Place { tenant: &tenant, kind: "webhook", id: "a" };
+        let sealed = Sealer::ephemeral().seal(place, &SecretString::from("secret")).unwrap();
+        assert!(matches!(Sealer::ephemeral().open_sealed(place, &sealed), Err(SealError::OtherMasterKey(_))));
+        let none = Sealer::open(&Location::Postgres("postgres://db/x".into()), None).unwrap();
+        assert!(matches!(none.open_sealed(place, &sealed), Err(SealError::NoMasterKey)));
+        assert!(matches!(none.seal(place, &SecretString::from("secret")), Err(SealError::NoMasterKey)));
+        assert_eq!(format!("{none:?}"), "Sealer { key: None }");
+    }
+}

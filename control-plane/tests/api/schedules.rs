@@ -1,0 +1,59 @@
+//! Schedules over HTTP. When they come due is tested where time can be moved: in `triggers::scheduler`.
+
+use crate::{server::on_both, webhooks::published};
+use serde_json::{Value, json};
+
+const NOBODYS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+#[tokio::test]
+async fn a_schedule_is_made_listed_changed_and_deleted() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let path = format!("/v1/workflows/{}/triggers", published(&owner).await);
+        let new = json!({ "cron": "30 2 * * *", "timezone": "Europe/Berlin", "trigger_payload": { "n": 1 }, "overlap": "queue" });
+        let made = owner.post(&path, new).await.expect(201);
+        assert_eq!((&made["overlap"], &made["catch_up"], &made["is_enabled"]), (&json!("queue"), &json!(false), &json!(true)));
+        assert_eq!(made["trigger_payload"], json!({ "n": 1 }));
+        let times = made["next_due_times"].as_array().unwrap();
+        assert_eq!(times.len(), 5);
+        assert!(times.is_sorted_by_key(|time| time.as_str().unwrap()));
+        let own = format!("{path}/{}", made["id"].as_str().unwrap());
+        assert_eq!(owner.get(&own).await.expect(200)["id"], made["id"]);
+        assert_eq!(owner.get(&path).await.expect(200)["items"][0]["id"], made["id"]);
+        let changed = owner.patch(&own, json!({ "cron": "@hourly", "is_enabled": false })).await.expect(200);
+        assert_eq!((&changed["cron"], &changed["timezone"]), (&json!("@hourly"), &json!("Europe/Berlin")));
+        assert_eq!((&changed["next_due_times"], &changed["trigger_payload"]), (&json!([]), &json!({ "n": 1 })));
+        owner.delete(&own).await.expect(204);
+        owner.get(&own).await.refused(404, "NOT_FOUND");
+        owner.patch(&own, json!({})).await.refused(404, "NOT_FOUND");
+        owner.delete(&own).await.refused(404, "NOT_FOUND");
+        assert_eq!(owner.get(&path).await.expect(200)["items"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_makes_no_sense_is_refused_and_says_where() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let path = format!("/v1/workflows/{}/triggers", published(&owner).await);
+        let wrong: [(Value, &str); 6] = [
+            (json!({ "cron": "* * * * * *" }), "cron"),
+            (json!({ "cron": "0 0 30 2 *" }), "cron"),
+            (json!({ "cron": "often" }), "cron"),
+            (json!({ "cron": "*\u{0} * * * *" }), "cron"),
+            (json!({ "cron": "* * * * *", "timezone": "Mars" }), "timezone"),
+            (json!({ "cron": "* * * * *", "trigger_payload": "x".repeat(300_000) }), "trigger_payload"),
+        ];
+        for (body, field) in wrong {
+            let refusal = owner.post(&path, body).await.refused(422, "INVALID_FIELD");
+            assert_eq!(refusal["details"]["field"], field);
+        }
+        owner.post(&path, json!({ "cron": "* * * * *", "overlap": "maybe" })).await.refused(422, "INVALID_BODY");
+        owner.post(&path, json!({})).await.refused(422, "INVALID_BODY");
+        let elsewhere = format!("/v1/workflows/{NOBODYS}/triggers");
+        owner.post(&elsewhere, json!({ "cron": "* * * * *" })).await.refused(404, "WORKFLOW_NOT_FOUND");
+        assert_eq!(owner.get(&path).await.expect(200)["items"], json!([]));
+    })
+    .await;
+}

@@ -1,0 +1,355 @@
+//! Inbound webhooks: subscriptions, and what deliveries are taken.
+
+use crate::server::{Answer, Client, Server, answer, on_both};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use standardwebhooks::Webhook;
+use std::{
+    collections::HashSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const NOBODYS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+/// A published workflow that asks a person and so stays under way; its id.
+pub(crate) async fn published(owner: &Client) -> String {
+    let graph = json!({ "steps": [{ "id": "ask", "type": "human_task", "task_type": "approval" }] });
+    let made = owner.post("/v1/workflows", json!({ "name": "hooked", "graph": graph })).await.expect(201);
+    let id = made["id"].as_str().unwrap().to_owned();
+    owner.post(&format!("/v1/workflows/{id}/versions"), json!({})).await.expect(201);
+    id
+}
+
+/// A subscription as its sender knows it.
+#[derive(Clone)]
+struct Hook {
+    id: String,
+    workflow: String,
+    path: String,
+    secret: String,
+    sender: Client,
+}
+
+async fn hook(server: &Server, settings: Value) -> Hook {
+    let owner = server.owner();
+    let workflow = published(&owner).await;
+    let mut body = json!({ "workflow_id": workflow, "name": "orders" });
+    body.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    let made = owner.post("/v1/inbound-webhooks", body).await.expect(201);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let token = text(&made["automation_bearer"]);
+    Hook {
+        id: text(&made["subscription"]["id"]),
+        workflow,
+        path: text(&made["ingress_path"]),
+        secret: text(&made["signing_secret"]),
+        sender: server.anybody().with("authorization", &format!("Bearer {token}")),
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
+}
+
+fn hmac(secret: &str, text: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(text);
+    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={hex}")
+}
+
+async fn send(client: &Client, path: &str, body: &[u8]) -> Answer {
+    answer(client.request(Method::POST, path).body(body.to_vec())).await
+}
+
+impl Hook {
+    /// Signed without a time.
+    fn signed(&self, body: &[u8]) -> Client {
+        self.sender.with("x-agentruntime-signature", &hmac(&self.secret, body))
+    }
+
+    /// Signed at a time.
+    fn signed_at(&self, at: i64, body: &[u8]) -> Client {
+        let text = [format!("{at}.").as_bytes(), body].concat();
+        let signed = self.sender.with("x-agentruntime-signature", &hmac(&self.secret, &text));
+        signed.with("x-agentruntime-timestamp", &at.to_string())
+    }
+
+    /// Signed by the library of Standard Webhooks.
+    fn standard(&self, id: &str, at: i64, body: &[u8]) -> Client {
+        let signature = Webhook::new(&self.secret).unwrap().sign(id, at, body).unwrap();
+        let headers = self.sender.with("webhook-id", id).with("webhook-timestamp", &at.to_string());
+        headers.with("webhook-signature", &signature)
+    }
+
+    async fn deliver(&self, client: &Client, body: &[u8]) -> Answer {
+        send(client, &self.path, body).await
+    }
+}
+
+async fn input(owner: &Client, run: &Value) -> Value {
+    let path = format!(
+        "/v1/workflows/{}/runs/{}/context",
+        run["workflow_id"].as_str().unwrap(),
+        run["run_id"].as_str().unwrap()
+    );
+    owner.get(&path).await.expect(200)["input"].clone()
+}
+
+#[tokio::test]
+async fn a_subscription_is_made_listed_changed_and_deleted() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let hook = hook(&server, json!({ "extras": { "trigger_payload": { "from": "shop" }, "note": "kept" } })).await;
+        let path = format!("/v1/inbound-webhooks/{}", hook.id);
+        assert_eq!(hook.path, path);
+        assert!(BASE64_STANDARD.decode(hook.secret.strip_prefix("whsec_").unwrap()).unwrap().len() == 32);
+        let shown = owner.get(&path).await.expect(200);
+        assert_eq!(
+            (&shown["name"], &shown["replay"], &shown["is_enabled"]),
+            (&json!("orders"), &json!("digest"), &json!(true))
+        );
+        assert_eq!(shown["extras"]["note"], "kept");
+        assert!(!shown.to_string().contains("whsec_"), "the secret is shown once");
+        let list = owner.get("/v1/inbound-webhooks").await.expect(200);
+        assert_eq!(list["items"], json!([shown]));
+        let others = owner.get(&format!("/v1/inbound-webhooks?workflow_id={NOBODYS}")).await.expect(200);
+        assert_eq!(others["items"], json!([]));
+        let changed = owner.patch(&path, json!({ "name": "other", "require_timestamp": true })).await.expect(200);
+        assert_eq!((&changed["name"], &changed["require_timestamp"]), (&json!("other"), &json!(true)));
+        assert_eq!(changed["extras"], shown["extras"]);
+        owner.delete(&path).await.expect(204);
+        owner.get(&path).await.refused(404, "NOT_FOUND");
+        owner.delete(&path).await.refused(404, "NOT_FOUND");
+        owner.patch(&path, json!({ "name": "x" })).await.refused(404, "NOT_FOUND");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_makes_no_sense_is_refused() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let workflow = published(&owner).await;
+        let new = |change: Value| {
+            let mut body = json!({ "workflow_id": workflow, "name": "orders" });
+            body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let owner = owner.clone();
+            async move { owner.post("/v1/inbound-webhooks", body).await }
+        };
+        new(json!({ "workflow_id": NOBODYS })).await.refused(404, "WORKFLOW_NOT_FOUND");
+        new(json!({ "workflow_id": "x\u{0}" })).await.refused(404, "WORKFLOW_NOT_FOUND");
+        for wrong in [
+            json!({ "name": "" }),
+            json!({ "name": "a\u{0}b" }),
+            json!({ "name": "a".repeat(201) }),
+            json!({ "extras": { "trigger_steps": [] } }),
+            json!({ "extras": { "trigger_payload": "x".repeat(300_000) } }),
+            json!({ "automation_pat_id": NOBODYS }),
+            json!({ "automation_bearer": "pat_wrong" }),
+        ] {
+            new(wrong).await.refused(422, "INVALID_FIELD");
+        }
+        new(json!({ "replay": "always" })).await.refused(422, "INVALID_BODY");
+        assert_eq!(owner.get("/v1/inbound-webhooks").await.expect(200)["items"], json!([]));
+        let own = new(json!({ "automation_bearer": server.token })).await.expect(201);
+        assert_eq!(own.get("automation_bearer"), None);
+        let pat = own["subscription"]["automation_pat_id"].clone();
+        new(json!({ "automation_pat_id": pat })).await.expect(201);
+        server.anybody().get("/v1/inbound-webhooks").await.refused(401, "NOT_AUTHENTICATED");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_genuine_delivery_starts_a_run_with_its_body_over_the_extras() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let hook = hook(&server, json!({ "extras": { "trigger_payload": { "a": 1, "b": { "c": 2 } } } })).await;
+        let body = br#"{"b": {"d": 3}}"#;
+        let first = hook.deliver(&hook.signed(body), body).await.expect(202);
+        assert_eq!((&first["workflow_id"], &first["replayed"]), (&json!(hook.workflow), &json!(false)));
+        assert_eq!(input(&owner, &first).await, json!({ "a": 1, "b": { "d": 3 } }));
+        // Cookies, and headers that nobody signed, say nothing.
+        let body = b"[1, 2]";
+        let odd = hook.signed_at(now(), body).with("cookie", "session=x").with("x-tenant-id", "other");
+        let second = hook.deliver(&odd, body).await.expect(202);
+        assert_eq!(input(&owner, &second).await, json!([1, 2]));
+        let third = hook.deliver(&hook.standard("msg_1", now(), b"{}"), b"{}").await.expect(202);
+        let runs: HashSet<&str> = [&first, &second, &third].iter().map(|run| run["run_id"].as_str().unwrap()).collect();
+        assert_eq!(runs.len(), 3);
+        let path = format!("/v1/workflows/{}/runs/{}", hook.workflow, first["run_id"].as_str().unwrap());
+        assert_eq!(owner.get(&path).await.expect(200)["trigger_type"], "webhook");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whatever_is_not_genuine_is_refused_alike_and_starts_nothing() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let (hook, other) = (hook(&server, json!({})).await, hook(&server, json!({ "is_enabled": false })).await);
+        let strict = self::hook(&server, json!({ "require_timestamp": true })).await;
+        let body = br#"{"order": 7}"#;
+        let good = hook.signed(body);
+        let by_owner = good.with("authorization", &format!("Bearer {}", server.token));
+        let stale = now() - 310;
+        let refusals = [
+            send(&good, &format!("/v1/inbound-webhooks/{NOBODYS}"), body).await,
+            send(&good, "/v1/inbound-webhooks/no-id", body).await,
+            other.deliver(&other.signed(body), body).await,
+            other.deliver(&good, body).await,
+            // A right signature with no token, a wrong one, or another good one.
+            hook.deliver(&good.with("authorization", "Basic x"), body).await,
+            hook.deliver(&good.with("authorization", "Bearer pat_wrong"), body).await,
+            hook.deliver(&by_owner, body).await,
+            // A right token with no signature, or a wrong one.
+            hook.deliver(&hook.sender, body).await,
+            hook.deliver(&good, br#"{"order": 8}"#).await,
+            hook.deliver(&strict.signed(body).with("authorization", "Bearer pat_x"), body).await,
+            hook.deliver(&hook.signed_at(stale, body), body).await,
+            hook.deliver(&hook.signed_at(now() + 310, body), body).await,
+            hook.deliver(&hook.standard("m", stale, body), body).await,
+            hook.deliver(&good.with("x-agentruntime-timestamp", &now().to_string()), body).await,
+            strict.deliver(&strict.signed(body), body).await,
+            strict.deliver(&strict.signed(body).with("webhook-timestamp", &now().to_string()), body).await,
+            // What cannot be parsed is not even looked at.
+            hook.deliver(&hook.sender, b"no json").await,
+        ];
+        let mut bodies = HashSet::new();
+        for (number, refusal) in refusals.into_iter().enumerate() {
+            assert_eq!(refusal.status.as_u16(), 401, "refusal {number}: {:#}", refusal.body);
+            let mut body = refusal.refused(401, "NOT_AUTHENTICATED");
+            body.as_object_mut().unwrap().remove("request_id");
+            bodies.insert(body.to_string());
+        }
+        assert_eq!(bodies.len(), 1, "{bodies:?}");
+        for hook in [&hook, &other, &strict] {
+            let runs = owner.get(&format!("/v1/workflows/{}/runs", hook.workflow)).await.expect(200);
+            assert_eq!(runs["items"], json!([]));
+        }
+        hook.deliver(&hook.signed(b"no json"), b"no json").await.refused(400, "MALFORMED_JSON");
+        strict.deliver(&strict.signed_at(now(), body), body).await.expect(202);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_of_the_largest_size_is_taken_and_one_byte_more_is_not() {
+    let server = Server::start();
+    let hook = hook(&server, json!({})).await;
+    let body = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes();
+    let too_large = body(1024 * 1024 + 1);
+    hook.deliver(&hook.signed(&too_large), &too_large).await.refused(413, "BODY_TOO_LARGE");
+    let largest = body(1024 * 1024);
+    let taken = hook.deliver(&hook.signed(&largest), &largest).await;
+    // Whether a run takes so large an input is its own matter; the delivery arrived.
+    assert!([202, 422].contains(&taken.status.as_u16()), "{}", taken.status);
+}
+
+#[tokio::test]
+async fn a_repeated_delivery_answers_with_the_first_run() {
+    on_both(|server| async move {
+        let hook = hook(&server, json!({})).await;
+        let body = b"{\"n\": 1}";
+        let run = |answer: Value| answer["run_id"].as_str().unwrap().to_owned();
+        // The same body, unsigned time.
+        let first = run(hook.deliver(&hook.signed(body), body).await.expect(202));
+        let again = hook.deliver(&hook.signed(body), body).await.expect(200);
+        assert_eq!((&again["run_id"], &again["replayed"]), (&json!(first), &json!(true)));
+        // A key of the sender's.
+        let keyed = |body: &[u8], key: &str| hook.signed(body).with("idempotency-key", key);
+        let first = run(hook.deliver(&keyed(body, "k1"), body).await.expect(202));
+        assert_eq!(run(hook.deliver(&keyed(body, "k1"), body).await.expect(200)), first);
+        assert_ne!(run(hook.deliver(&keyed(body, "k2"), body).await.expect(202)), first);
+        let other = b"{\"n\": 2}";
+        hook.deliver(&keyed(other, "k1"), other).await.refused(409, "IDEMPOTENCY_KEY_REUSED");
+        hook.deliver(&keyed(body, &"k".repeat(256)), body).await.refused(422, "INVALID_FIELD");
+        // A signed id, whatever time it is signed at and whatever stands beside it.
+        let first = run(hook.deliver(&hook.standard("m1", now(), body), body).await.expect(202));
+        let later = hook.standard("m1", now() + 1, body).with("idempotency-key", "k3");
+        assert_eq!(run(hook.deliver(&later, body).await.expect(200)), first);
+        hook.deliver(&hook.standard("m1", now(), other), other).await.refused(409, "IDEMPOTENCY_KEY_REUSED");
+        // A signed time.
+        let at = now();
+        let first = run(hook.deliver(&hook.signed_at(at, body), body).await.expect(202));
+        assert_eq!(run(hook.deliver(&hook.signed_at(at, body), body).await.expect(200)), first);
+        assert_ne!(run(hook.deliver(&hook.signed_at(at + 1, body), body).await.expect(202)), first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_replay_each_body_starts_a_run() {
+    let server = Server::start();
+    let hook = hook(&server, json!({ "replay": "none" })).await;
+    let body = b"{}";
+    let first = hook.deliver(&hook.signed(body), body).await.expect(202);
+    let second = hook.deliver(&hook.signed(body), body).await.expect(202);
+    assert_ne!(first["run_id"], second["run_id"]);
+}
+
+#[tokio::test]
+async fn twenty_deliveries_of_one_event_at_once_start_one_run() {
+    on_both(|server| async move {
+        let (hook, body) = (hook(&server, json!({})).await, b"{\"n\": 1}");
+        let client = hook.signed(body).with("idempotency-key", "once");
+        let all = (0..20).map(|_| hook.deliver(&client, body));
+        let answers = futures_util::future::join_all(all).await;
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 202).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 19, "{statuses:?}");
+        let runs: HashSet<String> = answers.iter().map(|answer| answer.body["run_id"].to_string()).collect();
+        assert_eq!(runs.len(), 1);
+        let listed = server.owner().get(&format!("/v1/workflows/{}/runs", hook.workflow)).await.expect(200);
+        assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_rotation_both_secrets_are_taken_until_the_grace_is_over() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let mut hook = hook(&server, json!({ "replay": "none" })).await;
+        let (before, rotate, body) = (hook.clone(), format!("{}/rotate-secret", hook.path), b"{}");
+        let rotated = answer(owner.request(Method::POST, &rotate)).await.expect(200);
+        hook.secret = rotated["signing_secret"].as_str().unwrap().to_owned();
+        assert_ne!(hook.secret, before.secret);
+        assert!(rotated["subscription"]["previous_secret_valid_until"].is_string());
+        hook.deliver(&before.signed(body), body).await.expect(202);
+        hook.deliver(&hook.signed(body), body).await.expect(202);
+        let replaced = hook.clone();
+        hook.secret = owner.post(&rotate, json!({ "grace_seconds": 0 })).await.expect(200)["signing_secret"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        hook.deliver(&replaced.signed(body), body).await.refused(401, "NOT_AUTHENTICATED");
+        hook.deliver(&before.signed(body), body).await.refused(401, "NOT_AUTHENTICATED");
+        hook.deliver(&hook.standard("m", now(), body), body).await.expect(202);
+        owner.post(&rotate, json!({ "grace_seconds": 9_999_999 })).await.refused(422, "INVALID_FIELD");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn secrets_open_again_after_a_restart() {
+    let server = Server::start();
+    let hook = hook(&server, json!({})).await;
+    let server = server.restart();
+    let sender = server.anybody();
+    let body = b"{}";
+    let signed = sender.with("x-agentruntime-signature", &hmac(&hook.secret, body));
+    // The token of the first start is not the subscription's; the signature alone is not enough.
+    send(&signed, &hook.path, body).await.refused(401, "NOT_AUTHENTICATED");
+    let own = json!({ "automation_bearer": server.token, "workflow_id": hook.workflow, "name": "second" });
+    let made = server.owner().post("/v1/inbound-webhooks", own).await.expect(201);
+    let (path, secret) =
+        (made["ingress_path"].as_str().unwrap().to_owned(), made["signing_secret"].as_str().unwrap().to_owned());
+    let server = server.restart();
+    let signed = server.owner().with("x-agentruntime-signature", &hmac(&secret, body));
+    send(&signed, &path, body).await.expect(202);
+}
