@@ -70,14 +70,6 @@ pub(crate) fn check_scope(credential: &Credential, needed: TokenScope) -> Result
     }
 }
 
-/// Refuses a token, for what only a person at a browser can do.
-pub(crate) fn check_session(credential: &Credential) -> Result<(), AccessError> {
-    match credential {
-        Credential::Session(_) => Ok(()),
-        Credential::Token { .. } => Err(AccessError::SessionNeeded),
-    }
-}
-
 impl Enter for InTenant {
     async fn find(database: &Database, caller: &Caller, named: &NamedPlace) -> Result<Self, AccessError> {
         let found = match (&caller.credential, &named.tenant) {

@@ -1,9 +1,9 @@
 //! Invitations to a workspace: a token by mail, good once, for a week, and for the invited address alone.
 
 use super::{
-    AccessError, Caller, InTenant, InviteId, May, SignedIn, TenantRole, UserId,
+    AccessError, Caller, InSession, InTenant, InviteId, May, TenantRole, UserId,
     audit::{self, Entry},
-    domains, entry, members,
+    domains, members,
     permission::ManageTenant,
     tenants::{self, word},
     token::{self, NewToken, TokenHash},
@@ -137,12 +137,11 @@ pub(crate) async fn revoke(database: &Database, may: &May<ManageTenant>, id: Inv
 }
 
 /// Makes the caller a member, if the token invites them. Whatever is wrong with it, the answer is the same.
-pub(crate) async fn accept(database: &Database, who: &SignedIn, token: &str) -> Result<InTenant, AccessError> {
-    entry::check_session(&who.caller.credential)?;
+pub(crate) async fn accept(database: &Database, who: &InSession, token: &str) -> Result<InTenant, AccessError> {
     let (hash, now) = (TokenHash::of(token), database.time());
     let mut tx = database.begin().await?;
     let mut values = Values::default();
-    values.text(hash.as_str()).id(who.user());
+    values.text(hash.as_str()).id(who.caller.user);
     let Some(place) = tx.row(WHERE_TO, values).await? else { return Err(not_for_you()) };
     let (tenant, slug) = (TenantId::new(text(&place, 0)?), text(&place, 1)?.to_owned());
     tenants::lock(&mut tx, &tenant).await?;
@@ -151,7 +150,7 @@ pub(crate) async fn accept(database: &Database, who: &SignedIn, token: &str) -> 
     let Some(row) = tx.row(ACCEPT, values).await? else { return Err(not_for_you()) };
     let (invite, email, role): (InviteId, _, _) = (id(&row, 0)?, text(&row, 1)?, word(&row, 2)?);
     domains::check_may_join(&mut tx, &tenant, email).await?;
-    if !members::add(&mut tx, &tenant, who.user(), role, now.as_micros()).await? {
+    if !members::add(&mut tx, &tenant, who.caller.user, role, now.as_micros()).await? {
         return Err(already_member());
     }
     let entry = Entry { action: "invite.accept", target: invite.to_string(), details: json!({ "role": role }) };

@@ -51,7 +51,7 @@ pub(crate) mod users;
 pub(crate) use caller::{Caller, Credential};
 pub(crate) use error::AccessError;
 pub(crate) use id::*;
-pub(crate) use permission::{InProject, InTenant, May, SignedIn};
+pub(crate) use permission::{InProject, InSession, InTenant, May, SignedIn};
 pub(crate) use role::{ProjectRole, TenantRole, TokenScope, TokenScopes, Visibility};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What each operation needs, as types. A handler that changes workflows takes a `May<WriteWorkflows>`; who forgets it has
 //! no project to call an operation on, so that it does not compile.
 
-use super::{Caller, ProjectRole, TenantRole, TokenScope, UserId};
+use super::{AccessError, Caller, Credential, ProjectRole, TenantRole, TokenScope, UserId};
 use agentruntime_host_api::{ProjectId, TenantId};
 use std::marker::PhantomData;
 
@@ -85,6 +85,23 @@ impl SignedIn {
     /// Whose affairs these are.
     pub(crate) fn user(&self) -> UserId {
         self.caller.user
+    }
+}
+
+/// Somebody who is signed in with a browser: what a token cannot do, so that a stolen one cannot either.
+#[derive(Clone, Debug)]
+pub(crate) struct InSession {
+    /// Who.
+    pub(crate) caller: Caller,
+}
+
+impl InSession {
+    /// Whoever it is, unless it is a token.
+    pub(crate) fn of(caller: Caller) -> Result<Self, AccessError> {
+        match caller.credential {
+            Credential::Session(_) => Ok(Self { caller }),
+            Credential::Token { .. } => Err(AccessError::SessionNeeded),
+        }
     }
 }
 

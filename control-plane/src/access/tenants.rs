@@ -1,7 +1,7 @@
 //! Workspaces: made, seen, renamed. Who is in them is `members`.
 
 use super::{
-    AccessError, Caller, Credential, InTenant, May, SignedIn, TenantRole, TokenScope, UserId,
+    AccessError, Caller, Credential, InSession, InTenant, May, SignedIn, TenantRole, TokenScope, UserId,
     audit::{self, Entry},
     domains, entry, field, members,
     permission::ManageTenant,
@@ -99,13 +99,12 @@ pub(crate) async fn read(database: &Database, may: &May<ManageTenant>) -> Result
     tenant(&database.row(READ, values).await?)
 }
 
-/// Makes a workspace for somebody who is signed in. A token cannot: it belongs to one already.
-pub(crate) async fn found(database: &Database, who: &SignedIn, slug: &str, name: &str) -> Result<Tenant, AccessError> {
-    entry::check_session(&who.caller.credential)?;
+/// Makes a workspace for somebody who is signed in; a token belongs to one already.
+pub(crate) async fn found(database: &Database, who: &InSession, slug: &str, name: &str) -> Result<Tenant, AccessError> {
     let (name, now) = (field::name("name", name)?, database.time());
     let mut tx = database.begin().await?;
     let mut values = Values::default();
-    values.id(who.user());
+    values.id(who.caller.user);
     let owned: u32 = tx.row(OWNED, values).await?.map_or(Ok(0), |row| number(&row, 0))?;
     if owned >= TENANTS_OWNED_MAX {
         let message = format!("you own {owned} workspaces, and nobody can own more");

@@ -6,7 +6,7 @@ use super::{
     problem::Problem,
 };
 use crate::access::{
-    AccessError, Caller, May, SignedIn,
+    AccessError, Caller, InSession, May, SignedIn,
     caller::Origin,
     entry::{self, Enter, NamedPlace},
     permission::Permission,
@@ -40,6 +40,14 @@ impl FromRequestParts<State> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Self, Problem> {
         Ok(Self { caller: authenticate(parts, app).await? })
+    }
+}
+
+impl FromRequestParts<State> for InSession {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Self, Problem> {
+        Ok(Self::of(authenticate(parts, app).await?)?)
     }
 }
 

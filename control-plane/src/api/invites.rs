@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     access::{
-        InTenant, May, SignedIn, TenantRole,
+        InSession, InTenant, May, TenantRole,
         invites::{self, Invite},
         permission::ManageTenant,
     },
@@ -161,7 +161,7 @@ async fn revoke(may: May<ManageTenant>, Given(app): Given<State>, Path(id): Path
     security(("session" = []))
 )]
 async fn accept(
-    who: SignedIn,
+    who: InSession,
     Given(app): Given<State>,
     Body(acceptance): Body<Acceptance>,
 ) -> Result<Json<Joined>, Problem> {

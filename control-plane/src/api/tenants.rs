@@ -7,7 +7,7 @@ use super::{
     problem::{Problem, ProblemBody},
 };
 use crate::access::{
-    May, SignedIn, TenantRole,
+    InSession, May, SignedIn, TenantRole,
     permission::ManageTenant,
     tenants::{self, Tenant, TenantChange},
 };
@@ -102,7 +102,7 @@ async fn list(
     security(("session" = []))
 )]
 async fn create(
-    who: SignedIn,
+    who: InSession,
     Given(app): Given<State>,
     Body(new): Body<NewTenant>,
 ) -> Result<(StatusCode, Json<TenantView>), Problem> {

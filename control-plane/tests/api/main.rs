@@ -5,6 +5,7 @@ mod audit;
 mod basics;
 mod domains;
 mod mails;
+mod matrix;
 mod openid;
 mod pats;
 mod real;

@@ -49,9 +49,14 @@ pub(crate) struct Client {
 
 /// Runs a test against a service on SQLite, and against one on PostgreSQL where the machine has it.
 pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Server) -> F) {
-    test(Server::start()).await;
+    on_both_with(&[], test).await;
+}
+
+/// The same, with further arguments.
+pub(crate) async fn on_both_with<F: Future<Output = ()>>(arguments: &[&str], test: impl Fn(Server) -> F) {
+    test(Server::start_with(None, arguments)).await;
     if let Some(postgres) = postgres::server() {
-        test(Server::start_with(Some(&postgres.database()), &[])).await;
+        test(Server::start_with(Some(&postgres.database()), arguments)).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Invitations, and the rule of domains.
 
-use super::{Acme, code, on_both, signed_in};
+use super::{Acme, code, in_session, on_both};
 use crate::access::{
     AccessError, InTenant, InviteId, TenantRole, UserId, domains,
     invites::{self, GOOD_FOR},
@@ -22,7 +22,7 @@ impl Acme {
     }
 
     async fn accept(&self, user: UserId, token: &str) -> Result<InTenant, AccessError> {
-        invites::accept(&self.database, &signed_in(user, ""), token).await
+        invites::accept(&self.database, &in_session(user, ""), token).await
     }
 }
 

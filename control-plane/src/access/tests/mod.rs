@@ -5,7 +5,7 @@ mod invitations;
 mod membership;
 
 use super::{
-    AccessError, Caller, Credential, InTenant, May, RequestId, SessionId, SignedIn, TenantRole, UserId, Visibility,
+    AccessError, Caller, Credential, InSession, InTenant, May, RequestId, SessionId, TenantRole, UserId, Visibility,
     caller::Origin,
     entry::{self, Enter, NamedPlace},
     members,
@@ -95,8 +95,8 @@ pub(super) fn caller(user: UserId, email: &str) -> Caller {
 }
 
 /// Somebody by a session, without a place.
-pub(super) fn signed_in(user: UserId, email: &str) -> SignedIn {
-    SignedIn { caller: caller(user, email) }
+pub(super) fn in_session(user: UserId, email: &str) -> InSession {
+    InSession::of(caller(user, email)).unwrap()
 }
 
 /// The name of a refusal.

@@ -1,6 +1,5 @@
 //! Nodes with scripted steps on a real SQLite store.
 
-mod ceilings;
 mod feed;
 mod keys;
 mod leases;
