@@ -4,7 +4,11 @@
 //! an answer.
 
 use crate::{access::AccessError, operations::OperationError, triggers::TriggerError, vault::SealError};
-use agentruntime_engine::{graph::Issue, node::StartError, store::StoreError};
+use agentruntime_engine::{
+    graph::Issue,
+    node::{Ceiling, StartError},
+    store::StoreError,
+};
 use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -220,6 +224,12 @@ impl From<OperationError> for Problem {
             }
             E::InvalidParams { .. } | E::Start(StartError::UnknownStep(_) | StartError::OtherWorkflow(_)) => {
                 refuse(StatusCode::UNPROCESSABLE_ENTITY)
+            }
+            E::Start(StartError::Ceiling { what: Ceiling::InputBytes, .. }) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "CEILING_REACHED", sentence)
+            }
+            E::Start(StartError::Ceiling { what: Ceiling::UnfinishedRuns, .. }) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "CEILING_REACHED", sentence)
             }
             E::Start(StartError::Repeated { .. }) => Self::new(StatusCode::CONFLICT, "START_KEY_USED", sentence),
             E::Start(StartError::Stopping | StartError::Store(_)) => Self::unavailable("the node", &sentence),

@@ -169,6 +169,7 @@ impl OperationError {
             Self::Start(StartError::Rejected { .. }) => "INVALID_INPUT",
             Self::Start(StartError::UnknownStep(_)) => "UNKNOWN_STEP",
             Self::Start(StartError::OtherWorkflow(_)) => "OTHER_WORKFLOW",
+            Self::Start(StartError::Ceiling { .. }) => "CEILING_REACHED",
             Self::Start(StartError::Repeated { .. }) => "START_KEY_USED",
             Self::Start(StartError::Stopping) => "STOPPING",
             Self::Start(StartError::Store(error)) | Self::Store(error) => error.code(),

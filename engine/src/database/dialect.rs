@@ -92,6 +92,17 @@ impl Dialect {
         }
     }
 
+    /// The members of a JSON object, tenants and numbers, as rows.
+    pub(crate) fn rooms(self, placeholder: &str) -> String {
+        match self {
+            Self::Sqlite => format!("SELECT key AS tenant_id, value AS free FROM json_each({placeholder})"),
+            Self::Postgres => format!(
+                "SELECT key AS tenant_id, CAST(value AS BIGINT) AS free \
+                 FROM json_each_text(CAST(CAST({placeholder} AS TEXT) AS JSON))"
+            ),
+        }
+    }
+
     /// Keeps other nodes from migrating at the same time, until the transaction ends. SQLite's write lock does so anyhow.
     pub(crate) fn migration_lock(self) -> Option<&'static str> {
         match self {

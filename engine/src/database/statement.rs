@@ -50,12 +50,13 @@ impl Texts {
         Self { dialect, made: Mutex::default() }
     }
 
-    /// The text of a single statement. In it `{now}` is the current time by parameter `$1`; `{lock}` and `{oldest}` are
-    /// the dialect's.
+    /// The text of a single statement. In it `{now}` is the current time by parameter `$1`; `{lock}`, `{oldest}`
+    /// and `{rooms_N}`, of parameter `$N`, are the dialect's.
     pub(crate) fn single(&self, sql: &'static str) -> AssertSqlSafe<Arc<str>> {
         let dialect = self.dialect;
         self.get(sql, 0, || {
             let sql = sql.replace("{oldest}", dialect.oldest_due_per_tenant()).replace("{lock}", dialect.skip_locked());
+            let sql = sql.replace("{rooms_1}", &dialect.rooms("$1")).replace("{rooms_5}", &dialect.rooms("$5"));
             sql.replace("{now}", &dialect.now("$1"))
         })
     }

@@ -43,12 +43,14 @@ async fn claim(shared: &Arc<Shared>, want: usize) -> Result<usize, StoreError> {
         return Ok(0);
     }
     // At most CLAIM_MAX.
-    let claimed = shared.store.claim(&shared.id, want as u32, shared.config.lease).await?;
+    let rooms = shared.tenants.rooms();
+    let claimed = shared.store.claim_within(&shared.id, want as u32, shared.config.lease, &rooms).await?;
     let count = claimed.len();
     for run in claimed {
         let lease = run.lease;
         let shared_for_actor = shared.clone();
-        shared.spawn(lease, Standing::Durable, |news| go_on(shared_for_actor, run, news));
+        let place = shared.tenants.place_for_claimed(&run.record.scope.tenant);
+        shared.spawn(lease, place, Standing::Durable, |news| go_on(shared_for_actor, run, news));
     }
     Ok(count)
 }
@@ -73,7 +75,7 @@ async fn pause(shared: &Shared, want: usize) -> Duration {
     if want == 0 {
         return poll;
     }
-    match shared.store.next_wake().await {
+    match shared.store.next_wake_within(&shared.tenants.rooms()).await {
         Ok(Some(due)) => due.since(shared.clock.now()).min(poll).max(Duration::from_millis(1)),
         Ok(None) => poll,
         Err(error) => {

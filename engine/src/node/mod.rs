@@ -8,11 +8,13 @@
 //! | `actor` | one run while a node holds it |
 //! | `execute` | one attempt of a step |
 //! | `commit` | the writer that gathers what all runs append |
+//! | `ceilings` | what one tenant may take |
 //! | `claim` | taking runs up, and keeping their leases |
 //! | `versions` | published graphs, parsed once |
 //! | `watch` | durable events for those who follow a run |
 
 mod actor;
+mod ceilings;
 mod claim;
 mod commit;
 mod execute;
@@ -21,6 +23,7 @@ mod versions;
 mod watch;
 
 pub use crate::store::StartKey;
+pub use ceilings::{Ceiling, Ceilings};
 pub use start::{StartError, StartRequest};
 pub use watch::{Watcher, WorkflowWatcher};
 
@@ -29,7 +32,7 @@ use crate::{
     store::{Clock, Lease, NodeId, Scope, Store, StoreError},
 };
 use actor::Actor;
-use agentruntime_host_api::{Guest, Json, RunId, TaskId, WorkflowId};
+use agentruntime_host_api::{Guest, Json, RunId, TaskId, TenantId, WorkflowId};
 use std::{
     collections::HashMap,
     future::Future,
@@ -50,11 +53,18 @@ pub struct NodeConfig {
     pub active_runs_max: usize,
     /// How often the node looks for work that nobody told it of.
     pub poll: Duration,
+    /// What one tenant may take, where nothing else is [set](Node::set_ceilings) for it.
+    pub ceilings: Ceilings,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), active_runs_max: 1_000, poll: Duration::from_secs(1) }
+        Self {
+            lease: Duration::from_secs(30),
+            active_runs_max: 1_000,
+            poll: Duration::from_secs(1),
+            ceilings: Ceilings::default(),
+        }
     }
 }
 
@@ -75,6 +85,7 @@ pub(crate) struct Shared {
     active: Mutex<HashMap<RunId, Active>>,
     graphs: versions::Graphs,
     watchers: watch::Watchers,
+    tenants: ceilings::Tenants,
     /// Somebody made a run claimable or room for one.
     work: Notify,
 }
@@ -89,6 +100,8 @@ struct Commission {
 /// A run that the node holds.
 struct Active {
     lease: Lease,
+    /// Given back when the run is let go.
+    place: ceilings::Place,
     standing: Standing,
     news: Arc<Notify>,
     task: Option<AbortHandle>,
@@ -108,6 +121,7 @@ impl Node {
     pub fn start(config: NodeConfig, store: Store, guest: Arc<dyn Guest>, clock: Arc<dyn Clock>) -> Self {
         let (commits, queue) = mpsc::channel(commit::QUEUE_MAX);
         let shared = Arc::new(Shared {
+            tenants: ceilings::Tenants::new(config.ceilings.clone()),
             id: NodeId(RunId::new_v7().to_string()),
             config,
             store,
@@ -130,6 +144,12 @@ impl Node {
     /// The store the node works on.
     pub fn store(&self) -> &Store {
         &self.shared.store
+    }
+
+    /// Sets what one tenant may take of this node from now on; nothing: what the node's configuration says.
+    pub fn set_ceilings(&self, tenant: TenantId, ceilings: Option<Ceilings>) {
+        self.shared.tenants.set(tenant, ceilings);
+        self.shared.work.notify_one();
     }
 
     /// Follows the events of a run from now on, each after it is durable. Events before have to be read from the store.
@@ -218,17 +238,27 @@ impl Shared {
     }
 
     /// Lets an actor begin on a run that was just started here.
-    fn spawn_fresh(self: &Arc<Self>, of: &Arc<Commission>, lease: Lease, state: RunState, standing: Standing) {
-        self.spawn(lease, standing, |news| Actor::fresh(self.clone(), of.clone(), lease, standing, state, news).work());
+    fn spawn_fresh(
+        self: &Arc<Self>,
+        of: &Arc<Commission>,
+        place: ceilings::Place,
+        lease: Lease,
+        state: RunState,
+        standing: Standing,
+    ) {
+        self.spawn(lease, place, standing, |news| {
+            Actor::fresh(self.clone(), of.clone(), lease, standing, state, news).work()
+        });
     }
 
     /// Lets a task begin on a run that the node holds the lease of.
-    fn spawn<F>(&self, lease: Lease, standing: Standing, work: impl FnOnce(Arc<Notify>) -> F)
+    fn spawn<F>(&self, lease: Lease, place: ceilings::Place, standing: Standing, work: impl FnOnce(Arc<Notify>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let news = Arc::new(Notify::new());
-        let earlier = self.active().insert(lease.run, Active { lease, standing, news: news.clone(), task: None });
+        let active = Active { lease, place, standing, news: news.clone(), task: None };
+        let earlier = self.active().insert(lease.run, active);
         // A lease of this node that ran out unnoticed: whatever was done under it cannot be written any more.
         if let Some(task) = earlier.and_then(|earlier| earlier.task) {
             task.abort();
@@ -254,8 +284,8 @@ impl Shared {
     /// Forgets a run that the node no longer holds.
     fn forget(&self, lease: Lease) {
         let mut active = self.active();
-        if active.get(&lease.run).is_some_and(|active| active.lease == lease) {
-            let was_full = active.len() >= self.config.active_runs_max;
+        if let Some(held) = active.get(&lease.run).filter(|active| active.lease == lease) {
+            let was_full = active.len() >= self.config.active_runs_max || self.tenants.is_full(held.place.tenant());
             active.remove(&lease.run);
             if was_full {
                 self.work.notify_one();

@@ -1,7 +1,8 @@
 //! Starting a run.
 
-use super::{Commission, Node, Shared, Standing, Watcher, commit::Commit};
+use super::{Ceiling, Commission, Node, Shared, Standing, Watcher, commit::Commit};
 use crate::{
+    database::json,
     graph::{Graph, Issue},
     run::{
         Phase, RunState, Signal,
@@ -81,6 +82,14 @@ pub enum StartError {
     /// The run whose results are to be taken over is of another workflow.
     #[error("run {0} is of another workflow; results can be taken over between runs of one workflow only")]
     OtherWorkflow(RunId),
+    /// The tenant has, or gives, as much as it may.
+    #[error("this workspace may have at most {limit} {what}")]
+    Ceiling {
+        /// Of what.
+        what: Ceiling,
+        /// How much it may.
+        limit: u64,
+    },
     /// A run was started under the same key before.
     #[error("run {run} was started under this key already{}", if *same { "" } else { ", from something else" })]
     Repeated {
@@ -127,16 +136,22 @@ impl Node {
         let shared = &self.shared;
         let now = shared.clock.now();
         let key = request.key.take();
+        check_size(&request, shared.tenants.of(&scope.tenant).input_bytes_max)?;
         // The id or the key may be taken, and then nothing of this start may have happened.
         let waits = request.run.is_some() || key.is_some();
         let state = self.prepare(scope, request, run, now).await?;
         let new = NewRun { key, ..new_run(run, scope, &state.start, now) };
         let of = Arc::new(Commission { scope: scope.clone(), workflow: new.workflow.clone() });
-        if shared.has_room() == 0 {
+        let Some(admitted) = shared.tenants.admit(&shared.store, &scope.tenant).await? else {
+            let limit = u64::from(shared.tenants.of(&scope.tenant).unfinished_runs_max);
+            return Err(StartError::Ceiling { what: Ceiling::UnfinishedRuns, limit });
+        };
+        let Some(place) = shared.tenants.place(&scope.tenant).filter(|_| shared.has_room() > 0) else {
             shared.store.create_run(new.clone()).await?;
+            admitted.is_started();
             shared.publish_accepted(&new);
             return Ok(run);
-        }
+        };
         let lease = Lease { run, epoch: 1 };
         let (done, accepted) = oneshot::channel();
         let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(state.start.clone())) };
@@ -145,13 +160,14 @@ impl Node {
         shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
         if waits {
             is_accepted(accepted.await)?;
-            shared.spawn_fresh(&of, lease, state, Standing::Durable);
+            shared.spawn_fresh(&of, place, lease, state, Standing::Durable);
         } else {
-            shared.spawn_fresh(&of, lease, state, Standing::Ahead);
+            shared.spawn_fresh(&of, place, lease, state, Standing::Ahead);
             is_accepted(accepted.await).inspect_err(|_| shared.abandon(lease))?;
             // The writer may have been done before the actor was known.
             shared.is_durable(lease);
         }
+        admitted.is_started();
         Ok(run)
     }
 
@@ -261,6 +277,17 @@ fn check_steps(graph: &Graph, request: &StartRequest) -> Result<(), StartError> 
     match named.into_iter().find(|id| graph.step(id).is_none()) {
         Some(id) => Err(StartError::UnknownStep(id.clone())),
         None => Ok(()),
+    }
+}
+
+/// A request that brings none takes over what was checked when the earlier run was started.
+fn check_size(request: &StartRequest, bytes_max: usize) -> Result<(), StartError> {
+    let input = request.input.as_ref().map_or(0, |input| input.as_str().len());
+    // Most starts name no steps, and then nothing is written out to be measured.
+    let steps = if request.trigger_steps.is_empty() { 0 } else { json(&request.trigger_steps).len() };
+    match input + steps > bytes_max {
+        true => Err(StartError::Ceiling { what: Ceiling::InputBytes, limit: bytes_max as u64 }),
+        false => Ok(()),
     }
 }
 

@@ -9,10 +9,10 @@ use super::{
     journal::CONFLICT_TRIES_MAX,
     runs::{run_columns, run_record},
 };
-use crate::database::{Bulk, Number, StoreError, Text, Values, id, maybe_time, number};
-use agentruntime_host_api::{RunId, Timestamp};
+use crate::database::{Bulk, Number, StoreError, Text, Values, id, json, maybe_time, number};
+use agentruntime_host_api::{RunId, TenantId, Timestamp};
 use sqlx::any::AnyRow;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
 /// How often expired leases are looked for. A simulated clock may jump, so that there it is done each time.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
@@ -33,10 +33,12 @@ const CLAIM: &str = concat!(
     waiting_tenants!(),
     ", share AS MATERIALIZED (SELECT w.tenant_id, (SELECT COUNT(*) FROM runs l WHERE l.tenant_id = w.tenant_id \
      AND l.lease_owner IS NOT NULL) AS held FROM waiting w WHERE w.tenant_id IS NOT NULL), \
+     room AS MATERIALIZED ({rooms_5}), \
      candidate AS ({oldest}), \
-     turn AS (SELECT run_id, priority, wake_at, held + ROW_NUMBER() OVER ( \
-     PARTITION BY tenant_id ORDER BY priority DESC, wake_at, run_id) AS turn FROM candidate), \
-     chosen AS (SELECT run_id FROM turn ORDER BY turn, priority DESC, wake_at, run_id LIMIT $4), \
+     turn AS (SELECT run_id, tenant_id, priority, wake_at, held, ROW_NUMBER() OVER ( \
+     PARTITION BY tenant_id ORDER BY priority DESC, wake_at, run_id) AS place FROM candidate), \
+     chosen AS (SELECT t.run_id FROM turn t LEFT JOIN room ON room.tenant_id = t.tenant_id \
+     WHERE t.place <= COALESCE(room.free, $6) ORDER BY t.held + t.place, t.priority DESC, t.wake_at, t.run_id LIMIT $4), \
      free AS (SELECT run_id FROM runs WHERE run_id IN (SELECT run_id FROM chosen) \
      AND lease_owner IS NULL AND wake_at <= {now}{lock}) \
      UPDATE runs SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_expires_at = {now} + $3 \
@@ -68,13 +70,50 @@ const SELECT_UNREAD: &str = "SELECT run_id FROM runs WHERE lease_owner = $1 AND 
 const NEXT_WAKE: &str = concat!(
     "WITH RECURSIVE ",
     waiting_tenants!(),
-    " SELECT MIN(earliest) FROM (SELECT (SELECT MIN(r.wake_at) FROM runs r WHERE r.tenant_id = w.tenant_id \
-     AND r.wake_at IS NOT NULL AND r.lease_owner IS NULL) AS earliest FROM waiting w WHERE w.tenant_id IS NOT NULL) t"
+    ", room AS MATERIALIZED ({rooms_1}) \
+     SELECT MIN(earliest) FROM (SELECT (SELECT MIN(r.wake_at) FROM runs r WHERE r.tenant_id = w.tenant_id \
+     AND r.wake_at IS NOT NULL AND r.lease_owner IS NULL) AS earliest FROM waiting w WHERE w.tenant_id IS NOT NULL \
+     AND NOT EXISTS (SELECT 1 FROM room WHERE room.tenant_id = w.tenant_id AND room.free <= 0)) t"
 );
+
+/// How many more runs of each tenant a node takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rooms {
+    /// Of single tenants.
+    pub of: HashMap<TenantId, u32>,
+    /// Of each tenant that is not named.
+    pub default: u32,
+}
+
+impl Default for Rooms {
+    /// As many as are wanted.
+    fn default() -> Self {
+        Self { of: HashMap::new(), default: u32::MAX }
+    }
+}
+
+impl Rooms {
+    /// The tenants that have less room than that, or more than those not named, as a JSON object.
+    fn below(&self, want: u32) -> String {
+        let tight = self.of.iter().filter(|(_, room)| **room < want || **room > self.default);
+        json(&tight.collect::<HashMap<_, _>>())
+    }
+}
 
 impl Store {
     /// Takes up to `want` due runs for a node, in fair order. Runs whose lease expired count as due.
     pub async fn claim(&self, node: &NodeId, want: u32, lease_for: Duration) -> Result<Vec<ClaimedRun>, StoreError> {
+        self.claim_within(node, want, lease_for, &Rooms::default()).await
+    }
+
+    /// The same, with at most so many runs of each tenant as it has room for.
+    pub async fn claim_within(
+        &self,
+        node: &NodeId,
+        want: u32,
+        lease_for: Duration,
+        rooms: &Rooms,
+    ) -> Result<Vec<ClaimedRun>, StoreError> {
         let mut tx = self.shared.database.begin().await?;
         if self.sweep_is_due() {
             let mut values = Values::default();
@@ -83,6 +122,7 @@ impl Store {
         }
         let mut values = Values::default();
         values.maybe_number(self.shared.database.now()).text(&node.0).number(lease_for.as_micros()).number(want);
+        values.text(rooms.below(want)).number(rooms.default);
         let rows = tx.rows(CLAIM, values).await?;
         tx.commit().await?;
         rows.iter().map(claimed_run).collect()
@@ -138,7 +178,14 @@ impl Store {
 
     /// When the next run that no node holds wants to wake; a time that has passed means that one is due.
     pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        maybe_time(&self.shared.database.row(NEXT_WAKE, Values::default()).await?, 0)
+        self.next_wake_within(&Rooms::default()).await
+    }
+
+    /// The same, passing over the tenants that have no room.
+    pub async fn next_wake_within(&self, rooms: &Rooms) -> Result<Option<Timestamp>, StoreError> {
+        let mut values = Values::default();
+        values.text(rooms.below(1));
+        maybe_time(&self.shared.database.row(NEXT_WAKE, values).await?, 0)
     }
 
     /// Takes all leases back: for the one process that holds a data folder, which thereby knows that all others ended.

@@ -8,7 +8,7 @@ use super::{
     runs::{run_columns, run_record},
 };
 use crate::{
-    database::{StoreError, Values, json},
+    database::{StoreError, Values, json, number},
     run::event::RunStatus,
 };
 use agentruntime_host_api::{ProjectId, TenantId, Timestamp};
@@ -39,7 +39,17 @@ const LIST_OF_WORKFLOW: &str = concat!(
     " AND workflow_id = $12 ORDER BY started_at DESC, run_id DESC LIMIT $10"
 );
 
+const COUNT_UNFINISHED: &str =
+    "SELECT COUNT(*) FROM (SELECT 1 FROM runs WHERE finished_at IS NULL AND tenant_id = $1 LIMIT $2) t";
+
 impl Store {
+    /// How many runs of a tenant have not ended; counts no further than `up_to`.
+    pub async fn unfinished_runs(&self, tenant: &TenantId, up_to: u32) -> Result<u32, StoreError> {
+        let mut values = Values::default();
+        values.text(tenant.as_str()).number(up_to);
+        number(&self.shared.database.row(COUNT_UNFINISHED, values).await?, 0)
+    }
+
     /// Runs of a project, the newest first.
     pub async fn runs(&self, scope: &Scope, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
         let mut values = Values::default();

@@ -41,6 +41,7 @@ mod versions;
 mod wake;
 
 pub use crate::database::{Clock, Location, ManualClock, StoreError, SystemClock};
+pub use claim::Rooms;
 pub use listing::PROJECTS_MAX;
 pub use record::*;
 pub use runs::EVENTS_MAX;

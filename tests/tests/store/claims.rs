@@ -3,11 +3,12 @@
 use crate::{fixture::*, on_both_databases};
 use agentruntime_engine::{
     run::{Signal, event::RunStatus},
-    store::{Append, Appended, Lease, Store},
+    store::{Append, Appended, Lease, Rooms, Store},
 };
 use std::{collections::BTreeSet, time::Duration};
 
 on_both_databases!(
+    a_claim_keeps_to_the_room_of_each_tenant,
     a_claimed_run_is_not_claimed_again,
     tenants_are_served_in_turn,
     a_tenant_with_much_in_hand_comes_last,
@@ -204,4 +205,32 @@ async fn creations_and_signals_are_news(fixture: Fixture) {
     let child = Append { children: vec![new_run()], ..append(lease, 2, 2) };
     assert_eq!(store.commit_one(&node("a"), child).await, Appended::Durable);
     news.changed().await.unwrap();
+}
+
+async fn a_claim_keeps_to_the_room_of_each_tenant(fixture: Fixture) {
+    let store = fixture.open().await;
+    for tenant in ["acme", "other", "third"] {
+        for _ in 0..5 {
+            store.create_run(new_run_of(&scope(tenant))).await.unwrap();
+        }
+    }
+    let rooms = |rooms: &[(&str, u32)], default| Rooms {
+        of: rooms.iter().map(|(tenant, room)| (scope(tenant).tenant, *room)).collect(),
+        default,
+    };
+    let claimed = |rooms: Rooms| {
+        let store = store.clone();
+        async move {
+            let mut claimed = store.claim_within(&node("a"), 100, LEASE, &rooms).await.unwrap();
+            claimed.sort_by_key(|run| run.record.scope.tenant.clone());
+            claimed.iter().map(|run| run.record.scope.tenant.to_string()).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(claimed(rooms(&[("acme", 0), ("other", 3)], 1)).await, ["other", "other", "other", "third"]);
+    assert!(store.next_wake().await.unwrap().is_some());
+    let full = rooms(&[("acme", 0), ("other", 0), ("third", 0)], 9);
+    assert!(claimed(full.clone()).await.is_empty());
+    assert_eq!(store.next_wake_within(&full).await.unwrap(), None, "nobody wakes for those that have no room");
+    assert!(store.next_wake_within(&rooms(&[("acme", 0)], 9)).await.unwrap().is_some());
+    assert_eq!(claimed(Rooms::default()).await.len(), 11);
 }
