@@ -12,6 +12,7 @@ use std::{
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -25,8 +26,10 @@ const MAILS_PER_ACCOUNT: Limit = Limit { at_once: 5, then_every: Duration::from_
 const MAILS_PER_ADDRESS: Limit = Limit { at_once: 50, then_every: Duration::from_secs(10) };
 /// Sign-ins elsewhere that are begun from one address: each is a row.
 const STARTS_PER_ADDRESS: Limit = Limit { at_once: 50, then_every: Duration::from_secs(2) };
-/// Keys that one limiter remembers before it forgets those that are as good as new: some ten megabytes.
-const KEYS_MAX: usize = 50_000;
+/// Keys that one limiter remembers before it looks for those that are as good as new: some ten megabytes.
+const KEYS_KEPT: usize = 50_000;
+/// Looking goes through all keys: not at each attempt.
+const ATTEMPTS_PER_LOOK: usize = 4_096;
 
 const PASSWORDS: &str = "too many passwords were tried";
 const MAILS: &str = "too many mails were asked for";
@@ -39,65 +42,70 @@ struct Limit {
 
 /// The counters.
 pub(crate) struct Attempts {
-    passwords_per_account: DefaultKeyedRateLimiter<String>,
-    passwords_per_address: DefaultKeyedRateLimiter<IpAddr>,
-    mails_per_account: DefaultKeyedRateLimiter<String>,
-    mails_per_address: DefaultKeyedRateLimiter<IpAddr>,
-    starts_per_address: DefaultKeyedRateLimiter<IpAddr>,
+    passwords_per_account: Limiter<String>,
+    passwords_per_address: Limiter<IpAddr>,
+    mails_per_account: Limiter<String>,
+    mails_per_address: Limiter<IpAddr>,
+    starts_per_address: Limiter<IpAddr>,
+}
+
+struct Limiter<K: Hash + Eq + Clone> {
+    keys: DefaultKeyedRateLimiter<K>,
+    attempts: AtomicUsize,
 }
 
 impl Attempts {
     /// Nobody has tried anything.
     pub(crate) fn new() -> Self {
         Self {
-            passwords_per_account: limiter(&PASSWORDS_PER_ACCOUNT),
-            passwords_per_address: limiter(&PASSWORDS_PER_ADDRESS),
-            mails_per_account: limiter(&MAILS_PER_ACCOUNT),
-            mails_per_address: limiter(&MAILS_PER_ADDRESS),
-            starts_per_address: limiter(&STARTS_PER_ADDRESS),
+            passwords_per_account: Limiter::new(&PASSWORDS_PER_ACCOUNT),
+            passwords_per_address: Limiter::new(&PASSWORDS_PER_ADDRESS),
+            mails_per_account: Limiter::new(&MAILS_PER_ACCOUNT),
+            mails_per_address: Limiter::new(&MAILS_PER_ADDRESS),
+            starts_per_address: Limiter::new(&STARTS_PER_ADDRESS),
         }
     }
 
     /// Somebody tries a password. The answer is the same whether there is such an account or not.
     pub(crate) fn password(&self, address: IpAddr, email: &str) -> Result<(), AccessError> {
-        check(&self.passwords_per_address, network(address), PASSWORDS)?;
-        check(&self.passwords_per_account, email.to_owned(), PASSWORDS)
+        self.passwords_per_address.check(&network(address), PASSWORDS)?;
+        self.passwords_per_account.check(&email.to_owned(), PASSWORDS)
     }
 
     /// Somebody wants a mail sent.
     pub(crate) fn mail(&self, address: IpAddr, email: &str) -> Result<(), AccessError> {
-        check(&self.mails_per_address, network(address), MAILS)?;
-        check(&self.mails_per_account, email.to_owned(), MAILS)
+        self.mails_per_address.check(&network(address), MAILS)?;
+        self.mails_per_account.check(&email.to_owned(), MAILS)
     }
 
     /// Somebody shows a token that went out by mail.
     pub(crate) fn mail_token(&self, address: IpAddr) -> Result<(), AccessError> {
-        check(&self.mails_per_address, network(address), MAILS)
+        self.mails_per_address.check(&network(address), MAILS)
     }
 
     /// Somebody begins to sign in elsewhere.
     pub(crate) fn start(&self, address: IpAddr) -> Result<(), AccessError> {
-        check(&self.starts_per_address, network(address), STARTS)
+        self.starts_per_address.check(&network(address), STARTS)
     }
 }
 
-fn limiter<K: Hash + Eq + Clone>(limit: &Limit) -> DefaultKeyedRateLimiter<K> {
-    let quota = Quota::with_period(limit.then_every).expect("the period is not zero");
-    RateLimiter::keyed(quota.allow_burst(NonZeroU32::new(limit.at_once).unwrap_or(NonZeroU32::MIN)))
-}
-
-fn check<K: Hash + Eq + Clone>(
-    limiter: &DefaultKeyedRateLimiter<K>,
-    key: K,
-    reason: &'static str,
-) -> Result<(), AccessError> {
-    if limiter.len() > KEYS_MAX {
-        limiter.retain_recent();
+impl<K: Hash + Eq + Clone> Limiter<K> {
+    fn new(limit: &Limit) -> Self {
+        let quota = Quota::with_period(limit.then_every).expect("the period is not zero");
+        let quota = quota.allow_burst(NonZeroU32::new(limit.at_once).unwrap_or(NonZeroU32::MIN));
+        Self { keys: RateLimiter::keyed(quota), attempts: AtomicUsize::new(0) }
     }
-    limiter.check_key(&key).map_err(|until| {
-        let wait = until.wait_time_from(DefaultClock::default().now());
-        AccessError::TooMany { reason, retry_after_s: wait.as_secs() + 1 }
-    })
+
+    fn check(&self, key: &K, reason: &'static str) -> Result<(), AccessError> {
+        let attempts = self.attempts.fetch_add(1, Ordering::Relaxed);
+        if attempts % ATTEMPTS_PER_LOOK == 0 && self.keys.len() > KEYS_KEPT {
+            self.keys.retain_recent();
+        }
+        self.keys.check_key(key).map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            AccessError::TooMany { reason, retry_after_s: wait.as_secs() + 1 }
+        })
+    }
 }
 
 /// What one subscriber has: an address of version 4, or 64 bits of one of version 6.

@@ -70,3 +70,72 @@ pub(crate) fn nonce(browser: &str) -> String {
 pub(crate) fn pkce_verifier(browser: &str) -> String {
     token::derived(browser, "pkce")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::tables;
+    use agentruntime_engine::database::{Database, Location, ManualClock};
+    use std::sync::Arc;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+    struct Bench {
+        database: Database,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let location = Location::Sqlite(folder.path().join("data"));
+            let database = Database::open(&location, Arc::new(ManualClock::at(NOW))).await.unwrap();
+            database.migrate(&tables::MIGRATIONS).await.unwrap();
+            Self { database, _folder: folder }
+        }
+
+        async fn begin(&self) -> Begun {
+            let mut tx = self.database.begin().await.unwrap();
+            let attempt = Attempt { link: None, return_to: "/runs".into() };
+            let begun = begin(&mut tx, &attempt, NOW).await.unwrap();
+            tx.commit().await.unwrap();
+            begun
+        }
+
+        /// Where the browser goes after it came back.
+        async fn take(&self, state: &NewToken, browser: &NewToken, at: Timestamp) -> Option<String> {
+            let mut tx = self.database.begin().await.unwrap();
+            let attempt = take(&mut tx, state.expose(), browser.expose(), at).await.unwrap();
+            tx.commit().await.unwrap();
+            attempt.map(|attempt| attempt.return_to)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sign_in_comes_back_once_and_to_the_browser_that_began_it() {
+        let bench = Bench::new().await;
+        let (mine, other) = (bench.begin().await, bench.begin().await);
+        assert_eq!(bench.take(&mine.state, &other.browser, NOW).await, None);
+        assert_eq!(bench.take(&other.state, &mine.browser, NOW).await, None);
+        assert_eq!(bench.take(&mine.state, &mine.browser, NOW).await.as_deref(), Some("/runs"));
+        assert_eq!(bench.take(&mine.state, &mine.browser, NOW).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_sign_in_comes_back_in_time() {
+        let bench = Bench::new().await;
+        let (early, late) = (bench.begin().await, bench.begin().await);
+        let last = Timestamp::from_micros(NOW.plus(LASTS).as_micros() - 1);
+        assert!(bench.take(&early.state, &early.browser, last).await.is_some());
+        assert!(bench.take(&late.state, &late.browser, NOW.plus(LASTS)).await.is_none());
+    }
+
+    #[test]
+    fn the_secrets_of_a_sign_in_tell_nothing_of_each_other() {
+        let (nonce, verifier) = (nonce("cookie"), pkce_verifier("cookie"));
+        assert_ne!(nonce, verifier);
+        // RFC 7636 wants 43 to 128 characters.
+        assert_eq!(verifier.len(), 64);
+        assert_ne!(verifier, pkce_verifier("another cookie"));
+    }
+}

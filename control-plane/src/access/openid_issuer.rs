@@ -113,7 +113,7 @@ impl Issuer {
         let verifier = PkceCodeVerifier::new(secrets.pkce_verifier);
         let answer = request.set_pkce_verifier(verifier).request_async(&http).await;
         let answer = answer.map_err(|error| refused(&error))?;
-        let token = answer.id_token().ok_or_else(|| refused(&"it gave no ID token"))?;
+        let token = answer.id_token().ok_or_else(|| not_believed("it gave no ID token"))?;
         let nonce = Nonce::new(secrets.nonce);
         match check(&client, token, &nonce) {
             // It may have changed its keys.
@@ -162,13 +162,23 @@ fn check(client: &Client, token: &CoreIdToken, nonce: &Nonce) -> Result<Claims, 
     })
 }
 
-fn away(cause: &dyn std::fmt::Display) -> AccessError {
-    AccessError::Unavailable { what: WHAT, reason: cause.to_string() }
+fn away(cause: &dyn std::error::Error) -> AccessError {
+    AccessError::Unavailable { what: WHAT, reason: chain(cause) }
 }
 
-fn refused(cause: &dyn std::fmt::Display) -> AccessError {
-    tracing::warn!(%cause, "a sign-in elsewhere was not believed");
+fn refused(cause: &dyn std::error::Error) -> AccessError {
+    not_believed(&chain(cause))
+}
+
+fn not_believed(cause: &str) -> AccessError {
+    tracing::warn!(cause, "a sign-in elsewhere was not believed");
     AccessError::NotAuthenticated("the issuer's answer is not valid, or not any more; begin again")
+}
+
+/// An error with its causes, which say more than it does.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 type HttpAnswer = std::pin::Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send>>;

@@ -58,8 +58,6 @@ pub(crate) struct NewSession {
     pub(crate) cookie: SecretString,
     /// Which.
     pub(crate) session: SessionId,
-    /// Whose.
-    pub(crate) user: UserId,
 }
 
 /// A session, as its owner sees it.
@@ -97,7 +95,7 @@ pub(crate) async fn begin(
     let mut values = Values::default();
     values.id(user).number(SESSIONS_MAX);
     tx.rows(DELETE_OLDEST, values).await?;
-    Ok(NewSession { cookie: new.token, session, user })
+    Ok(NewSession { cookie: new.token, session })
 }
 
 /// Whose session a cookie is of. One that is unknown, over or revoked is nobody's: the answer does not tell which.
@@ -118,7 +116,10 @@ pub(crate) async fn recognise(
     if now.since(last_seen_at) >= SEEN_EVERY {
         let mut values = Values::default();
         values.text(hash.as_str()).number(now.as_micros());
-        database.write(SEEN, values).await?;
+        // Who may enter does not hang on whether it can be noted.
+        if let Err(error) = database.write(SEEN, values).await {
+            tracing::warn!(%error, "the last use of a session was not noted");
+        }
     }
     let credential = Credential::Session(id(row, 0)?);
     Ok(Some(Caller { user: id(row, 3)?, email: text(row, 4)?.to_owned(), credential, origin }))

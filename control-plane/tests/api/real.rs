@@ -67,6 +67,7 @@ pub(crate) fn smtp(port: u16) -> Option<Real> {
 }
 
 /// The folder into which packages are installed, once.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn installed(name: &str, program: &str, install: impl Fn(&Path) -> Vec<Command>) -> Option<PathBuf> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -150,6 +150,31 @@ async fn another_site_cannot_use_a_session() {
 }
 
 #[tokio::test]
+async fn a_session_enters_the_workspace_that_a_header_names() {
+    on_both(|server| async move {
+        let mut ada = signed_in(&server, ADA).await;
+        ada.post("/v1/tenants", json!({ "slug": "acme", "name": "Acme" })).await.expect(201);
+        let at = |browser: &Browser, tenant: &str| {
+            let client = server.anybody().with("cookie", &browser.cookie_header());
+            client.with("x-tenant-id", tenant)
+        };
+        assert_eq!(at(&ada, "acme").get("/v1/tenants/current").await.expect(200)["slug"], "acme");
+        server
+            .anybody()
+            .with("cookie", &ada.cookie_header())
+            .get("/v1/tenants/current")
+            .await
+            .refused(400, "PLACE_MISSING");
+        // Somebody else's workspace is as if it were not there.
+        let eve = signed_in(&server, "eve@example.com").await;
+        let theirs = at(&eve, "acme").get("/v1/tenants/current").await.refused(404, "PLACE_NOT_FOUND");
+        let none = at(&eve, "nowhere").get("/v1/tenants/current").await.refused(404, "PLACE_NOT_FOUND");
+        assert_eq!(anonymous(theirs), anonymous(none));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_token_beside_a_cookie_is_what_counts() {
     let server = Server::start();
     let browser = signed_in(&server, ADA).await;
