@@ -8,6 +8,8 @@ CREATE TABLE webhook_subscriptions (
     name TEXT NOT NULL,
     -- The token that deliveries must carry, and in whose name runs are started.
     pat_id TEXT NOT NULL,
+    -- 1: that token was made for this subscription, and ends with it.
+    made_pat BIGINT NOT NULL,
     -- Signing secrets, sealed: the current one, and the one before while it is still accepted.
     secret TEXT NOT NULL,
     previous_secret TEXT,

@@ -288,7 +288,7 @@ async fn change(
     Ok(Json(shown(&app, changed)))
 }
 
-/// Deletes an inbound webhook. Its runs stay; a token that was made for it stays too, among yours.
+/// Deletes an inbound webhook, and the token that was made for it unless another one has it. Its runs stay.
 #[utoipa::path(
     delete,
     path = "/inbound-webhooks/{id}",
@@ -385,10 +385,10 @@ async fn deliver(
 }
 
 /// What has not the form of an id cannot be there.
-fn workflow(text: &str) -> Result<WorkflowId, Problem> {
+fn workflow(text: &str) -> Result<WorkflowId, OperationError> {
     match text.parse::<Uuid>() {
         Ok(id) => Ok(WorkflowId::new(id.to_string())),
-        Err(_) => Err(OperationError::UnknownWorkflow(text.to_owned()).into()),
+        Err(_) => Err(OperationError::UnknownWorkflow(text.to_owned())),
     }
 }
 

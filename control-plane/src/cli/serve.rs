@@ -85,6 +85,9 @@ async fn open(context: &Context, mut settings: Settings) -> anyhow::Result<(Arc<
     let sandbox = context.sandbox()?;
     let node = context.serving_node(&project, sandbox.clone(), settings.active_runs_max);
     let sealer = context.sealer(settings.master_key.as_ref())?;
+    if sealer.is_keyless() {
+        tracing::warn!("no master key is given (`master_key_file`): whatever has to keep a secret is refused");
+    }
     let app = App::new(project.store, node, sandbox, sealer, settings).await?;
     Ok((app, listener))
 }

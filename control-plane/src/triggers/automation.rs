@@ -4,17 +4,22 @@
 use super::TriggerError;
 use crate::access::{
     AccessError, Caller, Credential, May, PatId, TokenScope, TokenScopes,
+    audit::{self, Entry},
     permission::WriteTriggers,
     tenants::word,
     token::NewToken,
     tokens::{self, TokenSpec},
 };
-use agentruntime_engine::database::{Database, Tx, Values, maybe_text, maybe_time};
+use agentruntime_engine::database::{Database, Tx, Values, maybe_text, maybe_time, text};
 use agentruntime_host_api::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 const FIND: &str = "SELECT project_id, scopes, expires_at FROM pats \
     WHERE pat_id = $1 AND tenant_id = $2 AND user_id = $3 AND revoked_at IS NULL";
+
+/// Not while another subscription has it.
+const REVOKE: &str = "UPDATE pats SET revoked_at = $3 WHERE pat_id = $1 AND tenant_id = $2 AND revoked_at IS NULL \
+    AND NOT EXISTS (SELECT 1 FROM webhook_subscriptions w WHERE w.tenant_id = $2 AND w.pat_id = $1) RETURNING name";
 
 /// Which token a subscription is to have.
 #[derive(Debug, Default)]
@@ -92,6 +97,24 @@ pub(super) async fn create(
         expires_at: None,
     };
     Ok(tokens::create(tx, &may.caller, &may.place.tenant, &spec, now).await?)
+}
+
+/// Revokes a token that was made for a subscription which is gone.
+pub(super) async fn revoke(
+    tx: &mut Tx<'_>,
+    may: &May<WriteTriggers>,
+    pat: PatId,
+    now: Timestamp,
+) -> Result<(), TriggerError> {
+    let tenant = &may.place.tenant.tenant;
+    let mut values = Values::default();
+    values.id(pat).text(tenant.as_str()).number(now.as_micros());
+    if let Some(row) = tx.row(REVOKE, values).await? {
+        let details = serde_json::json!({ "name": text(&row, 0)? });
+        let entry = Entry { action: "pat.revoke", target: pat.to_string(), details };
+        audit::record(tx, tenant, &may.caller, entry, now.as_micros()).await?;
+    }
+    Ok(())
 }
 
 /// What the name of a token may have.

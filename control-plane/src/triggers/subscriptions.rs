@@ -19,7 +19,9 @@ use crate::{
     vault::{Place, SealError, Sealer},
 };
 use agentruntime_engine::{
-    database::{Database, Row, StoreError, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time},
+    database::{
+        self, Database, Row, StoreError, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time,
+    },
     store::Scope,
 };
 use agentruntime_host_api::{ProjectId, TenantId, Timestamp, WorkflowId};
@@ -53,7 +55,7 @@ macro_rules! columns {
 const INSERT: &str = concat!(
     "INSERT INTO webhook_subscriptions (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, NULL, $8, $9, $10, $11, $12, $13, $13) RETURNING ",
+    ", made_pat) VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, NULL, $8, $9, $10, $11, $12, $13, $13, $14) RETURNING ",
     columns!()
 );
 
@@ -78,7 +80,7 @@ const SELECT_ENABLED: &str =
 
 const UPDATE: &str = concat!(
     "UPDATE webhook_subscriptions SET name = COALESCE($4, name), pat_id = COALESCE($5, pat_id), \
-     extras = COALESCE($6, extras), replay = COALESCE($7, replay), \
+     made_pat = CASE WHEN $5 IS NULL OR $5 = pat_id THEN made_pat ELSE 0 END, extras = COALESCE($6, extras), replay = COALESCE($7, replay), \
      require_timestamp = COALESCE($8, require_timestamp), is_enabled = COALESCE($9, is_enabled), updated_at = $10 \
      WHERE tenant_id = $1 AND project_id = $2 AND subscription_id = $3 RETURNING ",
     columns!()
@@ -91,7 +93,7 @@ const ROTATE: &str = concat!(
 );
 
 const DELETE: &str = "DELETE FROM webhook_subscriptions WHERE tenant_id = $1 AND project_id = $2 AND subscription_id = $3 \
-    RETURNING subscription_id";
+    RETURNING pat_id, made_pat";
 
 words! {
     /// What becomes of a delivery without a key and without a signed time that has the body of an earlier one.
@@ -200,7 +202,7 @@ pub(crate) async fn create(app: &App, may: &May<WriteTriggers>, new: NewSubscrip
     let mut values = Values::default();
     values.id(id).scope(&scope).text(new.workflow.as_str()).text(&new.name).id(pat).text(sealed);
     values.text(json(&new.extras)).text(new.replay.as_str()).number(new.require_timestamp);
-    values.number(new.is_enabled).id(may.caller.user).number(now.as_micros());
+    values.number(new.is_enabled).id(may.caller.user).number(now.as_micros()).number(token.is_some());
     let row = tx.row(INSERT, values).await?.ok_or(StoreError::AlreadyExists)?;
     tx.commit().await?;
     Ok(Shown { subscription: subscription(&row)?, secret, token })
@@ -282,12 +284,15 @@ pub(crate) async fn rotate(
     Ok(Shown { subscription: subscription(&row)?, secret, token: None })
 }
 
-/// Deletes a subscription. Its runs stay, and so does its token.
+/// Deletes a subscription, and the token that was made for it. Its runs stay.
 pub(crate) async fn delete(app: &App, may: &May<WriteTriggers>, id: SubscriptionId) -> Result<(), TriggerError> {
-    let (database, now) = (app.database(), app.database().time());
-    let mut tx = database.begin().await?;
+    let now = app.database().time();
+    let mut tx = app.database().begin().await?;
     record(&mut tx, may, "webhook.delete", id, Value::Null, now).await?;
-    tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
+    let row = tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
+    if number::<u8>(&row, 1)? == 1 {
+        automation::revoke(&mut tx, may, database::id(&row, 0)?, now).await?;
+    }
     Ok(tx.commit().await?)
 }
 

@@ -60,6 +60,11 @@ impl Sealer {
         Ok(Self { key: master_key::find(location, given)?.map(identified) })
     }
 
+    /// Whether there is no master key, so that nothing can be sealed.
+    pub(crate) fn is_keyless(&self) -> bool {
+        self.key.is_none()
+    }
+
     /// With a key of its own, that nobody has kept.
     #[cfg(test)]
     pub(crate) fn ephemeral() -> Self {

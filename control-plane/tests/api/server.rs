@@ -73,9 +73,21 @@ impl Server {
         Self::start_in(folder, data, arguments)
     }
 
+    /// A service on a database server, which has no key to seal secrets with.
+    pub(crate) fn start_without_key(database: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Self::command(&folder, database, &[]);
+        command.env_remove("AGENTRUNTIME_MASTER_KEY");
+        Self::launch(command, folder, database.to_owned())
+    }
+
     fn start_in(folder: TempDir, data: String, arguments: &[&str]) -> Self {
+        Self::launch(Self::command(&folder, &data, arguments), folder, data)
+    }
+
+    fn command(folder: &TempDir, data: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentruntime"));
-        command.args(["dev", "--json", "--listen", "127.0.0.1:0", "--data", &data]).args(arguments);
+        command.args(["dev", "--json", "--listen", "127.0.0.1:0", "--data", data]).args(arguments);
         command.env("HOME", folder.path()).env("AGENTRUNTIME_LOG", "warn");
         // A data folder has a key of its own; a database has the one that is given.
         if data.starts_with("postgres:") {
@@ -83,6 +95,10 @@ impl Server {
         }
         // One cache for all tests: the guest is compiled once.
         command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+        command
+    }
+
+    fn launch(mut command: Command, folder: TempDir, data: String) -> Self {
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -353,3 +353,69 @@ async fn secrets_open_again_after_a_restart() {
     let signed = server.owner().with("x-agentruntime-signature", &hmac(&secret, body));
     send(&signed, &path, body).await.expect(202);
 }
+
+#[tokio::test]
+async fn a_token_that_ends_ends_its_deliveries() {
+    on_both(|server| async move {
+        let (owner, admin) = (server.owner(), server.admin());
+        let (hook, body) = (hook(&server, json!({ "replay": "none" })).await, b"{}");
+        hook.deliver(&hook.signed(body), body).await.expect(202);
+        let own = format!("/v1/inbound-webhooks/{}", hook.id);
+        let pat = owner.get(&own).await.expect(200)["automation_pat_id"].as_str().unwrap().to_owned();
+        // It was made for one thing.
+        hook.sender.get("/v1/workflows").await.refused(403, "SCOPE_MISSING");
+        admin.delete(&format!("/v1/pats/{pat}")).await.expect(204);
+        hook.deliver(&hook.signed(body), body).await.refused(401, "NOT_AUTHENTICATED");
+        owner.patch(&own, json!({ "automation_pat_id": pat })).await.refused(422, "INVALID_FIELD");
+        // Another token takes over, and what carries the one before is refused.
+        let new = json!({ "name": "hooks", "scopes": ["workflow:run"], "project_id": "default" });
+        let made = admin.post("/v1/pats", new).await.expect(201);
+        owner.patch(&own, json!({ "automation_pat_id": made["pat"]["id"] })).await.expect(200);
+        let taken = hook.signed(body).with("authorization", &format!("Bearer {}", made["token"].as_str().unwrap()));
+        hook.deliver(&taken, body).await.expect(202);
+        owner.delete(&own).await.expect(204);
+        // It was not made for the subscription, and stays.
+        server.holder(made["token"].as_str().unwrap()).get("/v1/workflows").await.refused(403, "SCOPE_MISSING");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_made_for_a_subscription_ends_with_it() {
+    on_both(|server| async move {
+        let (hook, owner) = (hook(&server, json!({})).await, server.owner());
+        owner.delete(&format!("/v1/inbound-webhooks/{}", hook.id)).await.expect(204);
+        hook.sender.get("/v1/workflows").await.refused(401, "NOT_AUTHENTICATED");
+        for action in ["webhook.create", "webhook.delete", "pat.create", "pat.revoke"] {
+            let log = server.admin().get(&format!("/v1/audit?action={action}")).await.expect(200);
+            assert!(!log["items"].as_array().unwrap().is_empty(), "{action}");
+            assert!(!log.to_string().contains("whsec_"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_may_start_no_runs_makes_no_subscription_that_does() {
+    on_both(|server| async move {
+        let workflow = published(&server.owner()).await;
+        let new = json!({ "name": "writer", "scopes": ["workflow:write"], "project_id": "default" });
+        let made = server.admin().post("/v1/pats", new).await.expect(201);
+        let writer = server.holder(made["token"].as_str().unwrap());
+        let body = |pat: &Value| json!({ "workflow_id": workflow, "name": "x", "automation_pat_id": pat });
+        writer.post("/v1/inbound-webhooks", body(&Value::Null)).await.refused(403, "SCOPE_MISSING");
+        writer.post("/v1/inbound-webhooks", body(&made["pat"]["id"])).await.refused(422, "INVALID_FIELD");
+        let list = server.owner().get("/v1/inbound-webhooks").await.expect(200);
+        assert_eq!(list["items"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_master_key_a_database_server_keeps_no_secrets() {
+    let Some(postgres) = agentruntime_tests::postgres::server() else { return };
+    let server = Server::start_without_key(&postgres.database());
+    let workflow = published(&server.owner()).await;
+    let body = json!({ "workflow_id": workflow, "name": "x" });
+    server.owner().post("/v1/inbound-webhooks", body).await.refused(503, "MASTER_KEY_MISSING");
+}
