@@ -97,20 +97,21 @@ fn settle(shared: &Shared, of: &Commission, append: &Append, events: Vec<Event>,
     }
 }
 
-/// Joins consecutive appends of the same run, in the order in which the runs first appear.
+/// Joins consecutive appends of the same actor, in the order in which the actors first appear. An actor shares what it
+/// commits for with its own start alone: another start with the id of its run has the same lease and must not be joined.
 fn group(commits: impl Iterator<Item = Commit>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut places: HashMap<RunId, usize> = HashMap::new();
+    let mut places: HashMap<(RunId, *const Commission), usize> = HashMap::new();
     for Commit { of, append, events, done } in commits {
-        let run = append.lease.run;
-        match places.get(&run).map(|&place| &mut groups[place]) {
+        let actor = (append.lease.run, Arc::as_ptr(&of));
+        match places.get(&actor).map(|&place| &mut groups[place]) {
             Some(group) if group.append.lease == append.lease && group.append.release.is_none() => {
                 group.events.extend(events);
                 group.done.extend(done);
                 join(&mut group.append, append);
             }
             _ => {
-                places.insert(run, groups.len());
+                places.insert(actor, groups.len());
                 groups.push(Group { of, append, events, done: done.into_iter().collect() });
             }
         }

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Ledger {
     seq: u64,
     ended: bool,
+    /// Where the last event that tells it left the run.
+    status: Option<RunStatus>,
     under_way: BTreeMap<StepPath, u32>,
     completed: BTreeSet<StepPath>,
     /// Top-level steps that dependents need not wait for.
@@ -35,6 +37,7 @@ impl Ledger {
             assert!(is_retry, "a finished run stays finished, but {event:?} follows");
             self.ended = false;
         }
+        self.stands(&event.kind);
         match &event.kind {
             EventKind::StepStarted { path, attempt, .. } => self.began(graph, path, *attempt),
             EventKind::StepCompleted { path, attempt, reused_from, .. } => {
@@ -69,6 +72,34 @@ impl Ledger {
             }
             _ => {}
         }
+    }
+
+    /// Checks that the run's status goes only where it may, and that what it forbids does not happen.
+    fn stands(&mut self, kind: &EventKind) {
+        use RunStatus::{Completed, Draining, Failed, Paused, Pending, Running, Stopped};
+        let now = self.status.unwrap_or(Running);
+        self.status = Some(match kind {
+            EventKind::StateChanged { from, to, .. } => {
+                assert!(self.status.is_none_or(|status| status == *from), "{now} is told as {from}");
+                let is_legal = matches!(
+                    (from, to),
+                    (Pending, Running) | (Pending | Running, Paused) | (Paused, Running) | (Failed, Running)
+                ) || matches!((from, to), (Pending | Running | Paused, Draining));
+                assert!(is_legal, "a run that is {from} becomes {to}");
+                *to
+            }
+            EventKind::RunCompleted { .. } => Completed,
+            EventKind::RunFailed { .. } | EventKind::RunRejected { .. } => Failed,
+            EventKind::RunStopped { .. } => Stopped,
+            EventKind::StepStarted { path, .. } => {
+                assert!(
+                    path.body.is_some() || !matches!(now, Paused | Draining),
+                    "{path} begins in a run that is {now}"
+                );
+                now
+            }
+            _ => now,
+        });
     }
 
     fn began(&mut self, graph: &Graph, path: &StepPath, attempt: u32) {

@@ -46,6 +46,27 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(config(300))]
+
+    /// Like the test before, with commands at every second turn: start, pause, resume, stop, retry and answers in any order.
+    #[test]
+    fn any_interleaving_of_commands_leaves_a_legal_run(
+        plan in graph_plans(),
+        turns in vec((any::<u16>(), 0..6_usize, any::<bool>()), 0..60),
+    ) {
+        let mut fate = Fate::of(&plan);
+        for (choice, command, is_read) in turns {
+            fate.step(choice);
+            fate.command(command, usize::from(choice));
+            if is_read {
+                fate.read_one();
+            }
+        }
+        fate.bring_to_an_end();
+    }
+}
+
+proptest! {
     #![proptest_config(config(150))]
 
     #[test]
@@ -140,6 +161,18 @@ impl Fate {
             27 => self.commit(),
             28 | 29 => self.crash(),
             _ => drop(self.world.tick_at(self.world.now)),
+        }
+    }
+
+    fn command(&mut self, command: usize, pick: usize) {
+        match command {
+            0 => self.send(Signal::Pause),
+            1 => self.send(Signal::Resume),
+            2 => self.send(Signal::Retry),
+            3 => self.answer(pick),
+            // Rarely, or few runs would live to see anything else.
+            4 if pick.is_multiple_of(8) => self.send(Signal::Stop { graceful: pick.is_multiple_of(16) }),
+            _ => self.world.give_stale(Input::Begin).clear(),
         }
     }
 
