@@ -10,6 +10,7 @@
 //! | `token` | the form of tokens: random, checked before the database is asked, kept as hashes |
 //! | `caller` | who asks, and by which credential |
 //! | `permission` | what each operation needs, as types |
+//! | `enterable` | which projects of a workspace somebody may enter |
 //! | `entry` | from a caller and the named place to a permission, or the refusal |
 //! | `audit` | the append-only log: written, read, checked |
 //! | `field` | the form of names |
@@ -25,6 +26,7 @@ pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod caller;
 pub(crate) mod domains;
+pub(crate) mod enterable;
 pub(crate) mod entry;
 mod error;
 mod field;

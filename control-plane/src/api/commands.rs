@@ -12,12 +12,16 @@ use crate::{
         permission::RunWorkflows,
     },
     app::App,
-    operations::{Command, OperationError, Project, RunSnapshot, StartParams},
+    operations::{Command, OperationError, Project, RunSnapshot, StartCall, StartParams},
+};
+use agentruntime_engine::{
+    graph::{canonical_text, sha256_hex},
+    node::StartKey,
 };
 use agentruntime_host_api::{Json, RunId, StepError, WorkflowId};
 use axum::{
     extract::State as Given,
-    http::StatusCode,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +34,12 @@ use uuid::Uuid;
 
 /// The longest that an answer is waited for: proxies cut a silent connection soon after.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The longest key, as its draft standard has it.
+const KEY_BYTES_MAX: usize = 255;
+/// How long a repeated start is recognised.
+const KEY_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// The routes of commands.
 pub(super) fn routes() -> OpenApiRouter<State> {
@@ -148,9 +158,19 @@ impl From<RunSnapshot> for CommandAnswer {
     path = "/workflows/{workflow_id}/command",
     operation_id = "command_workflow",
     tag = "runs",
-    params(("workflow_id" = Uuid, Path, description = "The workflow"), WaitQuery),
+    params(
+        ("workflow_id" = Uuid, Path, description = "The workflow"),
+        WaitQuery,
+        ("Idempotency-Key" = Option<String>, Header, max_length = 255, description = "Makes a repeated `start` answer with the \
+            first run for 24 hours; the same key with another body is refused with 409. The other commands are the same when \
+            repeated, and need none")
+    ),
     request_body = CommandBody,
-    responses((status = 200, body = CommandAnswer), (status = "default", body = ProblemBody)),
+    responses(
+        (status = 200, body = CommandAnswer, headers(
+            ("Idempotency-Replayed" = bool, description = "`true` where the run was started by an earlier request with the same key")
+        )), (status = "default", body = ProblemBody)
+    ),
     security(("token" = ["workflow:run"]), ("session" = []))
 )]
 async fn command(
@@ -158,18 +178,24 @@ async fn command(
     Given(app): Given<State>,
     Path(workflow): Path<Uuid>,
     Query(query): Query<WaitQuery>,
+    headers: HeaderMap,
     Body(body): Body<CommandBody>,
 ) -> Result<Response, Problem> {
     let wait = query.wait.as_deref().map(duration).transpose()?;
     let call = Call { project: app.project(&may.place), app, workflow: WorkflowId::new(workflow.to_string()), wait };
+    let key = idempotency_key(&headers)?;
     let run = match body.command {
-        CommandName::Start => call.start(&may.caller, body.params).await?,
+        CommandName::Start => {
+            let (run, is_repeat) = call.start(&may.caller, body.params, key.as_deref()).await?;
+            let replayed = is_repeat.then_some([(REPLAYED, HeaderValue::from_static("true"))]);
+            return Ok((replayed, axum::Json(CommandAnswer::from(run))).into_response());
+        }
         CommandName::Pause => call.control(&may, body.params, |_| Command::Pause).await?,
         CommandName::Resume => call.control(&may, body.params, |_| Command::Resume).await?,
         CommandName::Stop => call.control(&may, body.params, |graceful| Command::Stop { graceful }).await?,
         CommandName::Retry => call.control(&may, body.params, |_| Command::Retry).await?,
     };
-    Ok((StatusCode::OK, axum::Json(CommandAnswer::from(run))).into_response())
+    Ok(axum::Json(CommandAnswer::from(run)).into_response())
 }
 
 /// What all commands of one request have in common.
@@ -189,14 +215,22 @@ struct ControlParams {
 }
 
 impl Call {
-    async fn start(&self, _caller: &Caller, params: Value) -> Result<RunSnapshot, Problem> {
+    /// The run, and whether it is that of an earlier start under the same key.
+    async fn start(&self, caller: &Caller, params: Value, key: Option<&str>) -> Result<(RunSnapshot, bool), Problem> {
+        let key = key.map(|key| start_key(key, caller, &self.workflow, &params));
         let params = StartParams::read(params)?;
-        let request = params.into_request(self.workflow.clone(), "manual");
-        let started = self.project.start_detached(&self.app, request).await?;
+        let call = StartCall { params, trigger_type: "manual", user: Some(caller.user.to_string()), key };
+        let started = self.project.start_workflow(&self.app, &self.workflow, call).await?;
+        let (run, is_repeat) = (started.snapshot.run, started.watcher.is_none());
+        if self.wait.is_none() || started.snapshot.status.is_final() {
+            return Ok((started.snapshot, is_repeat));
+        }
         let node = &self.app.node;
-        let run = started.snapshot.run;
-        let Some(_) = self.wait else { return Ok(started.snapshot) };
-        self.waited(run, self.project.settled(node, started.watcher, started.snapshot)).await
+        let waited = match started.watcher {
+            Some(watcher) => self.waited(run, self.project.settled(node, watcher, started.snapshot)).await?,
+            None => self.waited(run, self.project.settled_after(node, run, 0)).await?,
+        };
+        Ok((waited, is_repeat))
     }
 
     async fn control(
@@ -254,6 +288,25 @@ pub(super) async fn note(app: &App, caller: &Caller, place: &InProject, entry: E
     audit::record(&mut tx, &place.tenant.tenant, caller, entry, now).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// The header `Idempotency-Key`.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        let error = format!("`Idempotency-Key` is 1 to {KEY_BYTES_MAX} printable ASCII characters");
+        Problem::new(StatusCode::BAD_REQUEST, "INVALID_IDEMPOTENCY_KEY", error)
+    })
+}
+
+/// The key of one caller for one workflow: what others choose does not meet it.
+fn start_key(key: &str, caller: &Caller, workflow: &WorkflowId, params: &Value) -> StartKey {
+    StartKey {
+        name: format!("{}:{workflow}:{key}", caller.user),
+        digest: sha256_hex(&canonical_text(params)),
+        keep: KEY_KEPT,
+    }
 }
 
 /// `30s`, `500ms`, `1m`.

@@ -174,7 +174,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::NotFound => Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such thing here"),
             StoreError::AlreadyExists => Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", error.to_string()),
-            StoreError::Repeated { .. } => Self::new(StatusCode::CONFLICT, "START_KEY_USED", error.to_string()),
+            StoreError::Repeated { .. } => Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_REUSED", error.to_string()),
             StoreError::TooManyProjects { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "TOO_MANY_PROJECTS", error.to_string())
             }
@@ -231,7 +231,10 @@ impl From<OperationError> for Problem {
             E::Start(StartError::Ceiling { what: Ceiling::UnfinishedRuns, .. }) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "CEILING_REACHED", sentence)
             }
-            E::Start(StartError::Repeated { .. }) => Self::new(StatusCode::CONFLICT, "START_KEY_USED", sentence),
+            E::Start(StartError::Repeated { .. }) => {
+                let error = format!("{sentence}; send another `Idempotency-Key` for another start");
+                Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_REUSED", error)
+            }
             E::Start(StartError::Stopping | StartError::Store(_)) => Self::unavailable("the node", &sentence),
             E::UnknownRun(_) | E::NoRuns | E::UnknownWorkflow(_) | E::UnknownVersion { .. } | E::UnknownTask { .. } => {
                 refuse(StatusCode::NOT_FOUND)

@@ -8,16 +8,19 @@ use super::{
     problem::{Problem, ProblemBody},
 };
 use crate::{
-    access::{May, permission::ReadWorkflows},
+    access::{
+        May, enterable,
+        permission::{ReadTenantRuns, ReadWorkflows},
+    },
     operations::{
-        Timeline,
+        self, Timeline,
         timeline::{Standing, type_of},
     },
 };
 use agentruntime_engine::{
     graph::StepIndex,
     run::{Phase, RunState, event::RunStatus},
-    store::{EVENTS_MAX, RunCursor, RunFilter, RunRecord},
+    store::{EVENTS_MAX, Lineage, RunCursor, RunFilter, RunRecord},
 };
 use agentruntime_host_api::{Json, RunId, TaskId, Timestamp, WorkflowId};
 use axum::{Json as JsonBody, extract::State as Given, http::StatusCode};
@@ -28,9 +31,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
+/// The longest text that runs are searched for.
+const SEARCH_CHARS_MAX: usize = 200;
+
 /// The routes of runs.
 pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
+        .routes(routes!(list))
         .routes(routes!(list_of_workflow))
         .routes(routes!(read))
         .routes(routes!(summary))
@@ -60,6 +67,12 @@ struct RunSummary {
     finished_at: Option<String>,
     /// Why it failed or was stopped.
     error: Option<Failure>,
+    /// What started it: `manual`, `webhook`, `schedule`, `workflow_call`.
+    trigger_type: String,
+    /// Who started it.
+    user_id: Option<String>,
+    /// The caller's own name for its user.
+    external_user_id: Option<String>,
     /// The run that waits for it.
     #[schema(value_type = Option<Uuid>)]
     parent_run_id: Option<RunId>,
@@ -79,6 +92,9 @@ impl From<RunRecord> for RunSummary {
             started_at: run.started_at.to_string(),
             finished_at: run.finished_at.map(|at| at.to_string()),
             error: run.error.map(Failure::from),
+            trigger_type: run.trigger_type,
+            user_id: run.user_id,
+            external_user_id: run.external_user_id,
             parent_run_id: run.parent,
             last_seq: run.last_seq,
         }
@@ -96,6 +112,21 @@ struct RunsQuery {
     cursor: Option<String>,
     /// Only those that stand there: `pending`, `running`, `paused`, `draining`, `completed`, `failed`, `stopped`.
     status: Option<String>,
+    /// Only those of this version.
+    version: Option<u32>,
+    /// Only those that this started: `manual`, `webhook`, `schedule`, `workflow_call`.
+    trigger: Option<String>,
+    /// Only those accepted at this time (RFC 3339) or later.
+    started_from: Option<String>,
+    /// Only those accepted before this time.
+    started_to: Option<String>,
+    /// Only those with this text in their id, their workflow's id, the caller's name for its user, or why they failed.
+    #[param(max_length = 200)]
+    q: Option<String>,
+    /// `false` leaves out the runs that other runs started.
+    children: Option<bool>,
+    /// Only those of this workflow; where the path names one, that counts.
+    workflow_id: Option<Uuid>,
 }
 
 impl RunsQuery {
@@ -114,8 +145,27 @@ impl RunsQuery {
                 invalid(format!("`status` is one of: {known}"))
             })
         });
-        Ok(RunFilter { status: status.transpose()?, before, limit: Some(page.limit()? + 1), ..RunFilter::default() })
+        if self.q.as_ref().is_some_and(|text| text.chars().count() > SEARCH_CHARS_MAX) {
+            return Err(invalid(format!("`q` is at most {SEARCH_CHARS_MAX} characters long")));
+        }
+        Ok(RunFilter {
+            status: status.transpose()?,
+            workflow: self.workflow_id.map(|workflow| WorkflowId::new(workflow.to_string())),
+            version: self.version,
+            trigger_type: self.trigger.clone(),
+            started_from: time("started_from", self.started_from.as_deref())?,
+            started_to: time("started_to", self.started_to.as_deref())?,
+            text: self.q.clone().filter(|text| !text.is_empty()),
+            lineage: if self.children == Some(false) { Lineage::Parentless } else { Lineage::Any },
+            before,
+            limit: Some(page.limit()? + 1),
+        })
     }
+}
+
+fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    let read = |text: &str| text.parse().map_err(|error| invalid(format!("`{name}`: {error}")));
+    text.map(read).transpose()
 }
 
 fn invalid(error: String) -> Problem {
@@ -143,7 +193,29 @@ async fn list_of_workflow(
     Query(query): Query<RunsQuery>,
 ) -> Result<JsonBody<Page<RunSummary>>, Problem> {
     let filter = RunFilter { workflow: Some(WorkflowId::new(workflow.to_string())), ..query.filter()? };
-    let runs = app.project(&may.place).runs(&filter).await?;
+    let project = app.project(&may.place);
+    project.workflow(&WorkflowId::new(workflow.to_string())).await?;
+    let runs = project.runs(&filter).await?;
+    Ok(JsonBody(page_of(runs, query.page().limit()?)))
+}
+
+/// Lists the runs of all projects of the workspace that the caller may enter, the newest first.
+#[utoipa::path(
+    get,
+    path = "/runs",
+    operation_id = "list_runs",
+    tag = "runs",
+    params(RunsQuery),
+    responses((status = 200, body = Page<RunSummary>), (status = "default", body = ProblemBody)),
+    security(("token" = ["workflow:read"]), ("session" = []))
+)]
+async fn list(
+    may: May<ReadTenantRuns>,
+    Given(app): Given<State>,
+    Query(query): Query<RunsQuery>,
+) -> Result<JsonBody<Page<RunSummary>>, Problem> {
+    let projects = enterable::projects(app.database(), &may.caller, &may.place).await?;
+    let runs = operations::runs_of_tenant(&app.store, &may.place.tenant, &projects, &query.filter()?).await?;
     Ok(JsonBody(page_of(runs, query.page().limit()?)))
 }
 
@@ -153,12 +225,6 @@ struct Run {
     /// What lists tell of it.
     #[serde(flatten)]
     summary: RunSummary,
-    /// What started it.
-    trigger_type: String,
-    /// Who started it.
-    user_id: Option<String>,
-    /// The caller's own name for its user.
-    external_user_id: Option<String>,
     /// What it gave, where it completed.
     #[schema(value_type = Option<Object>)]
     outputs: Option<Json>,
@@ -263,11 +329,8 @@ async fn read(
     let timeline = project.timeline(&record).await?;
     let now = app.clock().now();
     let steps = timeline.order().map(|(index, _)| RunStep::of(&timeline, index, now)).collect();
-    let RunState { start, end, .. } = &timeline.state;
+    let RunState { end, .. } = &timeline.state;
     Ok(JsonBody(Run {
-        trigger_type: start.trigger_type.clone(),
-        user_id: start.user_id.clone(),
-        external_user_id: start.external_user_id.clone(),
         outputs: end.as_ref().and_then(|end| end.as_ref().ok()).cloned(),
         steps,
         summary: record.into(),

@@ -46,7 +46,7 @@ struct Task {
     task_type: String,
     /// What the person is shown.
     #[schema(value_type = Object)]
-    payload: Json,
+    task_payload: Json,
     /// `pending`.
     status: &'static str,
     /// When it was asked.
@@ -63,7 +63,7 @@ impl From<(TaskRecord, WorkflowId)> for Task {
             workflow_id: workflow.to_string(),
             step_id: task.step.to_string(),
             task_type: task.task_type,
-            payload: task.payload,
+            task_payload: task.payload,
             status: task.status.as_str(),
             created_at: task.created_at.to_string(),
             expires_at: task.due.map(|due| due.to_string()),

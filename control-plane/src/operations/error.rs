@@ -170,7 +170,7 @@ impl OperationError {
             Self::Start(StartError::UnknownStep(_)) => "UNKNOWN_STEP",
             Self::Start(StartError::OtherWorkflow(_)) => "OTHER_WORKFLOW",
             Self::Start(StartError::Ceiling { .. }) => "CEILING_REACHED",
-            Self::Start(StartError::Repeated { .. }) => "START_KEY_USED",
+            Self::Start(StartError::Repeated { .. }) => "IDEMPOTENCY_KEY_REUSED",
             Self::Start(StartError::Stopping) => "STOPPING",
             Self::Start(StartError::Store(error)) | Self::Store(error) => error.code(),
             Self::Unreadable { .. } => "STORE_CORRUPT",

@@ -14,8 +14,10 @@ use futures_util::{FutureExt, future::BoxFuture};
 use std::time::Duration;
 use tokio::time;
 
-/// How often the store is asked where no node of this process tells.
-const ASK_EVERY: Duration = Duration::from_millis(200);
+/// How soon the store is asked where no node of this process tells.
+const ASK_FIRST: Duration = Duration::from_millis(200);
+/// How seldom it is asked at last, where a run is silent for long.
+const ASK_LAST: Duration = Duration::from_secs(1);
 
 /// Follows one run.
 pub(crate) struct Follower {
@@ -25,6 +27,7 @@ pub(crate) struct Follower {
     pub(crate) timeline: Timeline,
     /// Up to here, events are old: what the run is at them says nothing, since a command is on its way.
     stale_until: u64,
+    ask_after: Duration,
 }
 
 /// What a follower tells.
@@ -52,7 +55,7 @@ impl Follower {
         let watcher = node.map(|node| node.watch(run));
         let record = project.run(run).await?;
         let timeline = project.timeline(&record).await?;
-        Ok(Self { project: project.clone(), watcher, timeline, stale_until: 0 })
+        Ok(Self { project: project.clone(), watcher, timeline, stale_until: 0, ask_after: ASK_FIRST })
     }
 
     /// Waits for something new before it says that the run has ended or waits: a command that changes that is under way.
@@ -89,6 +92,7 @@ impl Follower {
     }
 
     fn take(&mut self, events: Vec<Event>) -> Result<News, OperationError> {
+        self.ask_after = ASK_FIRST;
         for event in &events {
             self.timeline.apply(event)?;
         }
@@ -97,11 +101,13 @@ impl Follower {
 
     /// Until there may be news.
     async fn wait(&mut self) -> Option<std::sync::Arc<[Event]>> {
+        let wait = self.ask_after;
+        self.ask_after = (wait * 2).min(ASK_LAST);
         let Some(watcher) = &mut self.watcher else {
-            time::sleep(ASK_EVERY).await;
+            time::sleep(wait).await;
             return None;
         };
-        match time::timeout(ASK_EVERY, watcher.next()).await {
+        match time::timeout(wait, watcher.next()).await {
             Ok(Some(batch)) => Some(batch),
             // Too slow for the watcher: from here on the store is asked.
             Ok(None) => {

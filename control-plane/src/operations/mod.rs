@@ -35,8 +35,9 @@ pub(crate) use error::{Instead, OperationError};
 pub(crate) use feed::RunFeed;
 pub(crate) use follow::{Follower, News, Waiting};
 pub(crate) use publish::{Publication, dry_run};
+pub(crate) use runs::runs_of_tenant;
 pub(crate) use snapshot::RunSnapshot;
-pub(crate) use start::StartParams;
+pub(crate) use start::{StartCall, StartParams};
 pub(crate) use tasks::Answer;
 pub(crate) use timeline::Timeline;
 

@@ -5,9 +5,12 @@ use agentruntime_engine::{
     graph::Graph,
     node::{Node, StartError, StartRequest},
     run::event::Event,
-    store::{EVENTS_MAX, LIST_MAX, Lineage, RunCursor, RunFilter, RunRecord, StoreError, VersionEntry, WorkflowRecord},
+    store::{
+        EVENTS_MAX, LIST_MAX, Lineage, PROJECTS_MAX, RunCursor, RunFilter, RunRecord, Store, StoreError, VersionEntry,
+        WorkflowRecord,
+    },
 };
-use agentruntime_host_api::{RunId, WorkflowId};
+use agentruntime_host_api::{ProjectId, RunId, TenantId, WorkflowId};
 use std::sync::Arc;
 
 /// The word that names the run started last.
@@ -145,4 +148,21 @@ impl Project {
             other => other.into(),
         })
     }
+}
+
+/// Runs of several projects of a workspace as one list, the newest first. Whoever calls this knows that the caller may enter
+/// them.
+pub(crate) async fn runs_of_tenant(
+    store: &Store,
+    tenant: &TenantId,
+    projects: &[ProjectId],
+    filter: &RunFilter,
+) -> Result<Vec<RunRecord>, OperationError> {
+    let mut found: Vec<RunRecord> = Vec::new();
+    for some in projects.chunks(PROJECTS_MAX) {
+        found.extend(store.runs_in(tenant, some, filter).await?);
+    }
+    found.sort_unstable_by_key(|record| std::cmp::Reverse((record.started_at, record.run)));
+    found.truncate(filter.limit.unwrap_or(LIST_MAX) as usize);
+    Ok(found)
 }

@@ -3,10 +3,10 @@
 //! Owns the reading of start parameters, whoever sends them, and how a workflow's defaults lie under them. What the graph
 //! makes of them is the engine's.
 
-use super::{OperationError, Project, RunSnapshot};
+use super::{OperationError, Project, RunSnapshot, drafts::RunSetup};
 use crate::app::App;
 use agentruntime_engine::{
-    node::{StartError, StartRequest, Watcher},
+    node::{StartError, StartKey, StartRequest, Watcher},
     store::StoreError,
 };
 use agentruntime_host_api::{Json, RunId, WorkflowId};
@@ -167,15 +167,54 @@ fn invalid(field: &'static str, message: impl Into<String>) -> OperationError {
     OperationError::InvalidParams { field, message: message.into() }
 }
 
-/// A run that was started just now.
+/// A start as the product understands it.
+#[derive(Clone, Debug)]
+pub(crate) struct StartCall {
+    /// What the caller says.
+    pub(crate) params: StartParams,
+    /// What starts it: `manual`, `webhook`, `schedule`.
+    pub(crate) trigger_type: &'static str,
+    /// Who starts it.
+    pub(crate) user: Option<String>,
+    /// What makes it happen once.
+    pub(crate) key: Option<StartKey>,
+}
+
+/// A run that was started.
 pub(crate) struct Started {
-    /// The run as it was when its start was durable.
+    /// The run as it was when its start was durable; of a repeat, as it is now.
     pub(crate) snapshot: RunSnapshot,
-    /// Tells what happens to it next.
-    pub(crate) watcher: Watcher,
+    /// Tells what happens to it next; nothing where it was started before.
+    pub(crate) watcher: Option<Watcher>,
 }
 
 impl Project {
+    /// Starts a run of a live workflow. The same start under the same key again is answered with the first run.
+    pub(crate) async fn start_workflow(
+        &self,
+        app: &Arc<App>,
+        workflow: &WorkflowId,
+        call: StartCall,
+    ) -> Result<Started, OperationError> {
+        let live = self.live_workflow(workflow).await?;
+        let params = match call.params.use_run_setup_defaults {
+            true => call.params.over(live.run_setup()?.into()),
+            false => call.params,
+        };
+        let mut request = params.into_request(workflow.clone(), call.trigger_type);
+        // Naming the newest version saves the engine from asking which it is.
+        request.version = request.version.or(live.published_version);
+        request.user = call.user;
+        request.key = call.key;
+        match self.start_detached(app, request).await {
+            Err(OperationError::Start(StartError::Repeated { run, same: true })) => {
+                let snapshot = self.snapshot(self.run(run).await?).await?;
+                Ok(Started { snapshot, watcher: None })
+            }
+            other => other,
+        }
+    }
+
     /// Starts a run in a task of its own: a caller that hangs up does not leave a start half done.
     pub(crate) async fn start_detached(
         &self,
@@ -197,24 +236,38 @@ impl Project {
     }
 
     async fn start_watched(&self, app: &App, request: StartRequest) -> Result<Started, OperationError> {
-        let (workflow, chosen, earlier) = (request.workflow.clone(), request.run, request.resume_from);
+        let (version, chosen, earlier) = (request.version, request.run, request.resume_from);
         let refused = |error| match (error, chosen, earlier) {
             (StartError::Store(StoreError::AlreadyExists), Some(run), _) => OperationError::RunExists(run),
             (StartError::Store(StoreError::NotFound), _, Some(run)) => OperationError::UnknownRun(run.to_string()),
-            (StartError::Store(StoreError::NotFound), _, None) => OperationError::UnknownWorkflow(workflow.to_string()),
+            (StartError::Store(StoreError::NotFound), _, None) => invalid(
+                "version",
+                format!(
+                    "the workflow has no version {}",
+                    version.map_or_else(String::new, |version| version.to_string())
+                ),
+            ),
             (other, _, _) => other.into(),
         };
         let (run, mut watcher) = app.node.start_watched(&self.scope, request).await.map_err(refused)?;
         // What was committed with the start is told already; only a node that had no room told nothing.
-        let snapshot = match watcher.next().now_or_never().flatten() {
-            Some(events) => RunSnapshot::begin(run, &events),
-            None => None,
-        };
-        let snapshot = match snapshot {
+        let told = watcher.next().now_or_never().flatten();
+        let snapshot = match told.and_then(|events| RunSnapshot::begin(run, &events)) {
             Some(snapshot) => snapshot,
             None => self.run(run).await?.into(),
         };
-        Ok(Started { snapshot, watcher })
+        Ok(Started { snapshot, watcher: Some(watcher) })
+    }
+}
+
+impl From<RunSetup> for StartParams {
+    fn from(setup: RunSetup) -> Self {
+        Self {
+            trigger_payload: setup.trigger_payload.map(|payload| payload.to_value()),
+            trigger_steps: setup.trigger_steps,
+            excluded_step_ids: setup.excluded_step_ids,
+            ..Self::default()
+        }
     }
 }
 

@@ -119,6 +119,7 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/workflows/{workflow_id}/runs/{run_id}/events", READ, ""),
     route("GET", "/workflows/{workflow_id}/runs/{run_id}/context", READ, ""),
     route("GET", "/workflows/{workflow_id}/stream", READ, "?run_id={run_id}"),
+    route("GET", "/runs", ENTER, ""),
     route("GET", "/tasks/pending", READ, ""),
     route("GET", "/workflows/{workflow_id}/runs/{run_id}/tasks/pending", READ, ""),
     route("POST", "/workflows/{workflow_id}/runs/{run_id}/tasks/{task_id}/complete", RUN, r#"{"approved":true}"#),

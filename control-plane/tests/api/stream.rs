@@ -1,0 +1,179 @@
+//! Live events over HTTP: both forms, resumed, and read slowly.
+
+use crate::{
+    server::{Client, Server, on_both},
+    workflow::{PATIENCE, Workflow, asking, asking_then_many, greeting},
+};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::time;
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Error, Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
+};
+
+/// Server-Sent Events as they come in.
+struct Events {
+    response: reqwest::Response,
+    text: String,
+}
+
+/// One of them.
+#[derive(Debug, Default, PartialEq)]
+struct Sent {
+    id: Option<u64>,
+    kind: Option<String>,
+    data: String,
+}
+
+impl Events {
+    async fn follow(client: &Client, path: &str) -> Self {
+        let client = client.with("accept", "text/event-stream");
+        let response = client.request(reqwest::Method::GET, path).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
+        Self { response, text: String::new() }
+    }
+
+    /// The next one; nothing at the end.
+    async fn next(&mut self) -> Option<Sent> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let mut sent = Sent::default();
+                for line in block.lines() {
+                    match line.split_once(':').map(|(name, value)| (name, value.trim_start())) {
+                        Some(("id", id)) => sent.id = Some(id.parse().unwrap()),
+                        Some(("event", kind)) => sent.kind = Some(kind.into()),
+                        Some(("data", data)) => sent.data.push_str(data),
+                        _ => {}
+                    }
+                }
+                self.text = rest.to_owned();
+                if sent != Sent::default() {
+                    return Some(sent);
+                }
+                continue;
+            }
+            let chunk = time::timeout(PATIENCE, self.response.chunk()).await.unwrap().unwrap()?;
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_again_has_each_event_once() {
+    on_both(|server| async move {
+        let workflow = Workflow::publish(server.owner(), asking_then_many()).await;
+        let (run, task) = workflow.start_asking(json!({ "count": 100, "bytes": 10 })).await;
+        let path = workflow.path(&format!("/stream?run_id={run}"));
+        let mut events = Events::follow(&workflow.client, &path).await;
+        let mut told: Vec<Value> = Vec::new();
+        let mut last = 0;
+        let mut next = events.next().await;
+        workflow.complete(&run, &task, json!({ "approved": true })).await.expect(200);
+        loop {
+            let sent = next.unwrap();
+            if sent.kind.as_deref() == Some("end") {
+                break;
+            }
+            last = sent.id.unwrap();
+            told.push(serde_json::from_str(&sent.data).unwrap());
+            if last % 50 == 0 {
+                let client = workflow.client.with("last-event-id", &last.to_string());
+                events = Events::follow(&client, &path).await;
+            }
+            next = events.next().await;
+        }
+        assert!(events.next().await.is_none());
+        assert_eq!(told, workflow.events(&run).await);
+
+        let client = workflow.client.with("last-event-id", &last.to_string());
+        client.get(&path).await.expect(204);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_socket_tells_what_happens_and_closes_with_the_end() {
+    on_both(|server| async move {
+        let workflow = Workflow::publish(server.owner(), asking()).await;
+        let (run, task) = workflow.start_asking(json!({})).await;
+        let mut socket =
+            connect(&server, &workflow.path(&format!("/stream?run_id={run}")), &server.token).await.unwrap();
+        let mut told: Vec<Value> = Vec::new();
+        let close = loop {
+            match time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap() {
+                Message::Text(text) => {
+                    let event: Value = serde_json::from_str(&text).unwrap();
+                    if event["event_type"] == "human_task_created" {
+                        let answer = json!({ "approved": true, "result": { "note": "fine" } });
+                        workflow.complete(&run, &task, answer).await.expect(200);
+                    }
+                    told.push(event);
+                }
+                Message::Close(frame) => break frame.unwrap(),
+                _ => {}
+            }
+        };
+        assert_eq!(close.code, CloseCode::Normal);
+        assert_eq!(told, workflow.events(&run).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_nothing_holds_no_run_up() {
+    let server = Server::start();
+    let workflow = Workflow::publish(server.owner(), asking_then_many()).await;
+    let (run, task) = workflow.start_asking(json!({ "count": 400, "bytes": 20_000 })).await;
+    let path = workflow.path(&format!("/stream?run_id={run}"));
+    // More than the buffers of both ends hold is under way to this one.
+    let mut socket = connect(&server, &path, &server.token).await.unwrap();
+    workflow.complete(&run, &task, json!({ "approved": true })).await.expect(200);
+    workflow.reaches(&run, "completed").await;
+    // Then it reads: all of it in order, up to the end or to where it was let go.
+    let mut last = 0;
+    loop {
+        match time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap() {
+            Message::Text(text) => {
+                let event: Value = serde_json::from_str(&text).unwrap();
+                if event["event_type"] == "lagged" {
+                    assert_eq!(event["resume_from"], last.to_string());
+                    continue;
+                }
+                last += 1;
+                assert_eq!(event["seq"], last);
+            }
+            Message::Close(_) => break,
+            _ => {}
+        }
+    }
+    assert!(last > 1);
+}
+
+#[tokio::test]
+async fn who_may_not_read_may_not_follow() {
+    let server = Server::start();
+    let workflow = Workflow::publish(server.owner(), greeting()).await;
+    let other = Workflow::publish(server.owner(), greeting()).await;
+    let ended = workflow.command_and_wait("start", json!({ "name": "Ada" })).await.expect(200);
+    let run = ended["run_id"].as_str().unwrap();
+    let path = workflow.path(&format!("/stream?run_id={run}"));
+    server.anybody().get(&path).await.refused(401, "NOT_AUTHENTICATED");
+    server.owner().get(&other.path(&format!("/stream?run_id={run}"))).await.refused(404, "RUN_NOT_FOUND");
+    server.owner().get(&format!("{path}&tenant=elsewhere")).await.refused(404, "PLACE_NOT_FOUND");
+    server.owner().with("last-event-id", "x").get(&path).await.refused(400, "INVALID_EVENT_ID");
+    match connect(&server, &path, "pat_wrong").await {
+        Err(Error::Http(response)) => assert_eq!(response.status(), 401),
+        other => panic!("{other:?}"),
+    }
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn connect(server: &Server, path: &str, token: &str) -> Result<Socket, Error> {
+    let url = format!("{}{path}", server.url.replacen("http", "ws", 1));
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    Ok(connect_async(request).await?.0)
+}
