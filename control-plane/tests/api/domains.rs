@@ -1,6 +1,6 @@
 //! Domains: proven by a record at a name server of the test's own.
 
-use crate::server::Server;
+use crate::{mails::signed_in, server::Server};
 use hickory_resolver::proto::{
     op::{Message, MessageType, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata::TXT},
@@ -60,7 +60,7 @@ fn answer(request: &Message, known: &HashMap<String, Vec<String>>) -> Message {
 }
 
 #[tokio::test]
-async fn a_domain_is_proven_by_its_record_and_is_one_workspaces() {
+async fn a_domain_is_proven_by_its_record() {
     let names = NameServer::start();
     let server = Server::start_with(None, &["--name-server", &names.address]);
     let admin = server.admin();
@@ -87,6 +87,37 @@ async fn a_domain_is_proven_by_its_record_and_is_one_workspaces() {
     admin.delete("/v1/tenants/current/domains/acme.example").await.expect(204);
     admin.delete("/v1/tenants/current/domains/acme.example").await.refused(404, "NOT_FOUND");
     verify().await.refused(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_domain_is_one_workspaces_and_closes_it_to_others() {
+    let names = NameServer::start();
+    let server = Server::start_with(None, &["--name-server", &names.address]);
+    let mut ada = signed_in(&server, "ada@acme.example").await;
+    ada.post("/v1/tenants", json!({ "slug": "acme", "name": "Acme" })).await.expect(201);
+    let session = ada.client.with("cookie", &ada.cookie_header()).with("x-csrf-token", &ada.csrf);
+    let (acme, dev) = (session.with("x-tenant-id", "acme"), server.admin());
+    let mut values = Vec::new();
+    for claimant in [&acme, &dev] {
+        let body = json!({ "domain": "acme.example" });
+        let claimed = claimant.post("/v1/tenants/current/domains", body).await.expect(201);
+        values.push(claimed["record_value"].as_str().unwrap().to_owned());
+    }
+    assert_ne!(values[0], values[1]);
+    names.publish("_agentruntime.acme.example", &[&values[0], &values[1]]);
+    let verify = "/v1/tenants/current/domains/acme.example/verify";
+    acme.post(verify, json!({})).await.expect(200);
+    dev.post(verify, json!({})).await.refused(409, "DOMAIN_TAKEN");
+    let closed = acme.patch("/v1/tenants/current", json!({ "restrict_domains": true })).await.expect(200);
+    assert_eq!(closed["restrict_domains"], true);
+    let invite = async |email: &str| acme.post("/v1/tenants/current/invites", json!({ "email": email })).await;
+    invite("eve@else.example").await.refused(409, "DOMAIN_NOT_ALLOWED");
+    invite("bob@acme.example").await.expect(201);
+    acme.delete("/v1/tenants/current/domains/acme.example").await.refused(409, "LAST_DOMAIN");
+    // Once it is given up, it can be another's.
+    acme.patch("/v1/tenants/current", json!({ "restrict_domains": false })).await.expect(200);
+    acme.delete("/v1/tenants/current/domains/acme.example").await.expect(204);
+    dev.post(verify, json!({})).await.expect(200);
 }
 
 #[tokio::test]

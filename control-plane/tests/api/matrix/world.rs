@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The workspace `one` with a public project `open` and a private one `closed`, and the workspace `two` beside it.
 /// Everybody names `one` and `closed`.
 pub(super) struct World {
-    pub(super) server: Server,
+    /// Serves as long as this lives.
+    _server: Server,
     /// The id of `closed`.
     pub(super) closed: String,
     /// Those in the workspace without a role of their own in `closed`.
@@ -93,7 +94,7 @@ impl World {
             nobodies,
             deactivated,
             others: [other, other_token],
-            server,
+            _server: server,
         }
     }
 
