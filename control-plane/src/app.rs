@@ -8,8 +8,9 @@ use crate::{
         openid::{OpenId, OpenIdSetupError},
         tables,
     },
-    api::stream::Seats,
+    api::{health::Pulse, limits::Limits, stream::Seats},
     mail::{MailError, Mailer},
+    observe::Telling,
     operations::Project,
     settings::Settings,
     vault::Sealer,
@@ -45,6 +46,12 @@ pub(crate) struct App {
     pub(crate) openid: Option<OpenId>,
     /// The streams of events that are open.
     pub(crate) seats: Seats,
+    /// What is told about the service's work.
+    pub(crate) telling: Telling,
+    /// How many requests anybody may send.
+    pub(crate) limits: Limits,
+    /// Whether the database answers.
+    pub(crate) pulse: Pulse,
     /// Cancelled when the service drains: long answers end then.
     pub(crate) draining: CancellationToken,
 }
@@ -71,6 +78,7 @@ impl App {
         guest: Arc<Sandbox>,
         sealer: Sealer,
         settings: Settings,
+        telling: Telling,
     ) -> Result<Arc<Self>, NotStarted> {
         let database = store.database();
         database.migrate(&tables::MIGRATIONS).await?;
@@ -78,6 +86,7 @@ impl App {
         let attempts = Arc::new(Attempts::new());
         let accounts = Accounts::new(database.clone(), mail.clone(), settings.public_url.clone(), attempts.clone());
         let openid = OpenId::new(database.clone(), &settings, attempts)?;
+        let limits = Limits::new(&settings.rates);
         Ok(Arc::new(Self {
             store,
             node,
@@ -88,6 +97,9 @@ impl App {
             mail,
             accounts,
             openid,
+            limits,
+            telling,
+            pulse: Pulse::default(),
             seats: Seats::default(),
             draining: CancellationToken::new(),
         }))

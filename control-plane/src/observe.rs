@@ -7,19 +7,80 @@
 //! |---|---|
 //! | `log` | which lines are written |
 //! | `json` | lines as JSON |
+//! | `numbers` | what is counted, for Prometheus |
+//! | `traces` | spans, for a receiver of OTLP |
 
 mod json;
 mod log;
+mod numbers;
+mod traces;
 
 use crate::settings::Observe;
-use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+use axum::http::HeaderMap;
+use numbers::Numbers;
+use traces::Traces;
+use tracing::Span;
+use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+#[expect(unused_imports, reason = "x")]
+pub(crate) use traces::adopt;
+
+/// A layer of what is told.
+type Told = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What was set up for a service, once for the process.
+pub(crate) struct Telling {
+    numbers: Numbers,
+    traces: Option<Traces>,
+}
+
+/// Why it cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ObserveError {
+    /// The numbers.
+    #[error("numbers cannot be gathered: {0}")]
+    Numbers(#[from] metrics_exporter_prometheus::BuildError),
+    /// The traces.
+    #[error("traces cannot be sent to `otlp_endpoint`: {0}")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
+}
 
 /// The log of a command: quiet unless asked for.
 pub(crate) fn command() {
     tracing_subscriber::registry().with(log::of_command()).init();
 }
 
-/// Everything that is told about a service.
-pub(crate) fn service(settings: &Observe) {
-    tracing_subscriber::registry().with(log::of_service(settings)).init();
+/// Everything that is told about a service. Has to be called within a Tokio runtime.
+pub(crate) fn service(settings: &Observe) -> Result<Telling, ObserveError> {
+    let traces = settings.otlp_endpoint.as_ref().map(Traces::to).transpose()?;
+    let mut layers = vec![log::of_service(settings)];
+    layers.extend(traces.as_ref().map(Traces::layer));
+    tracing_subscriber::registry().with(layers).init();
+    Ok(Telling { numbers: Numbers::gather()?, traces })
+}
+
+impl Telling {
+    /// The numbers, in the form of Prometheus.
+    pub(crate) fn numbers(&self) -> String {
+        self.numbers.render()
+    }
+
+    /// Makes a request's span part of a trace, of the client's where it names one.
+    pub(crate) fn trace_request(&self, span: &Span, method: &'static str, route: &str, headers: &HeaderMap) {
+        if self.traces.is_some() {
+            traces::request(span, method, route, headers);
+        }
+    }
+
+    /// Names the place in the trace that something begins at, to be handed on; nothing where nobody traces.
+    pub(crate) fn trace_parent(&self) -> Option<String> {
+        self.traces.as_ref().and_then(|_| traces::parent(&Span::current()))
+    }
+
+    /// Sends what was not sent yet.
+    pub(crate) async fn end(&self) {
+        if let Some(traces) = &self.traces {
+            traces.end().await;
+        }
+    }
 }

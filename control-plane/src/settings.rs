@@ -193,11 +193,7 @@ impl Settings {
             allowed_origins: given.list("allowed_origins", "an origin such as https://app.example.com"),
             connections_max: usize_of(given.number("connections_max", 1..=1_000_000, CONNECTIONS_MAX)),
             drain: Duration::from_secs(given.number("drain_seconds", 0..=3_600, DRAIN_SECONDS)),
-            rates: Rates {
-                token: rate(given, "requests_per_minute", TOKEN_PER_MINUTE),
-                address: rate(given, "anonymous_requests_per_minute", ADDRESS_PER_MINUTE),
-                failures: rate(given, "failed_authentications_per_minute", FAILURES_PER_MINUTE),
-            },
+            rates: read_rates(given, mode),
             observe: read_observe(given),
             active_runs_max: usize_of(given.number("active_runs_max", 1..=100_000, 1_000)),
         };
@@ -241,6 +237,16 @@ impl Settings {
 /// What fits 64 MiB fits a pointer's width.
 fn usize_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn read_rates(given: &mut Given, mode: Mode) -> Rates {
+    // A developer's tests and loops are not to be slowed down.
+    let or_none = |default| if mode == Mode::Dev { 0 } else { default };
+    Rates {
+        token: rate(given, "requests_per_minute", or_none(TOKEN_PER_MINUTE)),
+        address: rate(given, "anonymous_requests_per_minute", or_none(ADDRESS_PER_MINUTE)),
+        failures: rate(given, "failed_authentications_per_minute", or_none(FAILURES_PER_MINUTE)),
+    }
 }
 
 fn rate(given: &mut Given, name: &'static str, default: u64) -> u32 {
@@ -358,6 +364,13 @@ impl FromStr for Origin {
         let is_origin = origin.is_tuple() && matches!(url.scheme(), "http" | "https");
         let given = text.trim_end_matches('/');
         (is_origin && origin.ascii_serialization() == given).then(|| Self(given.to_owned())).ok_or(())
+    }
+}
+
+impl Origin {
+    /// As browsers write it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

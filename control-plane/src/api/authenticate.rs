@@ -4,6 +4,7 @@ use super::{
     State,
     cookies::{self, Purpose},
     problem::Problem,
+    telling::Trail,
 };
 use crate::access::{
     AccessError, Caller, InSession, May, SignedIn,
@@ -64,8 +65,17 @@ impl OptionalFromRequestParts<State> for SignedIn {
     }
 }
 
-/// Who asks: by a token, where there is one, else by a session.
+/// Who asks; the log of requests learns of it, too.
 pub(super) async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, Problem> {
+    let caller = prove(parts, app).await?;
+    if let Some(trail) = parts.extensions.get::<Trail>() {
+        trail.user(caller.user);
+    }
+    Ok(caller)
+}
+
+/// By a token, where there is one, else by a session.
+async fn prove(parts: &Parts, app: &State) -> Result<Caller, Problem> {
     let origin = origin(parts);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
         return in_session(parts, app, origin).await;

@@ -1,19 +1,44 @@
-//! The description of the API: an OpenAPI 3.1 document, read off the handlers.
+//! The description of the API: an OpenAPI 3.1 document, read off the handlers, and a page for people made of it.
 
-use super::{State, problem::ProblemBody};
-use axum::{Json, Router, routing::get};
-use std::sync::Arc;
+use super::{State, problem::ProblemBody, reference};
+use axum::{
+    Router,
+    body::Bytes,
+    http::{HeaderValue, StatusCode, header},
+    routing::get,
+};
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
+    openapi::{
+        PathItem, RefOr, Response,
+        security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
+    },
 };
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "AgentRuntime",
-        description = "Workflows for AI agents: publish graphs, start runs, follow them, answer what they ask.",
+        description = "Workflows for AI agents: publish graphs, start runs, follow them, answer what they ask.\n\n\
+            Send a token as `Authorization: Bearer pat_…`. A request that touches a project names it by `X-Tenant-Id` and \
+            `X-Project-Id`; a token that is bound to one project may leave them out. Every answer has an `X-Request-Id`. \
+            Every refusal has the form `Problem`, whose `code` is for programs and whose `error` says what to do; \
+            `RATE_LIMITED` (429) and `DEPENDENCY_UNAVAILABLE` (503) may come from any path, with `Retry-After`. \
+            What you may not see answers as if it did not exist.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    servers((url = "/", description = "Where this document comes from")),
+    tags(
+        (name = "workflows", description = "A name and a draft, from which versions are published."),
+        (name = "runs", description = "Started, followed, paused, stopped, tried again."),
+        (name = "tasks", description = "What runs ask of people."),
+        (name = "webhooks", description = "Runs that others start by sending something."),
+        (name = "schedules", description = "Runs that begin at set times."),
+        (name = "auth", description = "Signing up, in and out; passwords; sessions."),
+        (name = "tenants", description = "Workspaces: members, invitations, verified domains."),
+        (name = "projects", description = "Parts of a workspace with members of their own."),
+        (name = "pats", description = "Personal access tokens."),
+        (name = "audit", description = "Who changed what."),
     ),
     components(schemas(ProblemBody)),
     modifiers(&Credentials)
@@ -36,8 +61,61 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
     Frame::openapi()
 }
 
-/// Serves the document.
-pub(super) fn routes(document: utoipa::openapi::OpenApi) -> Router<State> {
-    let document = Arc::new(document);
-    Router::new().route("/v1/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))
+/// The whole document, with what is the same for all operations: a sentence for each answer that has none, and the media
+/// type of refusals.
+pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    for item in document.paths.paths.values_mut() {
+        let PathItem { get, put, post, delete, patch, .. } = item;
+        for operation in [get, put, post, delete, patch].into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                if let RefOr::T(response) = response {
+                    complete(status, response);
+                }
+            }
+        }
+    }
+    document
 }
+
+fn complete(status: &str, response: &mut Response) {
+    if status == "default"
+        && let Some(content) = response.content.shift_remove("application/json")
+    {
+        response.content.insert("application/problem+json".into(), content);
+    }
+    if response.description.is_empty() {
+        let status = status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let words = status.and_then(|status| status.canonical_reason());
+        response.description = words.unwrap_or("Refused; the code says why, and the sentence what to do").into();
+    }
+}
+
+/// The document as it is kept in the repository.
+pub(crate) fn text() -> String {
+    let (_, document) = super::described();
+    pretty(&document)
+}
+
+fn pretty(document: &utoipa::openapi::OpenApi) -> String {
+    let mut text = document.to_pretty_json().expect("a description is plain data");
+    text.push('\n');
+    text
+}
+
+/// Serves the document and the page, both written once.
+pub(super) fn routes(document: &utoipa::openapi::OpenApi) -> Router<State> {
+    let text = Bytes::from(pretty(document));
+    let value = serde_json::to_value(document).expect("a description is plain data");
+    let page = Bytes::from(reference::page(&value));
+    let policy = HeaderValue::from_str(&reference::policy()).expect("a policy is plain text");
+    let document = move || async move { ([(header::CONTENT_TYPE, "application/json"), KEPT], text) };
+    let page = move || async move {
+        let kind = HeaderValue::from_static("text/html; charset=utf-8");
+        let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, policy)];
+        (headers, [KEPT], page)
+    };
+    Router::new().route("/v1/openapi.json", get(document)).route("/v1/docs", get(page))
+}
+
+/// The same for everybody until the program changes.
+const KEPT: (header::HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=300");

@@ -12,8 +12,12 @@
 //! | `cookies` | cookies, and whether a request comes from a page of ours |
 //! | `request` | the request's id and the client's address |
 //! | `page` | pages of lists |
-//! | `description` | the OpenAPI document |
 //! | `validation` | the dry-run's question and answer |
+//! | `limits` | how many requests anybody may send |
+//! | `origins` | pages of other origins |
+//! | `telling` | requests in the log, as numbers, and in traces |
+//! | `health` | what operators and their machines ask |
+//! | `description`, `reference` | the OpenAPI document, and a page made of it |
 //! | the rest | one resource each |
 
 mod at_project;
@@ -22,21 +26,26 @@ mod auth;
 mod authenticate;
 mod commands;
 mod cookies;
-mod description;
+pub(crate) mod description;
 mod domains;
 mod extract;
+pub(crate) mod health;
 mod invites;
+pub(crate) mod limits;
 mod members;
 mod openid;
+mod origins;
 mod page;
 mod pats;
 mod problem;
 mod projects;
+mod reference;
 mod request;
 mod runs;
 mod schedules;
 pub(crate) mod stream;
 mod tasks;
+mod telling;
 mod tenants;
 mod validation;
 mod versions;
@@ -44,8 +53,9 @@ mod webhooks;
 mod workflows;
 
 use crate::app::App;
-use axum::{Router, middleware};
+use axum::{Router, extract::DefaultBodyLimit, middleware};
 use std::sync::Arc;
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 /// What handlers are given.
@@ -53,7 +63,7 @@ pub(crate) type State = Arc<App>;
 
 /// All routes of the API, and their description.
 fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(description::frame())
+    let (routes, document) = OpenApiRouter::with_openapi(description::frame())
         .nest(
             "/v1",
             access_routes()
@@ -66,7 +76,8 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
                 .merge(webhooks::routes())
                 .merge(schedules::routes()),
         )
-        .split_for_parts()
+        .split_for_parts();
+    (routes, description::completed(document))
 }
 
 /// Who may enter what: accounts, workspaces, projects, tokens, and the log of what was done.
@@ -86,11 +97,19 @@ fn access_routes() -> OpenApiRouter<State> {
 /// The API as a service.
 pub(crate) fn router(app: State) -> Router {
     let (routes, description) = described();
-    routes
-        .merge(description::routes(description))
+    let api = routes
+        .merge(description::routes(&description))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
-        .layer(axum::extract::DefaultBodyLimit::max(app.settings.body_bytes_max))
+        .layer(DefaultBodyLimit::max(app.settings.body_bytes_max))
+        .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
+        .layer(middleware::from_fn_with_state(app.clone(), origins::allow));
+    // The outermost comes last: whatever happens within, an answer has its id, and a line of the log.
+    health::routes()
+        .method_not_allowed_fallback(problem::wrong_method)
+        .merge(api)
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), telling::tell))
         .layer(middleware::from_fn_with_state(app.clone(), request::identify))
         .with_state(app)
 }

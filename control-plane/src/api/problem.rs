@@ -130,6 +130,12 @@ pub(crate) async fn no_such_route() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "there is no such path; /v1/openapi.json lists them")
 }
 
+/// A handler panicked. Where and why was told when it happened.
+pub(super) fn panicked(_panic: Box<dyn std::any::Any + Send>) -> Response {
+    let error = "something failed here; the log has it by the request_id";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", error).into_response()
+}
+
 /// The path exists, with other methods.
 pub(crate) async fn wrong_method() -> Problem {
     let error = "this path does not take this method; /v1/openapi.json lists those it takes";

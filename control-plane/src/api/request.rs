@@ -15,6 +15,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Two years, as browsers' lists of such hosts ask for.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+
 /// Names the request and its origin, and writes both where they belong.
 pub(super) async fn identify(Given(app): Given<State>, mut request: Request, next: Next) -> Response {
     let id = RequestId::new_v7();
@@ -22,10 +25,10 @@ pub(super) async fn identify(Given(app): Given<State>, mut request: Request, nex
     let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let address = client(peer, request.headers(), &app.settings.trusted_proxies);
     request.extensions_mut().insert(Origin { address, request: id });
-    finish(next.run(request).await, id)
+    finish(next.run(request).await, id, app.settings.is_https())
 }
 
-fn finish(mut response: Response, id: RequestId) -> Response {
+fn finish(mut response: Response, id: RequestId, is_https: bool) -> Response {
     let text = id.to_string();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         *response.body_mut() = Body::from(problem.body(&text));
@@ -35,6 +38,9 @@ fn finish(mut response: Response, id: RequestId) -> Response {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, HeaderValue::from_str(&text).expect("an id is plain text"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if is_https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
     // Answers are for who asked, and for now.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

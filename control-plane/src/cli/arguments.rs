@@ -121,6 +121,8 @@ pub(crate) enum Subcommand {
         /// Which run
         run: String,
     },
+    /// Print the description of the API, as OpenAPI 3.1
+    Openapi,
     /// Print a completion script, such as `agentruntime completions bash > /etc/bash_completion.d/agentruntime`
     Completions {
         /// For which shell

@@ -81,6 +81,10 @@ fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
     if let Subcommand::Completions { shell } = command {
         return completions::print(shell);
     }
+    if let Subcommand::Openapi = command {
+        screen::print(&crate::api::description::text())?;
+        return Ok(Ending::Done);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let command = match command {
         Subcommand::Serve(arguments) => return runtime.block_on(serve::serve(data, json, arguments)),
@@ -106,7 +110,9 @@ fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
             Subcommand::Stop { run, graceful } => control::stop(&context, &run, graceful).await,
             Subcommand::Resume { run } => resume::resume(&context, &run).await,
             Subcommand::Retry { run } => resume::retry(&context, &run).await,
-            Subcommand::Completions { .. } | Subcommand::Serve(_) | Subcommand::Dev(_) => Ok(Ending::Done),
+            Subcommand::Completions { .. } | Subcommand::Openapi | Subcommand::Serve(_) | Subcommand::Dev(_) => {
+                Ok(Ending::Done)
+            }
         }
     })
 }

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     app::App,
-    observe,
-    server::{self, FirstStart},
+    observe::{self, Telling},
+    server::{self, FirstStart, Listeners},
     settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
 };
 use secrecy::ExposeSecret;
@@ -30,10 +30,10 @@ pub(crate) async fn serve(data: Option<String>, json: bool, arguments: ServeArgu
         screen::print(&if json { object(&read.effective) } else { toml(&read.effective) })?;
         return Ok(Ending::Done);
     }
-    observe::service(&read.settings.observe);
+    let telling = observe::service(&read.settings.observe)?;
     let context = Context::new(read.data, json)?;
-    let (app, listener) = open(&context, read.settings).await?;
-    server::serve(app, listener).await?;
+    let (app, listeners) = open(&context, read.settings, telling).await?;
+    server::serve(app, listeners).await?;
     Ok(Ending::Done)
 }
 
@@ -41,19 +41,19 @@ pub(crate) async fn serve(data: Option<String>, json: bool, arguments: ServeArgu
 pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArguments) -> anyhow::Result<Ending> {
     let DevArguments { config, new_token, settings } = arguments;
     let mut read = read(data, &settings, config.as_deref(), Mode::Dev)?;
-    observe::service(&read.settings.observe);
+    let telling = observe::service(&read.settings.observe)?;
     let context = Context::new(read.data, json)?;
     if matches!(read.settings.mail, MailSettings::Off) {
         read.settings.mail = MailSettings::Folder(context.mail_folder());
     }
-    let (app, listener) = open(&context, read.settings).await?;
+    let (app, listeners) = open(&context, read.settings, telling).await?;
     let tokens = match server::first_start(&app).await? {
         Some(first) => Some(first),
         None if new_token => Some(server::new_token(&app).await?),
         None => None,
     };
     greet(&context, &app, tokens.as_ref());
-    server::serve(app, listener).await?;
+    server::serve(app, listeners).await?;
     Ok(Ending::Done)
 }
 
@@ -78,9 +78,10 @@ fn unicode((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(S
 }
 
 /// Takes the port first, so that a second server on it does nothing to the data of the first; then opens the rest.
-async fn open(context: &Context, mut settings: Settings) -> anyhow::Result<(Arc<App>, TcpListener)> {
-    let listener = listen(settings.listen)?;
-    settings.listens_on(listener.local_addr()?);
+async fn open(context: &Context, mut settings: Settings, telling: Telling) -> anyhow::Result<(Arc<App>, Listeners)> {
+    let listeners =
+        Listeners { api: listen(settings.listen)?, metrics: settings.observe.metrics_listen.map(listen).transpose()? };
+    settings.listens_on(listeners.api.local_addr()?);
     let project = context.project().await?;
     let sandbox = context.sandbox()?;
     let node = context.serving_node(&project, sandbox.clone(), settings.active_runs_max);
@@ -88,8 +89,8 @@ async fn open(context: &Context, mut settings: Settings) -> anyhow::Result<(Arc<
     if sealer.is_keyless() {
         tracing::warn!("no master key is given (`master_key_file`): whatever has to keep a secret is refused");
     }
-    let app = App::new(project.store, node, sandbox, sealer, settings).await?;
-    Ok((app, listener))
+    let app = App::new(project.store, node, sandbox, sealer, settings, telling).await?;
+    Ok((app, listeners))
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -1,6 +1,6 @@
 //! The log: one line for each thing that happened, to stderr, for whoever looks for a cause.
 
-use super::json::JsonLines;
+use super::{Told, json::JsonLines};
 use crate::settings::{LogFormat, Observe};
 use std::io;
 use tracing::{Level, Metadata};
@@ -10,20 +10,17 @@ use tracing_subscriber::{
     layer::Filter,
 };
 
-/// A layer of the log.
-pub(super) type Lines = Box<dyn Layer<Registry> + Send + Sync>;
-
 /// The log of a command.
-pub(super) fn of_command() -> Lines {
+pub(super) fn of_command() -> Told {
     lines(LogFormat::Text, &std::env::var("AGENTRUNTIME_LOG").unwrap_or_else(|_| "warn".into()))
 }
 
 /// The log of a service.
-pub(super) fn of_service(settings: &Observe) -> Lines {
+pub(super) fn of_service(settings: &Observe) -> Told {
     lines(settings.log_format, &settings.log)
 }
 
-fn lines(format: LogFormat, wanted: &str) -> Lines {
+fn lines(format: LogFormat, wanted: &str) -> Told {
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     match format {
         LogFormat::Text => {

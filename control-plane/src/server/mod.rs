@@ -28,6 +28,14 @@ use tls::Certificate;
 /// Streams that noticed the end get this long to say farewell when requests have no time at all.
 const FAREWELL: Duration = Duration::from_millis(100);
 
+/// The ports that the service has taken.
+pub(crate) struct Listeners {
+    /// For clients.
+    pub(crate) api: TcpListener,
+    /// For the metrics, where they have one of their own.
+    pub(crate) metrics: Option<TcpListener>,
+}
+
 /// Why the service could not go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -51,7 +59,7 @@ pub(crate) async fn check(settings: &Settings) -> Result<(), ServeError> {
 }
 
 /// Serves until the process is told to end, then lets what is under way finish and leaves everything in order.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), ServeError> {
+pub(crate) async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), ServeError> {
     let handle = Handle::new();
     let certificate = match &app.settings.tls {
         Some(files) => Some(Certificate::load(files).await.map_err(ServeError::Certificate)?),
@@ -62,14 +70,27 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Se
     let writing = app.clone();
     tokio::spawn(async move { writing.last_used.keep_written(writing.database(), &writing.draining).await });
     tokio::spawn(triggers::scheduler::run(app.clone()));
-    let served = accept(&app, listener, handle, certificate.as_ref()).await;
+    let metrics = listeners.metrics.map(|listener| tokio::spawn(serve_metrics(app.clone(), listener)));
+    let served = accept(&app, listeners.api, handle, certificate.as_ref()).await;
     app.draining.cancel();
     app.last_used.write_or_log(app.database()).await;
     app.mail.finish().await;
     app.node.stop().await?;
     app.store.close().await;
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
+    app.telling.end().await;
     tracing::info!("ended in order");
     Ok(served?)
+}
+
+async fn serve_metrics(app: Arc<App>, listener: TcpListener) {
+    let served =
+        async { axum_server::from_tcp(listener)?.serve(api::health::metrics_alone(app).into_make_service()).await };
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the numbers are not served any more");
+    }
 }
 
 async fn accept(

@@ -3,7 +3,9 @@
 
 mod audit;
 mod basics;
+mod description;
 mod domains;
+mod limits;
 mod mails;
 mod matrix;
 mod openid;
@@ -12,6 +14,7 @@ mod real;
 mod runs;
 mod schedules;
 mod server;
+mod serving;
 mod signin;
 mod stream;
 mod tasks;

@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -22,6 +22,8 @@ pub(crate) struct Server {
     pub(crate) token: String,
     /// The owner's other token, which is bound to no project.
     pub(crate) admin_token: String,
+    /// The line that it printed.
+    pub(crate) greeting: Value,
     /// The folder that everything of it lies in.
     pub(crate) folder: TempDir,
     /// Where its mails land.
@@ -60,6 +62,20 @@ pub(crate) async fn on_both_with<F: Future<Output = ()>>(arguments: &[&str], tes
     }
 }
 
+/// The program, with nothing of this machine's user in reach.
+pub(crate) struct Program;
+
+impl Program {
+    /// A command of the program.
+    pub(crate) fn command(home: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentruntime"));
+        command.env("HOME", home).env("AGENTRUNTIME_LOG", "warn").env_remove("AGENTRUNTIME_DATA");
+        // One cache for all tests: the guest is compiled once.
+        command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+        command
+    }
+}
+
 impl Server {
     /// A service on SQLite.
     pub(crate) fn start() -> Self {
@@ -81,20 +97,26 @@ impl Server {
         Self::launch(command, folder, database.to_owned())
     }
 
+    /// A service whose log goes to a file.
+    pub(crate) fn logging(log: &Path, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data").to_str().unwrap().to_owned();
+        let mut command = Self::command(&folder, &data, arguments);
+        command.stderr(std::fs::File::create(log).unwrap());
+        Self::launch(command, folder, data)
+    }
+
     fn start_in(folder: TempDir, data: String, arguments: &[&str]) -> Self {
         Self::launch(Self::command(&folder, &data, arguments), folder, data)
     }
 
     fn command(folder: &TempDir, data: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agentruntime"));
+        let mut command = Program::command(folder.path());
         command.args(["dev", "--json", "--listen", "127.0.0.1:0", "--data", data]).args(arguments);
-        command.env("HOME", folder.path()).env("AGENTRUNTIME_LOG", "warn");
         // A data folder has a key of its own; a database has the one that is given.
         if data.starts_with("postgres:") {
             command.env("AGENTRUNTIME_MASTER_KEY", MASTER_KEY);
         }
-        // One cache for all tests: the guest is compiled once.
-        command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
         command
     }
 
@@ -104,18 +126,40 @@ impl Server {
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let greeting: Value = serde_json::from_str(&line).unwrap();
         let text = |name: &str| greeting[name].as_str().unwrap_or_default().to_owned();
-        let (token, admin_token, mails) = (text("token"), text("admin_token"), text("mail").into());
-        Self { process, url: text("url"), token, admin_token, mails, folder, data }
+        let (url, token, admin_token, mails) = (text("url"), text("token"), text("admin_token"), text("mail").into());
+        Self { process, url, token, admin_token, greeting, mails, folder, data }
     }
 
-    /// Kills the process and starts another on the same data. Its token stays known here.
-    pub(crate) fn restart(mut self) -> Self {
+    /// `127.0.0.1:PORT`
+    pub(crate) fn address(&self) -> String {
+        self.url.split_once("://").unwrap().1.to_owned()
+    }
+
+    /// Sends the process a signal.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end of the process and gives its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn restart_with(mut self, arguments: &[&str]) -> Self {
         self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        let mut next = Self::start_in(folder, self.data.clone(), &[]);
+        let mut next = Self::start_in(folder, self.data.clone(), arguments);
         next.token.clone_from(&self.token);
         next.admin_token.clone_from(&self.admin_token);
         next
+    }
+
+    /// Kills the process and starts another on the same data. Its tokens stay known here.
+    pub(crate) fn restart(self) -> Self {
+        self.restart_with(&[])
     }
 
     /// Tells the process to end, waits until it has, and starts another on the same data.
@@ -169,6 +213,16 @@ impl Client {
         other.headers.retain(|(known, _)| known != name);
         other.headers.push((name.to_owned(), value.to_owned()));
         other
+    }
+
+    /// The same at another address.
+    pub(crate) fn elsewhere(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
+    /// The same by another HTTP client.
+    pub(crate) fn through(&self, http: reqwest::Client) -> Self {
+        Self { http, ..self.clone() }
     }
 
     /// Any request, to be completed.

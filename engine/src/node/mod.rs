@@ -207,6 +207,12 @@ impl Node {
         tasks
     }
 
+    /// Whether the node claims, writes and keeps its leases: not after it was stopped, nor when a part of it broke.
+    pub fn is_working(&self) -> bool {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        !tasks.is_empty() && tasks.iter().all(|task| !task.is_finished())
+    }
+
     /// How many runs the node holds.
     pub fn active_runs(&self) -> usize {
         self.shared.active().len()

@@ -1,0 +1,323 @@
+//! How many requests anybody may send: known before the database is asked.
+//!
+//! A credential that was good before has a limit of its own. Whoever comes without one, or with one that nobody has seen to
+//! be good, counts under the address: making credentials up gives no new limit. Wrong credentials of an address count once
+//! more, under a tighter limit; while that is reached, the address may go on only with credentials that were good before.
+
+use super::{State, problem::Problem};
+use crate::{access::caller::Origin, settings::Rates};
+use axum::{
+    extract::{Request, State as Given},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::{StateInformationMiddleware, StateSnapshot},
+    state::keyed::DashMapStateStore,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Callers that are remembered, each by some fifty bytes. Beyond it, those that have all of their limit left are forgotten,
+/// and where that does not help, all: a flood from many addresses costs everybody's limit a fresh start, and no memory.
+const KEYS_MAX: usize = 100_000;
+/// A credential counts as good for this long after it was.
+const GOOD: Duration = Duration::from_secs(3_600);
+
+/// Who is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Key {
+    /// The beginning of a credential's hash.
+    Credential(u128),
+    /// An address; of IPv6 the network that one customer gets.
+    Address(u128),
+}
+
+/// The limits of one process.
+pub(crate) struct Limits {
+    token: Option<Limiter>,
+    address: Option<Limiter>,
+    failures: Option<Limiter>,
+    good: Recent,
+    blocked: Recent,
+}
+
+/// A limit per caller.
+struct Limiter {
+    quota: Quota,
+    counts: RwLock<Counts>,
+}
+
+type Counts = RateLimiter<Key, DashMapStateStore<Key>, DefaultClock, StateInformationMiddleware>;
+
+/// How a caller stands after a request: what the headers tell.
+struct Standing {
+    limit: u32,
+    remaining: u32,
+    reset: Duration,
+}
+
+/// A caller who has to wait.
+#[derive(Debug)]
+struct Wait(Duration, u32);
+
+impl Limits {
+    /// Limits as the settings say.
+    pub(crate) fn new(rates: &Rates) -> Self {
+        let (good, blocked) = (Recent::default(), Recent::default());
+        let limiter = |per_minute| NonZeroU32::new(per_minute).map(Limiter::new);
+        let (token, address, failures) = (limiter(rates.token), limiter(rates.address), limiter(rates.failures));
+        Self { token, address, failures, good, blocked }
+    }
+
+    fn admit(&self, address: Key, credential: Option<Key>) -> Result<Option<Standing>, Wait> {
+        let now = Instant::now();
+        let good = credential.filter(|credential| self.good.lasts(*credential, now).is_some());
+        if let Some(good) = good {
+            return self.token.as_ref().map(|limiter| limiter.take(good)).transpose();
+        }
+        if credential.is_some()
+            && let Some(wait) = self.blocked.lasts(address, now)
+        {
+            return Err(Wait(wait, self.failures.as_ref().map_or(0, Limiter::limit)));
+        }
+        self.address.as_ref().map(|limiter| limiter.take(address)).transpose()
+    }
+
+    /// Learns whether a credential was one.
+    fn learn(&self, address: Key, credential: Key, status: StatusCode) {
+        let now = Instant::now();
+        if status != StatusCode::UNAUTHORIZED {
+            self.good.note(credential, now + GOOD, now);
+            return;
+        }
+        self.good.forget(credential);
+        if let Some(Err(Wait(wait, _))) = self.failures.as_ref().map(|failures| failures.take(address)) {
+            self.blocked.note(address, now + wait, now);
+        }
+    }
+}
+
+impl Limiter {
+    /// A minute's worth may come at once; it comes back evenly.
+    fn new(per_minute: NonZeroU32) -> Self {
+        let quota = Quota::per_minute(per_minute);
+        Self { quota, counts: RwLock::new(counts(quota)) }
+    }
+
+    fn limit(&self) -> u32 {
+        self.quota.burst_size().get()
+    }
+
+    fn take(&self, key: Key) -> Result<Standing, Wait> {
+        self.make_room();
+        let counts = self.counts.read().unwrap_or_else(PoisonError::into_inner);
+        match counts.check_key(&key) {
+            Ok(snapshot) => Ok(self.standing(&snapshot)),
+            Err(until) => Err(Wait(until.wait_time_from(counts.clock().now()), self.limit())),
+        }
+    }
+
+    fn make_room(&self) {
+        let is_full = |counts: &Counts| counts.len() >= KEYS_MAX;
+        if !is_full(&self.counts.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let mut counted = self.counts.write().unwrap_or_else(PoisonError::into_inner);
+        counted.retain_recent();
+        if is_full(&counted) {
+            *counted = counts(self.quota);
+        }
+    }
+
+    fn standing(&self, snapshot: &StateSnapshot) -> Standing {
+        let (limit, remaining) = (self.limit(), snapshot.remaining_burst_capacity());
+        Standing { limit, remaining, reset: self.quota.replenish_interval() * limit.saturating_sub(remaining) }
+    }
+}
+
+fn counts(quota: Quota) -> Counts {
+    RateLimiter::dashmap(quota).with_middleware()
+}
+
+/// What holds for some time.
+#[derive(Default)]
+struct Recent(Mutex<HashMap<Key, Instant>>);
+
+impl Recent {
+    fn note(&self, key: Key, until: Instant, now: Instant) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KEYS_MAX {
+            known.retain(|_, until| *until > now);
+            if known.len() >= KEYS_MAX {
+                known.clear();
+            }
+        }
+        known.insert(key, until);
+    }
+
+    fn forget(&self, key: Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// How long it still holds.
+    fn lasts(&self, key: Key, now: Instant) -> Option<Duration> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).and_then(|until| until.checked_duration_since(now)).filter(|left| !left.is_zero())
+    }
+}
+
+/// Refuses who sends too much, and tells the others how they stand.
+pub(super) async fn limit(Given(app): Given<State>, request: Request, next: Next) -> Response {
+    let origin = request.extensions().get::<Origin>().expect("the outermost layer identifies every request");
+    let address = address(origin.address);
+    let credential = credential(request.headers());
+    let standing = match app.limits.admit(address, credential) {
+        Ok(standing) => standing,
+        Err(wait) => return too_many(&wait),
+    };
+    let mut response = next.run(request).await;
+    if let Some(credential) = credential {
+        app.limits.learn(address, credential, response.status());
+    }
+    if let Some(standing) = standing {
+        tell(response.headers_mut(), &standing);
+    }
+    response
+}
+
+fn tell(headers: &mut HeaderMap, standing: &Standing) {
+    headers.insert(LIMIT, standing.limit.into());
+    headers.insert(REMAINING, standing.remaining.into());
+    headers.insert(RESET, whole_seconds(standing.reset).into());
+}
+
+fn too_many(Wait(wait, limit): &Wait) -> Response {
+    let seconds = whole_seconds(*wait).max(1);
+    let error = format!("too many requests; wait {seconds} s, and at most {limit} a minute");
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", error)
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds));
+    let mut response = problem.into_response();
+    tell(response.headers_mut(), &Standing { limit: *limit, remaining: 0, reset: *wait });
+    response
+}
+
+/// Seconds after which the time is surely over.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// What a request proves itself with: a token, or else a cookie. Which cookie it is does not matter here: one that proves
+/// nothing is never learned as good.
+fn credential(headers: &HeaderMap) -> Option<Key> {
+    let given = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE))?;
+    let hash = Sha256::digest(given.as_bytes());
+    let (beginning, _) = hash.split_first_chunk::<16>()?;
+    Some(Key::Credential(u128::from_be_bytes(*beginning)))
+}
+
+fn address(address: IpAddr) -> Key {
+    /// What providers give to one customer at least.
+    const CUSTOMER_BITS: u32 = 64;
+    Key::Address(match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> CUSTOMER_BITS << CUSTOMER_BITS,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Key = Key::Address(1);
+    const TOKEN: Key = Key::Credential(1);
+
+    fn limits(token: u32, address: u32, failures: u32) -> Limits {
+        Limits::new(&Rates { token, address, failures })
+    }
+
+    #[test]
+    fn a_credential_that_was_good_has_a_limit_of_its_own() {
+        let limits = limits(2, 1, 1);
+        assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 0);
+        limits.learn(HERE, TOKEN, StatusCode::OK);
+        assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 1);
+        assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 0);
+        let Wait(wait, limit) = limits.admit(HERE, Some(TOKEN)).err().unwrap();
+        assert!(wait > Duration::from_secs(29) && wait <= Duration::from_secs(30), "{wait:?}");
+        assert_eq!(limit, 2);
+    }
+
+    #[test]
+    fn credentials_that_are_made_up_count_under_the_address() {
+        let limits = limits(100, 3, 100);
+        for made_up in 0..3 {
+            limits.admit(HERE, Some(Key::Credential(made_up))).unwrap();
+            limits.learn(HERE, Key::Credential(made_up), StatusCode::UNAUTHORIZED);
+        }
+        assert!(limits.admit(HERE, Some(Key::Credential(3))).is_err());
+        assert!(limits.admit(Key::Address(2), None).is_ok());
+    }
+
+    #[test]
+    fn wrong_credentials_block_the_address_but_not_who_was_good_before() {
+        let limits = limits(100, 100, 2);
+        limits.learn(HERE, TOKEN, StatusCode::OK);
+        for _ in 0..3 {
+            limits.admit(HERE, Some(Key::Credential(9))).unwrap();
+            limits.learn(HERE, Key::Credential(9), StatusCode::UNAUTHORIZED);
+        }
+        assert!(limits.admit(HERE, Some(Key::Credential(9))).is_err());
+        assert!(limits.admit(HERE, Some(TOKEN)).is_ok());
+        // Whoever brings no credential has none that could be wrong.
+        assert!(limits.admit(HERE, None).is_ok());
+    }
+
+    #[test]
+    fn a_revoked_credential_is_not_good_any_more() {
+        let limits = limits(100, 1, 100);
+        limits.learn(HERE, TOKEN, StatusCode::OK);
+        limits.learn(HERE, TOKEN, StatusCode::UNAUTHORIZED);
+        limits.admit(HERE, Some(TOKEN)).unwrap();
+        assert!(limits.admit(HERE, Some(TOKEN)).is_err());
+    }
+
+    #[test]
+    fn zero_is_without_limit() {
+        let limits = limits(0, 0, 0);
+        assert!(limits.admit(HERE, None).unwrap().is_none());
+        limits.learn(HERE, TOKEN, StatusCode::UNAUTHORIZED);
+        assert!(limits.admit(HERE, Some(TOKEN)).unwrap().is_none());
+    }
+
+    #[test]
+    fn one_customer_is_one_address() {
+        let key = |text: &str| address(text.parse().unwrap());
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let limiter = Limiter::new(NonZeroU32::MIN);
+        for key in 0..=KEYS_MAX as u128 {
+            // Each has used its limit up, so that none can be forgotten for having all of it left.
+            let _ = limiter.take(Key::Address(key));
+        }
+        assert!(limiter.counts.read().unwrap().len() <= KEYS_MAX);
+    }
+}

@@ -1,0 +1,94 @@
+//! Each request as a line of the log, as numbers, and as the beginning of a trace.
+//!
+//! Tells method, route and outcome; never paths with their ids, queries, headers or bodies.
+
+use super::State;
+use crate::access::{RequestId, UserId, caller::Origin};
+use axum::{
+    extract::{MatchedPath, Request, State as Given},
+    http::{HeaderMap, Method, StatusCode},
+    middleware::Next,
+    response::Response,
+};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+use tracing::{Instrument, Span};
+
+/// Who sent a request, as far as that comes out while it is served.
+#[derive(Clone, Default)]
+pub(super) struct Trail(Arc<OnceLock<UserId>>);
+
+impl Trail {
+    /// It is them.
+    pub(super) fn user(&self, user: UserId) {
+        // Whoever it is does not change within a request.
+        let _ = self.0.set(user);
+    }
+}
+
+/// Serves a request and tells of it.
+pub(super) async fn tell(Given(app): Given<State>, mut request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let trail = Trail::default();
+    request.extensions_mut().insert(trail.clone());
+    let method = method(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let id = request.extensions().get::<Origin>().map(|origin| origin.request);
+    let span = span(&app, id, method, route, request.headers());
+    let response = next.run(request).instrument(span.clone()).await;
+    let (status, duration) = (response.status(), begun.elapsed());
+    span.record("http.response.status_code", status.as_u16());
+    count(method, route, status, duration);
+    span.in_scope(|| line(method, route, status, duration, trail.0.get()));
+    response
+}
+
+/// At the highest level, so that the request's id stands in every line about it, whatever is asked for.
+fn span(app: &State, id: Option<RequestId>, method: &'static str, route: &str, headers: &HeaderMap) -> Span {
+    let span = tracing::error_span!(
+        "http.request",
+        request_id = id.map(tracing::field::display),
+        otel.name = tracing::field::Empty,
+        otel.kind = "server",
+        http.request.method = tracing::field::Empty,
+        http.route = tracing::field::Empty,
+        http.response.status_code = tracing::field::Empty,
+    );
+    app.telling.trace_request(&span, method, route, headers);
+    span
+}
+
+fn line(method: &'static str, route: &str, status: StatusCode, duration: Duration, user: Option<&UserId>) {
+    let ms = duration.as_micros() as f64 / 1e3;
+    let user = user.map(tracing::field::display);
+    tracing::info!(target: "agentruntime::request", method, route, status = status.as_u16(), ms, user, "served");
+}
+
+fn count(method: &'static str, route: &str, status: StatusCode, duration: Duration) {
+    let route: Arc<str> = route.into();
+    let labels = [
+        metrics::Label::from_static_parts("method", method),
+        metrics::Label::new("route", route.clone()),
+        metrics::Label::new("status", status.as_str().to_owned()),
+    ];
+    metrics::counter!("agentruntime_http_requests_total", labels.to_vec()).increment(1);
+    metrics::histogram!("agentruntime_http_request_duration_seconds", "method" => method, "route" => route)
+        .record(duration);
+}
+
+/// Methods that anybody makes up are one, so that they make no new numbers.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}

@@ -1,0 +1,85 @@
+//! The description of the API.
+
+use crate::server::{Program, Server};
+use serde_json::Value;
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+
+fn printed() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Program::command(folder.path()).arg("openapi").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_kept_description_is_current() {
+    let kept = fs::read_to_string(Path::new(KEPT)).unwrap_or_default();
+    assert!(
+        kept == printed(),
+        "the API changed: `cargo run -- openapi > docs/openapi.json`, and look at the difference"
+    );
+}
+
+#[tokio::test]
+async fn it_is_served_as_it_is_kept() {
+    let server = Server::start();
+    let served = server.anybody().get("/v1/openapi.json").await.expect(200);
+    assert_eq!(served, serde_json::from_str::<Value>(&printed()).unwrap());
+}
+
+#[tokio::test]
+async fn the_page_names_every_operation_and_loads_nothing() {
+    let server = Server::start();
+    let page = server.anybody().get("/v1/docs").await;
+    let policy = page.headers["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    let page = page.expect(200);
+    let page = page.as_str().unwrap();
+    assert!(!page.contains("<script") && !page.contains("http-equiv") && !page.contains(" style="));
+    for (_, _, operation) in operations(&serde_json::from_str(&printed()).unwrap()) {
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(page.contains(&format!("<article id=\"{id}\">")), "{id}");
+    }
+}
+
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let of_path = |(path, item): (&String, &Value)| {
+        let methods = item.as_object().unwrap().iter();
+        let methods: Vec<_> = methods.map(|(method, it)| (path.clone(), method.clone(), it.clone())).collect();
+        methods
+    };
+    paths.flat_map(of_path).collect()
+}
+
+#[test]
+fn every_operation_says_who_may_call_it_and_how_it_refuses() {
+    let document: Value = serde_json::from_str(&printed()).unwrap();
+    let mut ids = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        let place = format!("{method} {path}");
+        let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+        assert!(ids.insert(id.clone()) && !id.is_empty(), "{place}: operation ids are unique: `{id}`");
+        assert!(operation["summary"].as_str().is_some_and(|it| it.ends_with('.')), "{place}: a summary is a sentence");
+        assert!(operation["tags"][0].is_string(), "{place}: a tag");
+        assert!(operation["security"].is_array(), "{place}: what it needs, or that it needs nothing");
+        assert!(operation["responses"]["default"].is_object(), "{place}: how it refuses");
+    }
+}
+
+/// By a validator of its own; without it the test says so and ends.
+#[test]
+fn it_is_valid_openapi() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("openapi.json");
+    fs::write(&file, printed()).unwrap();
+    let python = std::env::var("AGENTRUNTIME_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let has = Command::new(&python).args(["-c", "import openapi_spec_validator"]).output();
+    if !has.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: the Python package openapi-spec-validator is not here");
+        return;
+    }
+    let output = Command::new(&python).args(["-m", "openapi_spec_validator"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}

@@ -1,0 +1,135 @@
+//! What is too much: requests, bodies, heads; and who else may ask.
+
+use crate::server::{Server, answer};
+use reqwest::Method;
+use serde_json::json;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+#[tokio::test]
+async fn a_token_has_a_limit_and_learns_how_it_stands() {
+    let server = Server::start_with(None, &["--requests-per-minute", "3"]);
+    // The first shows that the token is good, and counts under the address, which has no limit here.
+    server.owner().get("/v1/workflows").await.expect(200);
+    for remaining in ["2", "1", "0"] {
+        let answer = server.owner().get("/v1/workflows").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["x-ratelimit-limit"], "3");
+        assert_eq!(answer.headers["x-ratelimit-remaining"], remaining);
+        assert!(answer.headers.contains_key("x-ratelimit-reset"));
+    }
+    let refused = server.owner().get("/v1/workflows").await;
+    assert_eq!(refused.headers["x-ratelimit-remaining"], "0");
+    let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    refused.refused(429, "RATE_LIMITED");
+    // Health is asked by machines that must not be turned away.
+    server.owner().get("/healthz").await.expect(200);
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_limited_more_tightly_and_stop_nobody_else() {
+    let server = Server::start_with(None, &["--failed-authentications-per-minute", "2"]);
+    server.owner().get("/v1/workflows").await.expect(200);
+    let guess = |number: u32| server.anybody().with("authorization", &format!("Bearer pat_{number}"));
+    for number in 0..3 {
+        guess(number).get("/v1/workflows").await.refused(401, "NOT_AUTHENTICATED");
+    }
+    guess(3).get("/v1/workflows").await.refused(429, "RATE_LIMITED");
+    server.owner().get("/v1/workflows").await.expect(200);
+    server.anybody().get("/v1/openapi.json").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_whatever_it_says_about_its_length() {
+    let server = Server::start_with(None, &["--body-bytes-max", "2048"]);
+    let body = |bytes: usize| {
+        let mut text = json!({ "name": "x", "graph": {}, "description": "" }).to_string();
+        let padding = "y".repeat(bytes - text.len());
+        text = text.replace(r#""description":"""#, &format!(r#""description":"{padding}""#));
+        text
+    };
+    let post = |body: reqwest::Body| {
+        server.owner().request(Method::POST, "/v1/workflows").header("content-type", "application/json").body(body)
+    };
+    answer(post(body(2_048).into())).await.expect(201);
+    answer(post(body(2_049).into())).await.refused(413, "BODY_TOO_LARGE");
+    let pieces: Vec<Result<String, std::io::Error>> = (0..3).map(|_| Ok(" ".repeat(1_000))).collect();
+    let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+    answer(post(chunked)).await.refused(413, "BODY_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn json_that_is_too_deep_is_malformed() {
+    let server = Server::start();
+    let deep = format!(r#"{{"name":"x","graph":{}{}}}"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    let request = server.owner().request(Method::POST, "/v1/workflows").header("content-type", "application/json");
+    answer(request.body(deep)).await.refused(400, "MALFORMED_JSON");
+}
+
+/// What a server answers to a head that no HTTP library sends.
+fn raw(server: &Server, head: &str) -> String {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    // It may hang up in the middle.
+    let _ = stream.write_all(head.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let server = Server::start();
+    let many: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
+    assert!(raw(&server, &format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{many}\r\n")).contains("431"));
+    let long = "y".repeat(100_000);
+    assert!(raw(&server, &format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx: {long}\r\n\r\n")).contains("431"));
+    server.anybody().get("/healthz").await.expect(200);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed() {
+    let server = Server::start_with(None, &["--connections-max", "2"]);
+    let held: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            stream.read_exact(&mut [0; 12]).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(raw(&server, "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"), "");
+    drop(held);
+    // The places come free when the server notices, which is soon.
+    while raw(&server, "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").is_empty() {}
+}
+
+#[tokio::test]
+async fn only_named_origins_may_use_it_from_a_browser() {
+    let server = Server::start_with(None, &["--allowed-origins", "https://app.example.com"]);
+    let from = |origin: &str| server.owner().with("origin", origin);
+    let ours = from("https://app.example.com").get("/v1/workflows").await;
+    assert_eq!(ours.headers["access-control-allow-origin"], "https://app.example.com");
+    assert!(!ours.headers.contains_key("access-control-allow-credentials"));
+    let other = from("https://evil.example.com").get("/v1/workflows").await;
+    assert!(!other.headers.contains_key("access-control-allow-origin"));
+    let preflight = from("https://app.example.com").with("access-control-request-method", "POST");
+    let preflight = answer(preflight.request(Method::OPTIONS, "/v1/workflows")).await;
+    assert_eq!(preflight.status, 204);
+    assert!(preflight.headers["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+    let server = Server::start();
+    let none = server.owner().with("origin", "https://app.example.com").get("/v1/workflows").await;
+    assert!(!none.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn head_is_get_without_a_body() {
+    let server = Server::start();
+    let head = answer(server.owner().request(Method::HEAD, "/v1/workflows")).await;
+    assert_eq!((head.status.as_u16(), head.body.as_str()), (200, Some("")));
+    let options = answer(server.owner().request(Method::OPTIONS, "/v1/workflows")).await;
+    assert!(options.headers["allow"].to_str().unwrap().contains("GET"));
+    options.refused(405, "METHOD_NOT_ALLOWED");
+}

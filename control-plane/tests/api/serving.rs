@@ -1,0 +1,220 @@
+//! The process that serves: settings, the end, health, encryption, the log.
+
+use crate::server::{Program, Server};
+use reqwest::Method;
+use serde_json::json;
+use std::{fs, io::Read, net::TcpStream, process::Command};
+
+#[tokio::test]
+async fn health_says_what_works() {
+    let server = Server::start();
+    assert_eq!(server.anybody().get("/healthz").await.expect(200)["status"], "alive");
+    let ready = server.anybody().get("/readyz").await.expect(200);
+    assert_eq!(ready["checks"], json!({ "database": true, "node": true, "accepting": true }));
+    server.anybody().post("/readyz", json!({})).await.refused(405, "METHOD_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn numbers_are_for_this_machine() {
+    let server = Server::start();
+    server.owner().get("/v1/workflows").await.expect(200);
+    let numbers = server.anybody().get("/metrics").await.expect(200);
+    let numbers = numbers.as_str().unwrap();
+    let counted = r#"agentruntime_http_requests_total{method="GET",route="/v1/workflows",status="200"} 1"#;
+    assert!(numbers.contains(counted), "{numbers}");
+    assert!(numbers.contains("agentruntime_active_runs 0"), "{numbers}");
+    // Whoever comes through a proxy is not on this machine, though the proxy may be.
+    server.anybody().with("x-forwarded-for", "9.9.9.9").get("/metrics").await.refused(404, "ROUTE_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn numbers_can_have_an_address_of_their_own() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let server = Server::start_with(None, &["--metrics-listen", &address]);
+    server.anybody().get("/metrics").await.refused(404, "ROUTE_NOT_FOUND");
+    let alone = server.anybody().elsewhere(&format!("http://{address}"));
+    assert!(alone.get("/metrics").await.expect(200).as_str().unwrap().contains("agentruntime_"));
+    assert_eq!(alone.get("/v1/workflows").await.status, 404);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_under_way_finishes_and_nothing_new_begins() {
+    let mut server = Server::start();
+    // Half of a request: its head is there, so that it is under way.
+    let mut half = TcpStream::connect(server.address()).unwrap();
+    let body = r#"{"name":"late","graph":{}}"#;
+    let head = format!(
+        "POST /v1/workflows HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        server.token,
+        body.len()
+    );
+    std::io::Write::write_all(&mut half, head.as_bytes()).unwrap();
+    // The server asks for the body as soon as the handler reads it.
+    let mut asked = [0; 25];
+    half.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.signal("TERM");
+    // New connections are refused as soon as it heard.
+    while TcpStream::connect(server.address()).is_ok() {
+        std::thread::yield_now();
+    }
+    std::io::Write::write_all(&mut half, body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    half.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert_eq!(server.ended(), Some(0));
+    let server = server.restart();
+    let kept = server.owner().get("/v1/workflows").await.expect(200);
+    assert_eq!(kept["items"][0]["name"], "late");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_second_word_ends_it_at_once() {
+    let mut server = Server::start();
+    let mut half = TcpStream::connect(server.address()).unwrap();
+    let head = format!(
+        "POST /v1/workflows HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: 100\r\n\r\n",
+        server.token
+    );
+    std::io::Write::write_all(&mut half, head.as_bytes()).unwrap();
+    half.read_exact(&mut [0; 25]).unwrap();
+    server.signal("TERM");
+    while TcpStream::connect(server.address()).is_ok() {
+        std::thread::yield_now();
+    }
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+}
+
+#[test]
+fn settings_are_checked_as_a_whole_and_shown_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agentruntime.toml");
+    fs::write(&file, "listen = \"127.0.0.1:9000\"\nlog_format = \"json\"\n").unwrap();
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = Program::command(folder.path());
+        command.arg("serve").arg("--check").arg("--config").arg(&file).args(["--connections-max", "5"]);
+        command.envs(variables.iter().copied()).output().unwrap()
+    };
+    let output = check(&[("AGENTRUNTIME_SMTP_URL", "smtps://me:hush@mail"), ("AGENTRUNTIME_DRAIN_SECONDS", "7")]);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(shown.contains("listen = \"127.0.0.1:9000\"") && shown.contains("agentruntime.toml, line 1"), "{shown}");
+    assert!(shown.contains("connections_max = 5  # --connections-max"), "{shown}");
+    assert!(shown.contains("drain_seconds = 7  # AGENTRUNTIME_DRAIN_SECONDS"), "{shown}");
+    assert!(shown.contains("smtp_url = \"(secret)\"") && !shown.contains("hush"), "{shown}");
+    let output = check(&[("AGENTRUNTIME_DRAIN_SECONDS", "soon"), ("AGENTRUNTIME_BODY_BYTES_MAX", "1")]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told.contains("AGENTRUNTIME_DRAIN_SECONDS") && told.contains("AGENTRUNTIME_BODY_BYTES_MAX"), "{told}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_with_a_remedy() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Program::command(folder.path());
+    let output = command.args(["dev", "--json", "--listen", &server.address()]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(told["code"], "CANNOT_LISTEN");
+    assert!(told["error"].as_str().unwrap().contains("--listen 127.0.0.1:0"));
+}
+
+#[tokio::test]
+async fn a_lost_token_can_be_replaced() {
+    let mut server = Server::start();
+    server.kill();
+    let first = server.token.clone();
+    let server = server.restart_with(&["--new-token"]);
+    let made = server.greeting["token"].as_str().unwrap();
+    assert_ne!(made, first);
+    server.owner().with("authorization", &format!("Bearer {made}")).get("/v1/workflows").await.expect(200);
+    server.owner().get("/v1/workflows").await.expect(200);
+}
+
+/// A certificate for `localhost`, made by openssl; none where the machine has no openssl.
+fn certificate(folder: &std::path::Path, name: &str) -> Option<(String, String)> {
+    let place = |end: &str| folder.join(format!("{name}.{end}")).to_str().unwrap().to_owned();
+    let (certificate, key) = (place("crt"), place("key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    match made {
+        Ok(output) if output.status.success() => Some((certificate, key)),
+        _ => {
+            eprintln!("skipped: the program openssl is not here");
+            None
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn connections_are_encrypted_and_certificates_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((crt, key)) = certificate(folder.path(), "one") else { return };
+    let server = Server::start_with(None, &["--tls-certificate", &crt, "--tls-key", &key]);
+    assert!(server.url.starts_with("https://"));
+    let trusting = |path: &str| {
+        let certificate = reqwest::Certificate::from_pem(&fs::read(path).unwrap()).unwrap();
+        let builder = reqwest::Client::builder().tls_certs_only([certificate]).pool_max_idle_per_host(0);
+        server.anybody().through(builder.build().unwrap())
+    };
+    let answer = trusting(&crt).get("/healthz").await;
+    assert!(answer.headers["strict-transport-security"].to_str().unwrap().starts_with("max-age=63072000"));
+    let (new_crt, new_key) = certificate(folder.path(), "two").unwrap();
+    assert!(trusting(&new_crt).request(Method::GET, "/healthz").send().await.is_err());
+    let old = trusting(&crt);
+    fs::copy(&new_crt, &crt).unwrap();
+    fs::copy(&new_key, &key).unwrap();
+    server.signal("HUP");
+    // It is read in the background: the old one stops being shown some time soon.
+    while old.request(Method::GET, "/healthz").send().await.is_ok() {}
+    trusting(&new_crt).get("/healthz").await.expect(200);
+}
+
+/// Everything is switched on, and none of it tells a secret.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_log_holds_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut server = Server::logging(&log, &["--log", "trace", "--log-format", "json"]);
+    let mut secrets = vec![server.token.clone(), server.greeting["admin_token"].as_str().unwrap().to_owned()];
+    server.owner().get("/v1/workflows?q=asked-for-this").await.expect(200);
+    server.anybody().with("cookie", "session=a-cookie-of-somebody").get("/v1/workflows").await;
+    server.anybody().with("authorization", "Bearer pat_wrong-token").get("/v1/workflows").await;
+    let password = "correct horse battery staple";
+    let signup = json!({ "email": "ada@example.com", "password": password, "display_name": "Ada" });
+    server.anybody().post("/v1/auth/signup", signup).await;
+    server.anybody().post("/v1/auth/login", json!({ "email": "ada@example.com", "password": password })).await;
+    let pat = server.owner().post("/v1/pats", json!({ "name": "x", "scopes": ["workflow:read"] })).await;
+    secrets.extend(pat.body["token"].as_str().map(str::to_owned));
+    server
+        .owner()
+        .post("/v1/workflows", json!({ "name": "n", "graph": { "steps": [], "note": "a-private-note" } }))
+        .await;
+    secrets.extend(
+        ["a-cookie-of-somebody", "pat_wrong-token", password, "a-private-note", "asked-for-this"].map(Into::into),
+    );
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+    let text = fs::read_to_string(&log).unwrap();
+    for secret in secrets {
+        assert!(!text.contains(&secret), "the log holds `{secret}`");
+    }
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let served = lines.iter().find(|line| line["target"] == "agentruntime::request" && line["status"] == 200).unwrap();
+    assert_eq!((&served["method"], &served["route"]), (&json!("GET"), &json!("/v1/workflows")));
+    assert!(served["request_id"].is_string() && served["user"].is_string() && served["ms"].is_number());
+    assert!(lines.iter().any(|line| line["message"] == "ended in order"));
+}
