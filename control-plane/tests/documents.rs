@@ -4,8 +4,9 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 use tempfile::TempDir;
 
@@ -65,6 +66,56 @@ fn the_readme_and_the_operating_guide_work_as_printed() {
     fs::write(desk.0.path().join("greet.json"), &blocks(&readme, "json")[0]).unwrap();
     desk.types_all(&readme);
     desk.types_all(&fs::read_to_string(root().join("docs/operating.md")).unwrap());
+}
+
+/// The lines that a reader fills in with what the service printed.
+fn filled_in(script: &str, url: &str, token: &str) -> String {
+    let line = |line: &str| match line.split_once('=') {
+        Some(("export AR", _)) => format!("export AR={url}"),
+        Some(("export TOKEN", _)) => format!("export TOKEN={token}"),
+        _ => line.to_owned(),
+    };
+    script.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so where tests print")]
+fn the_quickstart_works_as_printed() {
+    if let Some(missing) = ["curl", "jq", "openssl"].iter().find(|tool| Command::new(tool).arg("--version").output().is_err()) {
+        eprintln!("skipped: the quickstart needs {missing}");
+        return;
+    }
+    let page = fs::read_to_string(root().join("docs/quickstart.md")).unwrap();
+    assert_eq!(blocks(&page, "console"), ["cargo run --release -- dev\n"]);
+    let desk = Desk::new();
+    let mut service = Command::new(env!("CARGO_BIN_EXE_agentruntime"))
+        .args(["dev", "--json", "--listen", "127.0.0.1:0", "--data"])
+        .arg(desk.0.path().join("data"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(service.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let greeting: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let script = blocks(&page, "sh").join("\n");
+    let script = filled_in(&script, greeting["url"].as_str().unwrap(), greeting["token"].as_str().unwrap());
+    std::os::unix::fs::symlink(root().join("examples"), desk.0.path().join("examples")).unwrap();
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .current_dir(desk.0.path())
+        .output()
+        .unwrap();
+    // Whether it worked is said below.
+    let _ = service.kill();
+    let _ = service.wait();
+    let (shown, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{shown}\n{told}");
+    // The run that was approved ended, its events came by, and the webhook and the schedule were answered.
+    for sign in ["\"status\": \"completed\"", "run_completed", "\"run_id\"", "next_due_times"] {
+        assert!(shown.contains(sign), "no {sign} in:\n{shown}");
+    }
+    assert!(!shown.contains("\"error\""), "{shown}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::{
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
 const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
+const STRANGERS: [&str; 3] = ["openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 
 /// A server in another language. Ended when dropped.
 pub(crate) struct Real {
@@ -64,6 +65,23 @@ pub(crate) fn smtp(port: u16) -> Option<Real> {
     })?;
     let mut python = Command::new(folder.join("bin/python"));
     Some(Real::start(python.arg(format!("{SCRIPTS}/smtp.py")).arg(port.to_string())))
+}
+
+/// The commands of a Python environment with clients that nobody here wrote, if there is Python.
+pub(crate) fn strangers() -> Option<PathBuf> {
+    let folder = installed("strangers", "python3", |folder| {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(folder);
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "--quiet"]).args(STRANGERS);
+        vec![venv, pip]
+    })?;
+    Some(folder.join("bin"))
+}
+
+/// Our own scripts for them.
+pub(crate) fn script(name: &str) -> PathBuf {
+    Path::new(SCRIPTS).join(name)
 }
 
 /// The folder into which packages are installed, once.

@@ -82,6 +82,11 @@ impl Server {
         Self::start_with(None, &[])
     }
 
+    /// A service on SQLite that takes as many requests as come.
+    pub(crate) fn unlimited() -> Self {
+        Self::start_with(None, &["--rate-limit", "0"])
+    }
+
     /// A service on a database, with further arguments.
     pub(crate) fn start_with(database: Option<&str>, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();

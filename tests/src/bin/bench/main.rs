@@ -10,6 +10,7 @@ mod program;
 mod ready;
 mod runs;
 mod sandbox;
+mod service;
 mod world;
 
 use anyhow::Result;
@@ -18,7 +19,7 @@ use figure::Scale;
 
 type Bench = fn(Scale) -> Result<()>;
 
-const BENCHES: [(&str, Bench); 11] = [
+const BENCHES: [(&str, Bench); 16] = [
     ("sandbox-start", sandbox::start),
     ("lua-cpu", lua::cpu),
     ("request-roundtrip", sandbox::roundtrip),
@@ -30,6 +31,11 @@ const BENCHES: [(&str, Bench); 11] = [
     ("parked", parked::parked),
     ("ready", ready::ready),
     ("journal-size", runs::journal_size),
+    ("serve-ready", service::ready),
+    ("api-start", service::start),
+    ("api-read", service::read),
+    ("webhook", service::webhook),
+    ("stream-fanout", service::stream_fanout),
 ];
 
 /// Measures what a step, a run and a waiting run cost. Prints one JSON line per figure.
