@@ -81,7 +81,9 @@ fn filled_in(script: &str, url: &str, token: &str) -> String {
 #[test]
 #[expect(clippy::print_stderr, reason = "a skipped test says so where tests print")]
 fn the_quickstart_works_as_printed() {
-    if let Some(missing) = ["curl", "jq", "openssl"].iter().find(|tool| Command::new(tool).arg("--version").output().is_err()) {
+    if let Some(missing) =
+        ["curl", "jq", "openssl"].iter().find(|tool| Command::new(tool).arg("--version").output().is_err())
+    {
         eprintln!("skipped: the quickstart needs {missing}");
         return;
     }
@@ -101,11 +103,8 @@ fn the_quickstart_works_as_printed() {
     let script = blocks(&page, "sh").join("\n");
     let script = filled_in(&script, greeting["url"].as_str().unwrap(), greeting["token"].as_str().unwrap());
     std::os::unix::fs::symlink(root().join("examples"), desk.0.path().join("examples")).unwrap();
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &script])
-        .current_dir(desk.0.path())
-        .output()
-        .unwrap();
+    let output =
+        Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(desk.0.path()).output().unwrap();
     // Whether it worked is said below.
     let _ = service.kill();
     let _ = service.wait();

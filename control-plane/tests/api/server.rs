@@ -84,7 +84,7 @@ impl Server {
 
     /// A service on SQLite that takes as many requests as come.
     pub(crate) fn unlimited() -> Self {
-        Self::start_with(None, &["--rate-limit", "0"])
+        Self::start_with(None, &["--requests-per-minute", "0", "--failed-authentications-per-minute", "0"])
     }
 
     /// A service on a database, with further arguments.

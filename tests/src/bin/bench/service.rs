@@ -100,7 +100,7 @@ impl Drop for Service {
 }
 
 /// What lifts the limits that protect a service from clients like this one.
-const UNLIMITED: [(&str, &str); 1] = [("AGENTRUNTIME_RATE_LIMIT_PER_MINUTE", "0")];
+const UNLIMITED: [(&str, &str); 1] = [("AGENTRUNTIME_REQUESTS_PER_MINUTE", "0")];
 
 async fn sent(request: RequestBuilder) -> Result<Value> {
     let response = request.send().await?;
@@ -202,7 +202,9 @@ pub(crate) fn read(scale: Scale) -> Result<()> {
         let (mut samples, elapsed) = many(16, count, one).await?;
         let used = service.processor()?.saturating_sub(used);
         let per_core = count as f64 / used.as_secs_f64().max(0.01);
-        Figure::higher("api-read", "reads per second of the service's processor time", per_core, "1/s").aim(2_000.0).print();
+        Figure::higher("api-read", "reads per second of the service's processor time", per_core, "1/s")
+            .aim(2_000.0)
+            .print();
         let rate = count as f64 / elapsed.as_secs_f64();
         Figure::higher("api-read", "reads per second, 16 connections", rate, "1/s").print();
         Figure::lower("api-read", "p50", micros(percentile(&mut samples, 0.5)), "µs").print();
@@ -277,9 +279,11 @@ pub(crate) fn stream_fanout(scale: Scale) -> Result<()> {
         let begun = Instant::now();
         let answer = format!("/v1/workflows/{workflow}/runs/{run}/tasks/{task}/complete");
         sent(service.post(&answer, &json!({ "approved": true }))).await?;
-        try_join_all(streams.into_iter().map(|mut stream| async move {
-            until(&mut stream, &mut String::new(), "run_completed").await
-        }))
+        try_join_all(
+            streams
+                .into_iter()
+                .map(|mut stream| async move { until(&mut stream, &mut String::new(), "run_completed").await }),
+        )
         .await?;
         let label = format!("answer of a task to the last of {subscribers} subscribers");
         Figure::lower("stream-fanout", &label, millis(begun.elapsed()), "ms").print();
@@ -327,7 +331,9 @@ pub(crate) fn ready(scale: Scale) -> Result<()> {
             resident = service.resident()?;
         }
         let p50 = millis(percentile(&mut samples, 0.5));
-        Figure::lower("serve-ready", "process start to first answer on an empty folder, p50", p50, "ms").aim(300.0).print();
+        Figure::lower("serve-ready", "process start to first answer on an empty folder, p50", p50, "ms")
+            .aim(300.0)
+            .print();
         Figure::lower("serve-ready", "memory of an idle service", resident, "MiB").aim(60.0).print();
         Ok(())
     })
