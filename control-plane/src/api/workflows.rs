@@ -91,7 +91,6 @@ pub(super) struct WorkflowWithDraft {
 #[expect(dead_code, reason = "describes what is kept as it was given")]
 struct RunSetupBody {
     /// The input.
-    #[schema(value_type = Option<Object>)]
     trigger_payload: Option<Value>,
     /// Input of single steps, by their ids; also lets roots with `no_auto_start` run.
     #[schema(value_type = Option<Object>)]

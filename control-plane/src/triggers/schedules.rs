@@ -19,7 +19,6 @@ use agentruntime_host_api::{ProjectId, RunId, TenantId, Timestamp, WorkflowId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{fmt, str::FromStr};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Schedules of one workflow: more than people look after.

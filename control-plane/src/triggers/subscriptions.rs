@@ -29,7 +29,6 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{fmt, str::FromStr, time::Duration};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The longest name, in characters.

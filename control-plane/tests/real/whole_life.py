@@ -19,6 +19,8 @@ def call(tag, operation, *path, status=200, body=None, **query):
     module = importlib.import_module(f"{package.name}.api.{tag}.{operation}")
     if body is not None:
         kind = module.sync_detailed.__annotations__["body"]
+        # A body that may be left out is a union with nothing.
+        kind = next((part for part in getattr(kind, "__args__", ()) if hasattr(part, "from_dict")), kind)
         query["body"] = kind.from_dict(body)
     answer = module.sync_detailed(*path, client=client, **query)
     assert answer.status_code == status, (operation, answer.status_code, answer.content)
