@@ -26,6 +26,7 @@
 //! | `inbox` | signals |
 //! | `tasks` | questions to people |
 //! | `claim` | claiming and renewing leases |
+//! | `retention` | runs that ended long ago go to an archive, and then away |
 //! | `wake` | news for those who wait |
 
 mod claim;
@@ -33,6 +34,7 @@ mod inbox;
 mod journal;
 mod listing;
 mod record;
+mod retention;
 mod runs;
 mod start_keys;
 mod tables;
@@ -44,6 +46,7 @@ pub use crate::database::{Clock, Location, ManualClock, StoreError, SystemClock}
 pub use claim::Rooms;
 pub use listing::PROJECTS_MAX;
 pub use record::*;
+pub use retention::{Archive, ArchiveError, ArchivedRun, ExpireError};
 pub use runs::EVENTS_MAX;
 pub use start_keys::KEYS_SWEPT_MAX;
 

@@ -3,7 +3,7 @@
 use crate::database::{Migration, Migrations};
 
 /// Every step, in order.
-pub(crate) const MIGRATIONS: Migrations = Migrations { part: "engine", steps: &[JOURNAL, SERVICE] };
+pub(crate) const MIGRATIONS: Migrations = Migrations { part: "engine", steps: &[JOURNAL, SERVICE, RETENTION] };
 
 const JOURNAL: Migration = Migration {
     name: "0001_journal",
@@ -15,4 +15,10 @@ const SERVICE: Migration = Migration {
     name: "0002_service",
     sqlite: include_str!("../../migrations/sqlite/0002_service.sql"),
     postgres: include_str!("../../migrations/postgres/0002_service.sql"),
+};
+
+const RETENTION: Migration = Migration {
+    name: "0003_retention",
+    sqlite: include_str!("../../migrations/sqlite/0003_retention.sql"),
+    postgres: include_str!("../../migrations/postgres/0003_retention.sql"),
 };

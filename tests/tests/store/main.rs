@@ -8,6 +8,7 @@ mod fixture;
 mod inbox;
 mod listing;
 mod reading;
+mod retention;
 mod settings;
 mod start_keys;
 mod versions;
