@@ -16,14 +16,12 @@ mod numbers;
 mod traces;
 
 use crate::settings::Observe;
+use agentruntime_engine::node;
 use axum::http::HeaderMap;
 use numbers::Numbers;
 use traces::Traces;
 use tracing::Span;
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
-
-#[expect(unused_imports, reason = "x")]
-pub(crate) use traces::adopt;
 
 /// A layer of what is told.
 type Told = Box<dyn Layer<Registry> + Send + Sync>;
@@ -72,9 +70,9 @@ impl Telling {
         }
     }
 
-    /// Names the place in the trace that something begins at, to be handed on; nothing where nobody traces.
-    pub(crate) fn trace_parent(&self) -> Option<String> {
-        self.traces.as_ref().and_then(|_| traces::parent(&Span::current()))
+    /// How runs become parts of traces; nothing where nobody traces.
+    pub(crate) fn of_runs(&self) -> Option<node::Traces> {
+        self.traces.as_ref().map(|_| traces::OF_RUNS)
     }
 
     /// Sends what was not sent yet.

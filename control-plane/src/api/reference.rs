@@ -46,8 +46,8 @@ pub(super) fn page(document: &Value) -> String {
         put(&mut nav, format_args!(r##"<h2><a href="#tag-{tag}">{tag}</a></h2><ul>"##));
         put(&mut main, format_args!(r#"<section id="tag-{tag}"><h2>{tag}</h2>{}"#, prose(about)));
         for operation in operations {
-            let (id, badge, path) = (escaped(operation.id()), operation.badge(), escaped(operation.path));
-            put(&mut nav, format_args!(r##"<li>{badge}<a href="#{id}">{}</a></li>"##, path.replacen("/v1", "", 1)));
+            let (id, badge, path) = (escaped(operation.id()), operation.badge(), escaped(&short(operation.path)));
+            put(&mut nav, format_args!(r##"<li>{badge}<a href="#{id}">{path}</a></li>"##));
             main.push_str(&article(operation));
         }
         nav.push_str("</ul>");
@@ -60,6 +60,12 @@ pub(super) fn page(document: &Value) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title} API</title>\
          <style>{STYLE}</style></head><body><nav aria-label=\"Operations\">{nav}</nav><main>{main}</main></body></html>\n"
     )
+}
+
+/// A path for the narrow column: what all begin with is left out, and what varies is not named.
+fn short(path: &str) -> String {
+    let parts = path.trim_start_matches("/v1").split('/');
+    parts.map(|part| if part.starts_with('{') { "…" } else { part }).collect::<Vec<_>>().join("/")
 }
 
 type Tag<'a> = (&'a str, Value, Vec<Operation<'a>>);

@@ -68,8 +68,7 @@ impl Context {
     }
 
     /// The node of a service.
-    pub(crate) fn serving_node(&self, project: &Project, sandbox: Arc<Sandbox>, active_runs_max: usize) -> Node {
-        let config = NodeConfig { active_runs_max, ..NodeConfig::default() };
+    pub(crate) fn serving_node(&self, project: &Project, sandbox: Arc<Sandbox>, config: NodeConfig) -> Node {
         Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock))
     }
 

@@ -57,5 +57,4 @@ fn describe() {
     describe_counter!("agentruntime_runs_finished_total", "Runs that ended here, by status");
     describe_histogram!("agentruntime_commit_batch", "Runs whose events were written in one transaction");
     describe_histogram!("agentruntime_commit_duration_seconds", "How long such a transaction took");
-    describe_histogram!("agentruntime_commit_wait_seconds", "How long events waited for their transaction to begin");
 }

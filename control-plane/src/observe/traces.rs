@@ -1,6 +1,7 @@
 //! Traces: from a request to the steps of the run that it started, for a receiver of OTLP over HTTP.
 
 use super::Told;
+use agentruntime_engine::node;
 use async_trait::async_trait;
 use axum::{
     body::Bytes,
@@ -79,15 +80,18 @@ pub(super) fn request(span: &Span, method: &'static str, route: &str, headers: &
     }
 }
 
-/// Names a span as W3C's trace context does.
-pub(super) fn parent(span: &Span) -> Option<String> {
+/// How runs become parts of traces.
+pub(super) const OF_RUNS: node::Traces = node::Traces { place, adopt };
+
+/// Names the current span as W3C's trace context does.
+fn place() -> Option<String> {
     let mut fields = Fields::default();
-    TraceContextPropagator::new().inject_context(&span.context(), &mut fields);
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut fields);
     fields.0.remove(TRACE_PARENT)
 }
 
 /// Sets a span into the trace that an earlier one named.
-pub(crate) fn adopt(span: &Span, trace_parent: &str) {
+fn adopt(span: &Span, trace_parent: &str) {
     let fields = Fields([(TRACE_PARENT.to_owned(), trace_parent.to_owned())].into());
     // Where nobody traces, there is nothing to be set.
     let _ = span.set_parent(TraceContextPropagator::new().extract_with_context(&Context::new(), &fields));

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 /// A `params` object with none of these is itself the input.
 const TRIGGER_KEYS: [&str; 9] = [
@@ -223,7 +224,7 @@ impl Project {
     ) -> Result<Started, OperationError> {
         let is_large = request.input.as_ref().is_some_and(|input| input.as_str().len() > INLINE_INPUT_BYTES_MAX);
         let (project, app) = (self.clone(), app.clone());
-        let start = async move { project.start_watched(&app, request).await };
+        let start = async move { project.start_watched(&app, request).await }.in_current_span();
         let task = match is_large {
             false => tokio::spawn(start),
             true => {

@@ -21,6 +21,7 @@ mod strangers;
 mod stream;
 mod tasks;
 mod tenancy;
+mod traces;
 mod webhooks;
 mod workflow;
 mod workflows;

@@ -139,6 +139,7 @@ async fn a_lost_token_can_be_replaced() {
 }
 
 /// A certificate for `localhost`, made by openssl; none where the machine has no openssl.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn certificate(folder: &std::path::Path, name: &str) -> Option<(String, String)> {
     let place = |end: &str| folder.join(format!("{name}.{end}")).to_str().unwrap().to_owned();
     let (certificate, key) = (place("crt"), place("key"));

@@ -21,6 +21,7 @@ use agentruntime_host_api::{RunId, TaskId, Timestamp};
 use futures_util::{StreamExt, future::AbortHandle, stream::FuturesUnordered};
 use std::{collections::HashMap, sync::Arc};
 use tokio::{sync::Notify, time};
+use tracing::Instrument;
 
 /// One run in the hands of a node.
 pub(super) struct Actor {
@@ -78,7 +79,18 @@ impl Actor {
     }
 
     /// Works until the run ends or waits.
-    pub(super) async fn work(mut self) {
+    pub(super) async fn work(self) {
+        let start = &self.state.start;
+        // A root of its own: the request that started the run ends before it does.
+        let span =
+            tracing::info_span!(parent: None, "run", run_id = %self.lease.run, workflow_id = start.workflow.as_str());
+        if let (Some(traces), Some(place)) = (&self.shared.config.traces, &start.trace_parent) {
+            (traces.adopt)(&span, place);
+        }
+        self.work_on().instrument(span).await;
+    }
+
+    async fn work_on(mut self) {
         let lease = self.lease;
         if let Err(error) = self.try_work().await {
             tracing::error!(run = %lease.run, %error, "lets go of a run; it is taken up again from the journal");
@@ -185,6 +197,7 @@ impl Actor {
                     trigger_type: "workflow_call".into(),
                     external_user_id: self.state.start.external_user_id.clone(),
                     user_id: self.state.start.user_id.clone(),
+                    trace_parent: self.state.start.trace_parent.clone(),
                     parent: Some(Parent { run: self.lease.run, step, depth, descendants }),
                     reuse: None,
                 };

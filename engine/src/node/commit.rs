@@ -7,7 +7,7 @@ use crate::{
     store::{Append, Appended, Chunk},
 };
 use agentruntime_host_api::RunId;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Appends that may wait for the writer; an actor that runs ahead of the disk further than that waits, too.
@@ -42,7 +42,12 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
         let groups = group(kept);
         let (appends, rest): (Vec<_>, Vec<_>) =
             groups.into_iter().map(|group| (group.append, (group.of, group.events, group.done))).unzip();
-        match shared.store.commit(&shared.id, shared.config.lease, &appends).await {
+        let begun = Instant::now();
+        let committed = shared.store.commit(&shared.id, shared.config.lease, &appends).await;
+        // Precise enough below 2^53 of them.
+        metrics::histogram!("agentruntime_commit_batch").record(appends.len() as f64);
+        metrics::histogram!("agentruntime_commit_duration_seconds").record(begun.elapsed());
+        match committed {
             Ok(verdicts) => {
                 for ((append, (of, events, done)), verdict) in appends.iter().zip(rest).zip(verdicts) {
                     settle(&shared, &of, append, events, verdict);
@@ -74,6 +79,10 @@ fn settle(shared: &Shared, of: &Commission, append: &Append, events: Vec<Event>,
                 shared.forget(lease);
             } else if append.create.is_some() {
                 shared.is_durable(lease);
+            }
+            if append.row.status.is_final() {
+                let status = append.row.status.as_str();
+                metrics::counter!("agentruntime_runs_finished_total", "status" => status).increment(1);
             }
             if append.release.is_some() && !append.row.status.is_final() {
                 // It may be due earlier than what the node waits for.

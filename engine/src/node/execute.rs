@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::{self, JoinHandle};
+use tracing::Instrument;
 
 /// An attempt under way. Aborting or dropping it stops the program.
 pub(super) type Execution = Abortable<BoxFuture<'static, Ended>>;
@@ -27,7 +28,8 @@ pub(super) fn execute(
     work: Work,
     alone: bool,
 ) -> (Execution, AbortHandle) {
-    let attempt = attempt(guest, executing, work);
+    let span = tracing::info_span!("step", step_id = %executing.path, attempt = executing.attempt);
+    let attempt = attempt(guest, executing, work).instrument(span);
     abortable(match alone {
         // The writer gets its turn first: it was just handed what the actor appended.
         true => async {

@@ -55,6 +55,18 @@ pub struct NodeConfig {
     pub poll: Duration,
     /// What one tenant may take, where nothing else is [set](Node::set_ceilings) for it.
     pub ceilings: Ceilings,
+    /// How runs become parts of the traces of whoever started them, where somebody traces.
+    pub traces: Option<Traces>,
+}
+
+/// The two ways between a span and its place in a trace, which is text to the engine: it travels with a run's start, so that
+/// a run stays in one trace wherever it goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Traces {
+    /// Names the place of the current span.
+    pub place: fn() -> Option<String>,
+    /// Puts a span at a place.
+    pub adopt: fn(&tracing::Span, &str),
 }
 
 impl Default for NodeConfig {
@@ -64,6 +76,7 @@ impl Default for NodeConfig {
             active_runs_max: 1_000,
             poll: Duration::from_secs(1),
             ceilings: Ceilings::default(),
+            traces: None,
         }
     }
 }

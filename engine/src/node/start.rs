@@ -149,6 +149,7 @@ impl Node {
         let Some(place) = shared.tenants.place(&scope.tenant).filter(|_| shared.has_room() > 0) else {
             shared.store.create_run(new.clone()).await?;
             admitted.is_started();
+            metrics::counter!("agentruntime_runs_started_total").increment(1);
             shared.publish_accepted(&new);
             return Ok(run);
         };
@@ -168,6 +169,7 @@ impl Node {
             shared.is_durable(lease);
         }
         admitted.is_started();
+        metrics::counter!("agentruntime_runs_started_total").increment(1);
         Ok(run)
     }
 
@@ -186,7 +188,9 @@ impl Node {
         let graph = shared.graph(scope, &request.workflow, version).await?;
         check_steps(&graph, &request)?;
         let earlier = shared.reuse(scope, &graph, &request).await?;
-        let state = RunState::started(run, graph, request.into_start(version, earlier), now).map_err(rejected)?;
+        let trace_parent = shared.config.traces.as_ref().and_then(|traces| (traces.place)());
+        let start = request.into_start(version, earlier, trace_parent);
+        let state = RunState::started(run, graph, start, now).map_err(rejected)?;
         match state.input_issues.is_empty() {
             true => Ok(state),
             false => Err(rejected(state.input_issues)),
@@ -208,7 +212,7 @@ impl StartRequest {
         self.run.unwrap_or_else(RunId::new_v7)
     }
 
-    fn into_start(self, version: u32, earlier: Option<(Reuse, Json)>) -> Start {
+    fn into_start(self, version: u32, earlier: Option<(Reuse, Json)>, trace_parent: Option<String>) -> Start {
         let (reuse, earlier_input) = earlier.unzip();
         let input = self.input.or(earlier_input).unwrap_or_else(Json::empty_object);
         Start {
@@ -220,6 +224,7 @@ impl StartRequest {
             trigger_type: self.trigger_type,
             external_user_id: self.external_user_id,
             user_id: self.user,
+            trace_parent,
             parent: None,
             reuse,
         }

@@ -139,6 +139,7 @@ fn start(public: &mut Public) -> Result<Start, NotAnEvent> {
         trigger_type: public.take("trigger_type")?,
         external_user_id: public.find("external_user_id")?,
         user_id: public.find("user_id")?,
+        trace_parent: None,
         parent,
         reuse,
     })
@@ -261,6 +262,7 @@ mod tests {
                     trigger_type: "manual".into(),
                     external_user_id,
                     user_id,
+                    trace_parent: None,
                     parent: parent.map(|run| Parent { run, step, depth: 0, descendants: 0 }),
                     reuse: reuse.map(|run| Reuse { run, results: BTreeMap::new() }),
                 }))

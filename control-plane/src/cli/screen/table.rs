@@ -178,6 +178,7 @@ mod tests {
             trigger_type: "manual".into(),
             external_user_id: None,
             user_id: None,
+            trace_parent: None,
             parent: None,
             reuse: None,
         };
