@@ -14,6 +14,11 @@ pub(crate) fn default_location() -> Result<Location, NoHome> {
     Ok(Location::Sqlite(folders()?.data_dir()))
 }
 
+/// The platform's folder for what this account configured.
+pub(crate) fn config_folder() -> Result<PathBuf, NoHome> {
+    Ok(folders()?.config_dir())
+}
+
 /// Where compiled code is kept: the platform's cache folder, else beside the data. Without either, nothing is kept.
 pub(crate) fn cache_folder(location: Option<&Location>) -> Option<PathBuf> {
     if let Ok(folders) = folders() {

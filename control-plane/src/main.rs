@@ -7,6 +7,7 @@ mod access;
 mod api;
 mod app;
 mod cli;
+mod client;
 mod data;
 mod mail;
 mod observe;

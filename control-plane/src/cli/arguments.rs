@@ -1,7 +1,7 @@
 //! What can be written on the command line. The help texts teach by example: they are the first documentation that is read.
 
 use crate::settings::SettingFlags;
-use clap::{Args, Parser, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum, ValueHint, parser::ValueSource};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -14,6 +14,17 @@ Examples:
   agentruntime show last                                  when each step worked, and how it ended
   agentruntime task complete last approve --approve       answer what a run asks
   agentruntime resume last                                go on with a run that was interrupted
+
+At a server:
+  agentruntime login https://agents.example.com           ask for a token, check it and keep it
+  agentruntime publish workflow.json                      the same commands work there from then on
+  agentruntime trigger order-triage --input @order.json --wait
+  agentruntime logs last -f                               the run's events as they come
+  agentruntime approve last                               say yes to what it asks
+  agentruntime logout
+
+What is typed counts first (--server, --profile, --data), then the environment (AGENTRUNTIME_SERVER,
+AGENTRUNTIME_PROFILE, AGENTRUNTIME_DATA), then the login, then the platform's data folder.
 
 A RUN is named by its id, the beginning or the end of it (4 characters or more), or `last`.
 
@@ -31,10 +42,8 @@ const GLOBAL: &str = "Everywhere";
 #[derive(Parser, Debug)]
 #[command(name = "agentruntime", version, after_help = EXAMPLES, propagate_version = true, max_term_width = 120)]
 pub(crate) struct Arguments {
-    /// Where workflows and runs are kept; the platform's data folder if not given
-    #[arg(long, global = true, env = "AGENTRUNTIME_DATA", hide_env_values = true, value_name = "DIR|postgres://…")]
-    #[arg(help_heading = GLOBAL)]
-    pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
 
     /// Print JSON for programs; errors too, to stderr
     #[arg(long, global = true, help_heading = GLOBAL)]
@@ -47,6 +56,65 @@ pub(crate) struct Arguments {
 
     #[command(subcommand)]
     pub(crate) command: Subcommand,
+}
+
+/// Which data a command works on.
+#[derive(Args, Debug, Default)]
+pub(crate) struct PlaceArguments {
+    /// Work on this machine's data in a folder or database; without it (and without a login) the platform's data folder
+    #[arg(long, global = true, env = "AGENTRUNTIME_DATA", hide_env_values = true, value_name = "DIR|postgres://…")]
+    #[arg(help_heading = GLOBAL)]
+    pub(crate) data: Option<String>,
+
+    /// Work at a server; with AGENTRUNTIME_TOKEN, or the token of a login there
+    #[arg(long, global = true, env = "AGENTRUNTIME_SERVER", hide_env_values = true, value_name = "URL")]
+    #[arg(help_heading = GLOBAL, value_hint = ValueHint::Url)]
+    pub(crate) server: Option<String>,
+
+    /// Work at the server of this login [default: default]
+    #[arg(long, global = true, env = "AGENTRUNTIME_PROFILE", hide_env_values = true, value_name = "NAME")]
+    #[arg(help_heading = GLOBAL)]
+    pub(crate) profile: Option<String>,
+
+    /// The workspace at the server, where the token does not tell
+    #[arg(long, global = true, env = "AGENTRUNTIME_TENANT", hide_env_values = true, value_name = "SLUG")]
+    #[arg(help_heading = GLOBAL)]
+    pub(crate) tenant: Option<String>,
+
+    /// The project at the server, where the token does not tell
+    #[arg(long, global = true, env = "AGENTRUNTIME_PROJECT", hide_env_values = true, value_name = "SLUG")]
+    #[arg(help_heading = GLOBAL)]
+    pub(crate) project: Option<String>,
+
+    /// Let the token travel unencrypted to a server that is not this machine
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) insecure_http: bool,
+}
+
+/// Which of [`PlaceArguments`] were typed; the others may come from the environment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Typed {
+    pub(crate) data: bool,
+    pub(crate) server: bool,
+    pub(crate) profile: bool,
+    pub(crate) tenant: bool,
+    pub(crate) project: bool,
+}
+
+impl Arguments {
+    /// Reads the command line, and what of it was typed.
+    pub(crate) fn read() -> Result<(Self, Typed), clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let typed = Typed {
+            data: typed("data"),
+            server: typed("server"),
+            profile: typed("profile"),
+            tenant: typed("tenant"),
+            project: typed("project"),
+        };
+        Self::from_arg_matches(&matches).map(|arguments| (arguments, typed))
+    }
 }
 
 /// When to use colours.
@@ -72,11 +140,13 @@ pub(crate) enum Subcommand {
     Validate(ValidateArguments),
     /// Publish a graph as a version that others can call (`workflow_call`)
     Publish(PublishArguments),
-    /// List the published workflows
+    /// Start a run of a published workflow
+    Trigger(Box<TriggerArguments>),
+    /// List the published workflows; at a server, drafts too
     Workflows,
     /// List the versions of a workflow
     Versions {
-        /// The workflow's id
+        /// The workflow's id; at a server, or its name where only one has it
         workflow: String,
     },
     /// List runs, the newest first
@@ -88,6 +158,8 @@ pub(crate) enum Subcommand {
     },
     /// Print the events of a run
     Events(EventsArguments),
+    /// Print the events of a run, and with -f what follows until it ends
+    Logs(LogsArguments),
     /// List the questions that wait for an answer
     Tasks {
         /// Only those of this run
@@ -98,6 +170,8 @@ pub(crate) enum Subcommand {
         #[command(subcommand)]
         command: TaskCommand,
     },
+    /// Say yes, or with --reject no, to what a run asks
+    Approve(ApproveArguments),
     /// Let a run start nothing new; what is in flight finishes
     Pause {
         /// Which run
@@ -123,6 +197,12 @@ pub(crate) enum Subcommand {
     },
     /// Print the description of the API, as OpenAPI 3.1
     Openapi,
+    /// Log in to a server: ask for a token, check it, and keep it for later commands
+    Login(LoginArguments),
+    /// Forget the token of a login
+    Logout,
+    /// Tell where commands work, and as whom
+    Whoami,
     /// Print a completion script, such as `agentruntime completions bash > /etc/bash_completion.d/agentruntime`
     Completions {
         /// For which shell
@@ -223,6 +303,46 @@ pub(crate) struct PublishArguments {
     pub(crate) message: Option<String>,
 }
 
+const TRIGGER_EXAMPLES: &str = "\
+Examples:
+  agentruntime trigger order-triage --input @order.json
+  agentruntime trigger order-triage --input '{\"n\": 1}' --wait
+  agentruntime trigger order-triage --idempotency-key order-4711     once, however often it is sent
+
+With --wait, the run is followed as `run` does: progress goes to stderr, the outputs to stdout.";
+
+/// `trigger`
+#[derive(Args, Debug)]
+#[command(after_help = TRIGGER_EXAMPLES, disable_version_flag = true)]
+pub(crate) struct TriggerArguments {
+    /// The workflow: its id; at a server, or its name where only one has it
+    pub(crate) workflow: String,
+
+    /// The start payload; {} if not given
+    #[arg(long, short, value_name = "JSON|@FILE|-")]
+    pub(crate) input: Option<String>,
+
+    /// Follow the run to its end or its next wait
+    #[arg(long, short)]
+    pub(crate) wait: bool,
+
+    /// Another version than the newest
+    #[arg(long, value_name = "N")]
+    pub(crate) version: Option<u32>,
+
+    /// Input for single steps, which also lets `no_auto_start` steps run: {"step": {…}}
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub(crate) trigger_steps: Option<String>,
+
+    /// Leave a step without dependencies out, and what depends only on it
+    #[arg(long, value_name = "STEP")]
+    pub(crate) exclude: Vec<String>,
+
+    /// At a server: a start with the same key and input happens once; repeats find its run (for 24 h)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
 /// `runs`
 #[derive(Args, Debug)]
 pub(crate) struct RunsArguments {
@@ -252,6 +372,77 @@ pub(crate) struct EventsArguments {
     /// Only events after this number
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     pub(crate) after: u64,
+}
+
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  agentruntime logs last
+  agentruntime logs last -f            until the run ends; a server that restarts is waited for
+  agentruntime logs last -f --json | jq -r .event_type";
+
+/// `logs`
+#[derive(Args, Debug)]
+#[command(after_help = LOGS_EXAMPLES)]
+pub(crate) struct LogsArguments {
+    /// Which run
+    pub(crate) run: String,
+
+    /// Wait for further events until the run ends
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+
+    /// Only events after this number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) after: u64,
+}
+
+const APPROVE_EXAMPLES: &str = "\
+Examples:
+  agentruntime approve last                                  where it asks one thing
+  agentruntime approve last review --result '{\"note\": \"fine\"}'
+  agentruntime approve 4f2a9c1b --reject                     a run or a task, by part of its id";
+
+/// `approve`
+#[derive(Args, Debug)]
+#[command(after_help = APPROVE_EXAMPLES)]
+pub(crate) struct ApproveArguments {
+    /// The question, or the run that asks
+    #[arg(value_name = "TASK|RUN")]
+    pub(crate) subject: String,
+
+    /// The step that asks, where the run asks at several
+    pub(crate) step: Option<String>,
+
+    /// Say no
+    #[arg(long)]
+    pub(crate) reject: bool,
+
+    /// Fields of the answer, which later steps can read: an object
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub(crate) result: Option<String>,
+}
+
+const LOGIN_EXAMPLES: &str = "\
+Examples:
+  agentruntime login https://agents.example.com
+  agentruntime login http://127.0.0.1:8600 --profile dev
+  agentruntime login https://agents.example.com --token-stdin < token
+  agentruntime login https://agents.example.com --tenant acme --project default
+
+The token is asked for without showing it, checked, and kept in a file that only you can read. It is never an
+argument: those are seen by everybody on the machine, and kept by the shell.";
+
+/// `login`
+#[derive(Args, Debug)]
+#[command(after_help = LOGIN_EXAMPLES)]
+pub(crate) struct LoginArguments {
+    /// The server, such as https://agents.example.com; the one of the login before if not given
+    #[arg(value_hint = ValueHint::Url)]
+    pub(crate) url: Option<String>,
+
+    /// Read the token from stdin
+    #[arg(long)]
+    pub(crate) token_stdin: bool,
 }
 
 #[derive(clap::Subcommand, Debug)]

@@ -1,8 +1,14 @@
 //! Opening what a command needs, and no more: reading commands open the store, working ones the sandbox and a node.
 
-use super::style;
+use super::{
+    arguments::{PlaceArguments, Typed},
+    desk::Desk,
+    place::{Reach, Where},
+    style,
+};
 use crate::{
-    data::{self, holds_password},
+    client::Server,
+    data,
     operations::Project,
     vault::{MasterKeyError, Sealer},
 };
@@ -19,45 +25,69 @@ use std::{path::PathBuf, sync::Arc};
 pub(crate) struct Context {
     /// Whether output is JSON.
     pub(crate) json: bool,
-    location: Location,
-    /// How the data's place was written on the command line, if it was.
-    flag: Option<String>,
+    place: Where,
 }
 
-/// A project with a node at work on it.
+/// Where runs go on while a command looks: with a node of this process, or at a server.
 pub(crate) struct Workshop {
-    /// The project.
-    pub(crate) project: Project,
-    /// The node.
-    pub(crate) node: Node,
+    /// What is worked on.
+    pub(crate) desk: Desk,
+    /// The node, where it is this process that works.
+    pub(crate) node: Option<Node>,
 }
 
 impl Context {
     /// Says where the data lies; opens nothing.
     pub(crate) fn new(data: Option<String>, json: bool) -> anyhow::Result<Self> {
-        let from_environment = std::env::var("AGENTRUNTIME_DATA").ok();
         let location = match &data {
             Some(text) => text.parse()?,
             None => data::default_location()?,
         };
-        let flag = data.filter(|text| Some(text) != from_environment.as_ref());
-        let flag = flag.map(|text| if holds_password(&text) { location.to_string() } else { text });
-        Ok(Self { json, location, flag })
+        Ok(Self { json, place: Where::Here { location, flags: Vec::new() } })
     }
 
-    /// Opens the store.
+    /// Says where a command works; opens nothing.
+    pub(crate) fn choose(arguments: &PlaceArguments, typed: Typed, reach: Reach, json: bool) -> anyhow::Result<Self> {
+        Ok(Self { json, place: Where::choose(arguments, typed, reach)? })
+    }
+
+    /// Opens what the command works on.
+    pub(crate) async fn desk(&self) -> anyhow::Result<Desk> {
+        match &self.place {
+            Where::Here { .. } => Ok(Desk::Here(self.project().await?)),
+            Where::Server { server, .. } => Ok(Desk::Server(server.clone())),
+        }
+    }
+
+    /// Opens the store of this machine.
     pub(crate) async fn project(&self) -> anyhow::Result<Project> {
-        Ok(Project::local(Store::open(&self.location, Arc::new(SystemClock)).await?))
+        let Where::Here { location, .. } = &self.place else { anyhow::bail!("this data lies at a server") };
+        Ok(Project::local(Store::open(location, Arc::new(SystemClock)).await?))
+    }
+
+    /// The server, where the command works at one.
+    pub(crate) fn server(&self) -> Option<&Server> {
+        match &self.place {
+            Where::Here { .. } => None,
+            Where::Server { server, .. } => Some(server),
+        }
     }
 
     /// Whether the store is this process's alone, so that nobody else moves its runs on.
     pub(crate) fn is_alone(&self) -> bool {
-        matches!(self.location, Location::Sqlite(_))
+        matches!(self.place, Where::Here { location: Location::Sqlite(_), .. })
+    }
+
+    fn location(&self) -> Option<&Location> {
+        match &self.place {
+            Where::Here { location, .. } => Some(location),
+            Where::Server { .. } => None,
+        }
     }
 
     /// The sandbox, its compiled code mapped from the cache.
     pub(crate) fn sandbox(&self) -> anyhow::Result<Arc<Sandbox>> {
-        let cache_dir = data::cache_folder(Some(&self.location));
+        let cache_dir = data::cache_folder(self.location());
         let config = SandboxConfig { cache_dir, ..SandboxConfig::default() };
         Ok(Arc::new(Sandbox::new(config).context("the sandbox cannot be set up")?))
     }
@@ -72,35 +102,41 @@ impl Context {
         Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock))
     }
 
-    /// A project with a node at work on it.
-    pub(crate) fn workshop(&self, project: Project) -> anyhow::Result<Workshop> {
-        let node = self.node(&project, self.sandbox()?);
-        Ok(Workshop { project, node })
+    /// Puts a node of this process to work on what lies here. At a server, nodes are at work already.
+    pub(crate) fn workshop(&self, desk: Desk) -> anyhow::Result<Workshop> {
+        let node = match &desk {
+            Desk::Here(project) => Some(self.node(project, self.sandbox()?)),
+            Desk::Server(_) => None,
+        };
+        Ok(Workshop { desk: desk.patient(), node })
     }
 
     /// What seals stored secrets.
     pub(crate) fn sealer(&self, given: Option<&SecretString>) -> Result<Sealer, MasterKeyError> {
-        Sealer::open(&self.location, given)
+        Sealer::open(self.location().expect("a service has its data here"), given)
     }
 
     /// Where a developer's mails land: beside the data, or where there is no folder, in a temporary one.
     pub(crate) fn mail_folder(&self) -> PathBuf {
-        match &self.location {
-            Location::Sqlite(folder) => folder.join("mail"),
-            Location::Postgres(_) => std::env::temp_dir().join(format!("agentruntime-mail-{}", uuid::Uuid::now_v7())),
+        match self.location() {
+            Some(Location::Sqlite(folder)) => folder.join("mail"),
+            Some(Location::Postgres(_)) | None => {
+                std::env::temp_dir().join(format!("agentruntime-mail-{}", uuid::Uuid::now_v7()))
+            }
         }
     }
 
-    /// A command line of this program on the same data, to be copied.
+    /// A command line of this program on the same data, or at the same server, to be copied.
     pub(crate) fn command(&self, words: &[&str]) -> String {
         let mut line = String::from("agentruntime");
         for word in words {
             line.push(' ');
             line.push_str(&style::quoted(word));
         }
-        if let Some(flag) = &self.flag {
-            line.push_str(" --data ");
-            line.push_str(&style::quoted(flag));
+        let (Where::Here { flags, .. } | Where::Server { flags, .. }) = &self.place;
+        for word in flags {
+            line.push(' ');
+            line.push_str(&style::quoted(word));
         }
         line
     }
@@ -109,9 +145,12 @@ impl Context {
 impl Workshop {
     /// Stops the node where it is and closes the store. What was not finished goes on at the next start.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
-        let Self { project, node } = self;
-        let stopped = node.stop().await;
-        project.store.close().await;
+        let Self { desk, node } = self;
+        let stopped = match node {
+            Some(node) => node.stop().await,
+            None => Ok(()),
+        };
+        desk.close().await;
         Ok(stopped?)
     }
 }
@@ -122,7 +161,11 @@ mod tests {
 
     #[test]
     fn a_command_to_be_copied_names_the_data_but_no_password() {
-        let command = |data: &str| Context::new(Some(data.into()), false).unwrap().command(&["resume", "last"]);
+        let command = |data: &str| {
+            let place = PlaceArguments { data: Some(data.into()), ..PlaceArguments::default() };
+            let typed = Typed { data: true, ..Typed::default() };
+            Context::choose(&place, typed, Reach::Anywhere, false).unwrap().command(&["resume", "last"])
+        };
         assert_eq!(command("my data"), "agentruntime resume last --data 'my data'");
         assert_eq!(
             command("postgres://me@db/runs?host=/run/pg"),

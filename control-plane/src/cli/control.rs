@@ -5,7 +5,7 @@ use super::{
     context::{Context, Workshop},
     follow, screen, style,
 };
-use crate::operations::{Command, Follower, News, Project};
+use crate::operations::{Command, News, RunSource};
 use agentruntime_engine::{run::event::RunStatus, store::RunRecord};
 use serde_json::json;
 
@@ -24,13 +24,13 @@ async fn command(
     command: Command,
     is_there: fn(RunStatus) -> bool,
 ) -> anyhow::Result<Ending> {
-    let project = context.project().await?;
-    let record = project.find_run(run).await?;
-    project.command(&record, command).await?;
-    let workshop = context.workshop(project)?;
+    let desk = context.desk().await?;
+    let record = desk.find_run(run).await?;
+    desk.command(&record, command).await?;
+    let workshop = context.workshop(desk)?;
     let reached = reach(&workshop, &record, is_there).await?;
     if let Some(status) = reached {
-        tell(context, &workshop.project, &record, status).await?;
+        tell(context, &record, status)?;
     }
     workshop.close().await?;
     Ok(if reached.is_some() { Ending::Done } else { Ending::Interrupted })
@@ -42,7 +42,7 @@ async fn reach(
     is_there: fn(RunStatus) -> bool,
 ) -> anyhow::Result<Option<RunStatus>> {
     let mut interrupts = follow::interrupts();
-    let mut follower = Follower::new(&workshop.project, Some(&workshop.node), record.run).await?;
+    let mut follower = workshop.follower(record.run).await?;
     follower.expect_change_after(record.last_seq);
     loop {
         let status = follower.timeline.state.status;
@@ -53,19 +53,19 @@ async fn reach(
             biased;
             _ = interrupts.changed() => return Ok(None),
             news = follower.next() => match news? {
-                News::Events(_) => {}
+                News::Events(_) | News::Nothing => {}
                 News::Waiting(_) | News::Ended => return Ok(Some(follower.timeline.state.status)),
             },
         }
     }
 }
 
-async fn tell(context: &Context, project: &Project, record: &RunRecord, status: RunStatus) -> anyhow::Result<()> {
+fn tell(context: &Context, record: &RunRecord, status: RunStatus) -> anyhow::Result<()> {
     if context.json {
         screen::json_line(&json!({ "run_id": record.run, "status": status, "version": record.version }))?;
         return Ok(());
     }
-    let run = project.run(record.run).await?.run.to_string();
+    let run = record.run.to_string();
     let mut text = format!("run {run} is {}\n", style::status(status));
     if status == RunStatus::Paused {
         text.push_str(&format!("go on with\n  {}\n", context.command(&["resume", &run])));

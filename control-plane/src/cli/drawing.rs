@@ -136,6 +136,10 @@ fn next(text: &mut String, context: &Context, record: &RunRecord, timeline: &Tim
     }
     let (what, command) = match timeline.state.status {
         RunStatus::Failed if timeline.state.input_issues.is_empty() => ("try it again from the failed step:", "retry"),
+        RunStatus::Pending | RunStatus::Running | RunStatus::Draining if context.server().is_some() => {
+            let _ = writeln!(text, "\n{} {}", style::faint("follow it:"), context.command(&["logs", &run, "-f"]));
+            return;
+        }
         RunStatus::Pending | RunStatus::Running | RunStatus::Draining => ("go on with it:", "resume"),
         RunStatus::Paused | RunStatus::Completed | RunStatus::Failed | RunStatus::Stopped => return,
     };

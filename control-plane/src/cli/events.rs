@@ -1,31 +1,64 @@
 //! `events`: the journal of a run in its public form.
 
-use super::{Ending, arguments::EventsArguments, context::Context, follow, screen, style};
-use crate::operations::{Follower, News};
+use super::{
+    Ending,
+    arguments::{EventsArguments, LogsArguments},
+    context::{Context, Workshop},
+    follow, screen, style,
+};
+use crate::operations::{News, RunSource};
 use agentruntime_engine::run::event::Event;
 use agentruntime_host_api::RunId;
 use serde_json::Value;
 use std::io::{self, IsTerminal};
 
+/// How far events are printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Those that are there.
+    Now,
+    /// Until the run ends or waits for a person.
+    Wait,
+    /// Until the run ends, whoever it waits for meanwhile.
+    End,
+}
+
+/// `events`
 pub(crate) async fn events(context: &Context, arguments: EventsArguments) -> anyhow::Result<Ending> {
-    let project = context.project().await?;
-    let run = project.find_run(&arguments.run).await?.run;
-    let mut after = arguments.after;
+    let EventsArguments { run, follow, after } = arguments;
+    print_events(context, &run, after, if follow { Until::Wait } else { Until::Now }).await
+}
+
+/// `logs`
+pub(crate) async fn logs(context: &Context, arguments: LogsArguments) -> anyhow::Result<Ending> {
+    let LogsArguments { run, follow, after } = arguments;
+    // Nobody else can answer what a run of this process asks.
+    let end = if context.is_alone() { Until::Wait } else { Until::End };
+    print_events(context, &run, after, if follow { end } else { Until::Now }).await
+}
+
+async fn print_events(context: &Context, run: &str, mut after: u64, until: Until) -> anyhow::Result<Ending> {
+    let desk = context.desk().await?;
+    let run = desk.find_run(run).await?.run;
+    let desk = if until == Until::Now { desk } else { desk.patient() };
     loop {
-        let page = project.events(run, after).await?;
+        let page = desk.events(run, after).await?;
         let Some(last) = page.last() else { break };
         after = last.seq;
         print(context, run, &page)?;
     }
-    if !arguments.follow {
-        project.store.close().await;
+    if until == Until::Now {
+        desk.close().await;
         return Ok(Ending::Done);
     }
     let mut interrupts = follow::interrupts();
     // Where nobody else can work on the run, there are no further events unless this process does.
-    let node = if context.is_alone() { Some(context.node(&project, context.sandbox()?)) } else { None };
-    let mut follower = Follower::new(&project, node.as_ref(), run).await?;
-    let missed = project.events(run, after).await?;
+    let workshop = match context.is_alone() {
+        true => context.workshop(desk)?,
+        false => Workshop { desk, node: None },
+    };
+    let mut follower = workshop.follower(run).await?;
+    let missed = workshop.desk.events(run, after).await?;
     let known = follower.timeline.state.seq;
     print(context, run, &missed.into_iter().filter(|event| event.seq <= known).collect::<Vec<_>>())?;
     let ending = loop {
@@ -34,15 +67,15 @@ pub(crate) async fn events(context: &Context, arguments: EventsArguments) -> any
             _ = interrupts.changed() => break Ending::Interrupted,
             news = follower.next() => match news? {
                 News::Events(events) => print(context, run, &events)?,
-                News::Waiting(_) => break Ending::Waiting,
+                News::Waiting(_) if until == Until::Wait => break Ending::Waiting,
+                // Somebody will answer; until then there is nothing to print.
+                News::Waiting(_) => follower.expect_change(),
                 News::Ended => break Ending::Done,
+                News::Nothing => {}
             },
         }
     };
-    if let Some(node) = node {
-        node.stop().await?;
-    }
-    project.store.close().await;
+    workshop.close().await?;
     Ok(ending)
 }
 

@@ -1,14 +1,17 @@
 //! How an error is told: a sentence for people, an object for programs. Every error ends here, and is told once.
 
-use super::{Ending, style};
-use crate::operations::{Instead, OperationError};
+use super::{Ending, screen, style};
+use crate::{
+    client::{ClientError, Refused},
+    operations::{Instead, OperationError},
+};
 use agentruntime_engine::{graph::Issue, store::StoreError};
 use agentruntime_host_api::RunId;
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
 use std::{
     fmt::{self, Write as _},
-    io::{self, Write as _},
+    io,
     process::ExitCode,
 };
 
@@ -36,7 +39,7 @@ impl std::error::Error for Refusal {}
 
 /// An error as it is told.
 pub(crate) struct Failure {
-    code: &'static str,
+    code: String,
     message: String,
     details: Option<Value>,
     issues: Vec<Issue>,
@@ -50,18 +53,27 @@ impl From<anyhow::Error> for Failure {
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
         let mut failure =
-            Self { code: "FAILED", message: format!("{error:#}"), details: None, issues: Vec::new(), is_unread };
+            Self { code: "FAILED".into(), message: format!("{error:#}"), details: None, issues: Vec::new(), is_unread };
         if let Some(error) = error.downcast_ref::<OperationError>() {
             failure.message = with_commands(error);
-            failure.code = error.code();
+            failure.code = error.code().into();
             failure.details = error.details();
             if let OperationError::InvalidGraph { issues } = error {
                 failure.issues.clone_from(issues);
             }
         } else if let Some(error) = error.downcast_ref::<StoreError>() {
-            failure.code = error.code();
+            failure.code = error.code().into();
         } else if let Some(error) = error.downcast_ref::<Refusal>() {
-            failure.code = error.code;
+            failure.code = error.code.into();
+        } else if let Some(error) = error.downcast_ref::<ClientError>() {
+            failure.code = error.code().to_owned();
+            if let ClientError::Refused(refused) = error {
+                failure.details = details(refused);
+                // The sentence of a refused graph is its first issue: people are shown all of them.
+                if refused.code == "INVALID_GRAPH" {
+                    failure.issues.clone_from(&refused.issues);
+                }
+            }
         }
         failure
     }
@@ -75,7 +87,7 @@ impl Failure {
         }
         let text = if json { format!("{}\n", self.object()) } else { self.sentence() };
         // Where stderr is gone, too, there is nobody left to tell.
-        let _ = anstream::stderr().write_all(text.as_bytes());
+        let _ = screen::show(&text);
         Ending::Refused
     }
 
@@ -96,6 +108,14 @@ impl Failure {
             let _ = writeln!(text, "{} the graph is not valid; nothing was published or run", style::bad("error:"));
         }
         text
+    }
+}
+
+/// What a server told besides, in the form that it has here.
+fn details(refused: &Refused) -> Option<Value> {
+    match refused.issues.is_empty() {
+        true => refused.details.clone(),
+        false => Some(json!({ "issues": refused.issues })),
     }
 }
 

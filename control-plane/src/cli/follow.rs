@@ -3,21 +3,27 @@
 use super::{
     Ending,
     context::{Context, Workshop},
+    desk::Desk,
     screen::{self, Screen},
     style,
 };
-use crate::operations::{Answer, Follower, News, Timeline, Waiting};
+use crate::operations::{Answer, Follower, News, RunSource, Timeline, Waiting};
 use agentruntime_engine::{
-    run::event::{Event, EventKind, RunStatus},
-    store::StoreError,
+    run::{
+        TaskStatus,
+        event::{Event, EventKind, RunStatus},
+    },
+    store::TaskRecord,
 };
 use agentruntime_host_api::RunId;
 use serde_json::{Value, json};
 use std::{collections::HashMap, fmt::Write, io, time::Duration};
-use tokio::{signal, sync::watch, time};
+use tokio::{signal, sync::watch};
 
 /// How often a live table shows that time goes by.
 const TICK: Duration = Duration::from_millis(100);
+/// How often what does not show time is looked at.
+const IDLE: Duration = Duration::from_secs(3_600);
 
 /// What to follow, and how.
 pub(crate) struct Following {
@@ -48,7 +54,7 @@ enum Stop {
 /// Follows a run and shows it; says at the end what it gave or what it waits for.
 pub(crate) async fn follow(context: &Context, workshop: Workshop, following: Following) -> anyhow::Result<Ending> {
     let mut interrupts = interrupts();
-    let mut follower = Follower::new(&workshop.project, Some(&workshop.node), following.run).await?;
+    let mut follower = workshop.follower(following.run).await?;
     if following.expects_change {
         follower.expect_change_after(following.known);
     }
@@ -62,49 +68,53 @@ pub(crate) async fn follow(context: &Context, workshop: Workshop, following: Fol
 
 async fn watch_run(
     workshop: &Workshop,
-    follower: &mut Follower,
+    follower: &mut Follower<Desk>,
     screen: &mut Screen,
     following: &Following,
     interrupts: &mut watch::Receiver<u32>,
 ) -> anyhow::Result<Stop> {
     screen.begin(&follower.timeline)?;
-    let missed = workshop.project.events(following.run, following.known).await?;
+    let missed = workshop.desk.events(following.run, following.known).await?;
     let missed: Vec<Event> = missed.into_iter().filter(|event| event.seq <= follower.timeline.state.seq).collect();
     take(workshop, follower, screen, following, &missed).await?;
-    let mut ticks = time::interval(TICK);
+    let tick = if screen.is_live() { TICK } else { IDLE };
     loop {
         tokio::select! {
             biased;
             _ = interrupts.changed() => return Ok(Stop::Interrupted),
-            news = follower.next() => match news? {
+            news = follower.next_within(tick) => match news? {
                 News::Events(events) => take(workshop, follower, screen, following, &events).await?,
                 News::Waiting(waiting) => return Ok(Stop::Waiting(waiting)),
                 News::Ended => return Ok(Stop::Ended),
+                News::Nothing => screen.tick(&follower.timeline)?,
             },
-            _ = ticks.tick(), if screen.is_live() => screen.tick(&follower.timeline)?,
         }
     }
 }
 
 async fn take(
     workshop: &Workshop,
-    follower: &mut Follower,
+    follower: &mut Follower<Desk>,
     screen: &mut Screen,
     following: &Following,
     events: &[Event],
 ) -> anyhow::Result<()> {
     screen.events(&follower.timeline, events)?;
     for event in events {
-        let EventKind::HumanTaskCreated { path, task, .. } = &event.kind else { continue };
+        let EventKind::HumanTaskCreated { path, task, task_type, payload, due } = &event.kind else { continue };
         let answer = following.answers.get(&path.to_string()).or_else(|| following.answers.get(&*path.step));
         if let (Some(answer), true) = (answer, follower.timeline.tasks.contains_key(task)) {
-            let Answer { approved, result } = answer.clone();
-            let scope = &workshop.project.scope;
-            match workshop.node.complete_task(scope, following.run, *task, approved, result).await {
-                // An answer before it ended the run, or somebody was faster.
-                Ok(()) | Err(StoreError::AlreadyClosed) => {}
-                Err(error) => return Err(error.into()),
-            }
+            let task = TaskRecord {
+                task: *task,
+                run: following.run,
+                step: path.clone(),
+                task_type: task_type.clone(),
+                payload: payload.clone(),
+                status: TaskStatus::Pending,
+                created_at: event.at,
+                due: *due,
+            };
+            workshop.answer(&task, answer.clone()).await?;
         }
     }
     Ok(())
@@ -142,11 +152,11 @@ fn conclude(context: &Context, timeline: &Timeline, stop: &Stop) -> anyhow::Resu
         Stop::Waiting(waiting) => screen::show(&waiting_text(context, waiting))?,
         Stop::Interrupted => {
             let run = timeline.state.run.to_string();
-            let command = context.command(&["resume", &run]);
-            screen::show(&format!(
-                "\n{} the run is kept as it is; go on with\n  {command}\n",
-                style::attention("interrupted:")
-            ))?;
+            let (what, command) = match context.server() {
+                None => ("the run is kept as it is; go on with", context.command(&["resume", &run])),
+                Some(_) => ("the run goes on at the server; follow it with", context.command(&["logs", &run, "-f"])),
+            };
+            screen::show(&format!("\n{} {what}\n  {command}\n", style::attention("interrupted:")))?;
         }
     }
     Ok(ending)
@@ -189,8 +199,10 @@ fn say_end(context: &Context, timeline: &Timeline) -> io::Result<()> {
                 let again = context.command(&["retry", &run]);
                 let _ = writeln!(text, "{} {}", style::faint("see it:   "), context.command(&["show", &run]));
                 let _ = writeln!(text, "{} {again}", style::faint("try again:"));
-                let anew = context.command(&["run", "GRAPH", "--resume-from", &run]);
-                let _ = writeln!(text, "{} {anew}", style::faint("or mend the graph, and keep what is done:"));
+                if context.server().is_none() {
+                    let anew = context.command(&["run", "GRAPH", "--resume-from", &run]);
+                    let _ = writeln!(text, "{} {anew}", style::faint("or mend the graph, and keep what is done:"));
+                }
             }
             screen::show(&text)
         }

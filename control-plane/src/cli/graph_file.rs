@@ -46,6 +46,13 @@ impl GraphFile {
         checked(if id.is_empty() { "workflow" } else { &id })
     }
 
+    /// What people call the workflow: the graph's name, else that of the file or, for a `workflow.json`, its folder.
+    pub(crate) fn name(&self) -> String {
+        let name = self.document.get("name").and_then(Value::as_str).map(str::trim).unwrap_or_default().to_owned();
+        let name = if name.is_empty() { self.file_name() } else { name };
+        if name.is_empty() || name == "-" { "workflow".to_owned() } else { name }
+    }
+
     fn file_name(&self) -> String {
         let name =
             |path: Option<&std::ffi::OsStr>| path.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -55,6 +62,11 @@ impl GraphFile {
         }
         name(self.path.file_stem())
     }
+}
+
+/// Whether a text is an id that a server gave, not a name.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.parse::<uuid::Uuid>().is_ok()
 }
 
 fn checked(id: &str) -> Result<WorkflowId, Refusal> {

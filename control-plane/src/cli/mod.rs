@@ -3,7 +3,9 @@
 //! | file | owns |
 //! |---|---|
 //! | `arguments` | what can be written on the command line, and its help |
-//! | `context` | opening what a command needs: store, sandbox, node |
+//! | `place` | which data is meant: this machine's, or a server's |
+//! | `desk` | one face for both |
+//! | `context` | opening what a command needs: store, sandbox, node, server |
 //! | `graph_file`, `json_argument` | what is read from files and arguments |
 //! | `follow` | following a run to its end or its next wait |
 //! | `screen` | the ways in which a run is shown: JSON lines, plain lines, a live table |
@@ -15,12 +17,15 @@ mod arguments;
 mod completions;
 mod context;
 mod control;
+mod desk;
 mod drawing;
 mod events;
 mod failure;
 mod follow;
 mod graph_file;
 mod json_argument;
+mod login;
+mod place;
 mod publish;
 mod resume;
 mod run;
@@ -30,14 +35,15 @@ mod serve;
 mod show;
 mod style;
 mod tasks;
+mod trigger;
 mod validate;
 mod workflows;
 
 use crate::observe;
-use arguments::{Arguments, Color, Subcommand, TaskCommand};
-use clap::Parser;
+use arguments::{Arguments, Color, Subcommand, TaskCommand, Typed};
 use context::Context;
 use failure::Failure;
+use place::Reach;
 use std::process::ExitCode;
 
 /// How a command ended, as its exit code.
@@ -59,8 +65,8 @@ pub(crate) enum Ending {
 
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let (arguments, typed) = match Arguments::read() {
+        Ok(read) => read,
         Err(error) => return failure::usage(&error),
     };
     arguments.color.apply();
@@ -69,15 +75,15 @@ pub(crate) fn main() -> ExitCode {
         observe::command();
     }
     let json = arguments.json;
-    let ending = match execute(arguments) {
+    let ending = match execute(arguments, typed) {
         Ok(ending) => ending,
         Err(error) => Failure::from(error).tell(json),
     };
     ExitCode::from(ending as u8)
 }
 
-fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
-    let Arguments { command, data, json, .. } = arguments;
+fn execute(arguments: Arguments, typed: Typed) -> anyhow::Result<Ending> {
+    let Arguments { command, place, json, .. } = arguments;
     if let Subcommand::Completions { shell } = command {
         return completions::print(shell);
     }
@@ -87,21 +93,31 @@ fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let command = match command {
-        Subcommand::Serve(arguments) => return runtime.block_on(serve::serve(data, json, arguments)),
-        Subcommand::Dev(arguments) => return runtime.block_on(serve::dev(data, json, arguments)),
+        Subcommand::Serve(arguments) => return runtime.block_on(serve::serve(place.data, json, arguments)),
+        Subcommand::Dev(arguments) => return runtime.block_on(serve::dev(place.data, json, arguments)),
+        Subcommand::Login(arguments) => return runtime.block_on(login::login(&place, json, arguments)),
+        Subcommand::Logout => return login::logout(&place, json),
         command => command,
     };
-    let context = Context::new(data, json)?;
+    let reach = match &command {
+        Subcommand::Run(_) | Subcommand::Validate(_) => Reach::HereOnly,
+        _ => Reach::Anywhere,
+    };
+    let context = Context::choose(&place, typed, reach, json)?;
     runtime.block_on(async move {
         match command {
             Subcommand::Run(arguments) => run::run(&context, *arguments).await,
             Subcommand::Validate(arguments) => validate::validate(&context, arguments).await,
             Subcommand::Publish(arguments) => publish::publish(&context, arguments).await,
+            Subcommand::Trigger(arguments) => trigger::trigger(&context, *arguments).await,
             Subcommand::Workflows => workflows::workflows(&context).await,
-            Subcommand::Versions { workflow } => workflows::versions(&context, workflow).await,
+            Subcommand::Versions { workflow } => workflows::versions(&context, &workflow).await,
             Subcommand::Runs(arguments) => runs::runs(&context, arguments).await,
             Subcommand::Show { run } => show::show(&context, &run).await,
             Subcommand::Events(arguments) => events::events(&context, arguments).await,
+            Subcommand::Logs(arguments) => events::logs(&context, arguments).await,
+            Subcommand::Approve(arguments) => tasks::approve(&context, arguments).await,
+            Subcommand::Whoami => login::whoami(&context).await,
             Subcommand::Tasks { run } => tasks::tasks(&context, run.as_deref()).await,
             Subcommand::Task { command: TaskCommand::Complete(arguments) } => {
                 tasks::complete(&context, arguments).await
@@ -110,9 +126,12 @@ fn execute(arguments: Arguments) -> anyhow::Result<Ending> {
             Subcommand::Stop { run, graceful } => control::stop(&context, &run, graceful).await,
             Subcommand::Resume { run } => resume::resume(&context, &run).await,
             Subcommand::Retry { run } => resume::retry(&context, &run).await,
-            Subcommand::Completions { .. } | Subcommand::Openapi | Subcommand::Serve(_) | Subcommand::Dev(_) => {
-                Ok(Ending::Done)
-            }
+            Subcommand::Completions { .. }
+            | Subcommand::Openapi
+            | Subcommand::Serve(_)
+            | Subcommand::Dev(_)
+            | Subcommand::Login(_)
+            | Subcommand::Logout => Ok(Ending::Done),
         }
     })
 }

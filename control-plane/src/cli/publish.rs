@@ -1,30 +1,96 @@
 //! `publish`: a graph becomes a version.
 
-use super::{Ending, arguments::PublishArguments, context::Context, graph_file::GraphFile, screen, style};
+use super::{
+    Ending,
+    arguments::PublishArguments,
+    context::Context,
+    graph_file::{self, GraphFile},
+    screen, style,
+};
+use crate::{client::Server, operations::OperationError};
+use agentruntime_engine::graph::{Graph, Issue};
 use serde_json::json;
 
+/// What came of it, as it is told.
+struct Outcome {
+    /// What people call the workflow.
+    name: String,
+    workflow_id: String,
+    version: u32,
+    graph_hash: String,
+    published_at: String,
+    is_new: bool,
+    issues: Vec<Issue>,
+}
+
 pub(crate) async fn publish(context: &Context, arguments: PublishArguments) -> anyhow::Result<Ending> {
+    let outcome = match context.server() {
+        None => here(context, arguments).await?,
+        Some(server) => at_server(server, arguments).await?,
+    };
+    if context.json {
+        screen::json_line(&json!({
+            "workflow_id": outcome.workflow_id,
+            "version": outcome.version,
+            "graph_hash": outcome.graph_hash,
+            "published_at": outcome.published_at,
+            "is_new": outcome.is_new,
+            "issues": outcome.issues,
+        }))?;
+        return Ok(Ending::Done);
+    }
+    screen::show(&style::issues(&outcome.issues))?;
+    let what = format!("{} version {}", style::strong(&outcome.name), outcome.version);
+    let how = if outcome.is_new { "published" } else { "is this graph already" };
+    screen::print(&format!("{what} {how}\n"))?;
+    Ok(Ending::Done)
+}
+
+async fn here(context: &Context, arguments: PublishArguments) -> anyhow::Result<Outcome> {
     let file = GraphFile::read(&arguments.graph)?;
     let workflow = file.workflow_id(arguments.workflow_id.as_deref())?;
     let project = context.project().await?;
     let sandbox = context.sandbox()?;
     let published = project.publish(sandbox.clone(), &workflow, file.document, arguments.message.as_deref()).await?;
     project.store.close().await;
-    let version = &published.version;
-    if context.json {
-        screen::json_line(&json!({
-            "workflow_id": version.workflow,
-            "version": version.version,
-            "graph_hash": version.graph_hash,
-            "published_at": version.published_at.to_string(),
-            "is_new": published.is_new,
-            "issues": published.warnings,
-        }))?;
-        return Ok(Ending::Done);
-    }
-    screen::show(&style::issues(&published.warnings))?;
-    let what = format!("{} version {}", style::strong(version.workflow.as_str()), version.version);
-    let how = if published.is_new { "published" } else { "is this graph already" };
-    screen::print(&format!("{what} {how}\n"))?;
-    Ok(Ending::Done)
+    let version = published.version;
+    Ok(Outcome {
+        name: version.workflow.to_string(),
+        workflow_id: version.workflow.to_string(),
+        version: version.version,
+        graph_hash: version.graph_hash,
+        published_at: version.published_at.to_string(),
+        is_new: published.is_new,
+        issues: published.warnings,
+    })
+}
+
+/// The graph becomes the draft of the workflow that has its name, and the draft a version. Where no workflow has it, one is
+/// made. A graph that is not one is refused before anything is sent; what else may be wrong with it, the server tells, and
+/// the draft is then what its author left.
+async fn at_server(server: &Server, arguments: PublishArguments) -> anyhow::Result<Outcome> {
+    let file = GraphFile::read(&arguments.graph)?;
+    Graph::parse(&file.document).map_err(|issues| OperationError::InvalidGraph { issues })?;
+    let name = match &arguments.workflow_id {
+        Some(given) => given.clone(),
+        None => file.name(),
+    };
+    let workflow = match server.find_workflow(&name).await? {
+        Some(workflow) => {
+            server.change_draft(&workflow.id, &file.document).await?;
+            workflow
+        }
+        None if graph_file::is_id(&name) => return Err(OperationError::UnknownWorkflow(name).into()),
+        None => server.create_workflow(&name, &file.document).await?,
+    };
+    let (published, is_new) = server.publish(&workflow.id, arguments.message.as_deref()).await?;
+    Ok(Outcome {
+        name: workflow.name,
+        workflow_id: published.workflow_id,
+        version: published.version,
+        graph_hash: published.graph_hash,
+        published_at: published.published_at,
+        is_new,
+        issues: published.issues,
+    })
 }

@@ -4,12 +4,13 @@ use super::{
     Ending,
     arguments::RunArguments,
     context::{Context, Workshop},
+    desk::Desk,
     failure::Refusal,
     follow::{self, Following},
     graph_file::GraphFile,
     json_argument, screen, style,
 };
-use crate::operations::Answer;
+use crate::operations::{Answer, RunSource};
 use agentruntime_engine::{
     graph::{ForEachErrorPolicy, Graph, StepKind},
     node::StartRequest,
@@ -46,7 +47,7 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
     let node = context.node(&project, sandbox);
     let run = project.start(&node, request).await?;
     let following = Following { answers, ..Following::from(run, 0) };
-    follow::follow(context, Workshop { project, node }, following).await
+    follow::follow(context, Workshop { desk: Desk::Here(project), node: Some(node) }, following).await
 }
 
 /// An answer for a step that never asks is a typo, which would show only when the run waits.

@@ -1,24 +1,28 @@
 //! `runs`: what was run, the newest first.
 
 use super::{Ending, arguments::RunsArguments, context::Context, screen, style};
+use crate::operations::RunSource;
 use agentruntime_engine::{
     run::event::RunStatus,
     store::{Clock, RunFilter, RunRecord, SystemClock},
 };
-use agentruntime_host_api::WorkflowId;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 pub(crate) async fn runs(context: &Context, arguments: RunsArguments) -> anyhow::Result<Ending> {
+    let desk = context.desk().await?;
+    let workflow = match &arguments.workflow {
+        Some(text) => Some(desk.workflow(text).await?),
+        None => None,
+    };
     let filter = RunFilter {
         status: arguments.status.as_deref().and_then(RunStatus::parse),
-        workflow: arguments.workflow.map(WorkflowId::new),
+        workflow,
         limit: Some(arguments.limit),
         ..RunFilter::default()
     };
-    let project = context.project().await?;
-    let runs = project.runs(&filter).await?;
-    project.store.close().await;
+    let runs = desk.runs(&filter).await?;
+    desk.close().await;
     if context.json {
         screen::json_line(&runs.iter().map(public).collect())?;
     } else if runs.is_empty() {

@@ -1,37 +1,37 @@
 //! `show`: one run as a picture.
 
-use super::{Ending, context::Context, drawing, runs, screen};
+use super::{Ending, context::Context, desk::Desk, drawing, runs, screen};
 use crate::operations::{
-    Project, Timeline,
+    RunSource, Timeline,
     timeline::{Standing, type_of},
 };
 use agentruntime_engine::store::RunRecord;
 use serde_json::{Value, json};
 
 pub(crate) async fn show(context: &Context, run: &str) -> anyhow::Result<Ending> {
-    let project = context.project().await?;
-    let record = project.find_run(run).await?;
-    let timeline = project.timeline(&record).await?;
-    let record = project.run(record.run).await?;
+    let desk = context.desk().await?;
+    let record = desk.find_run(run).await?;
+    let timeline = desk.timeline(&record).await?;
+    let record = desk.run(record.run).await?;
     let text = if context.json {
-        format!("{}\n", public(&project, &record, &timeline).await?)
+        format!("{}\n", public(&desk, &record, &timeline).await?)
     } else {
-        let tasks = project.tasks_below(record.run).await?;
+        let tasks = desk.tasks_below(record.run).await?;
         drawing::draw(context, &record, &timeline, tasks)
     };
-    project.store.close().await;
+    desk.close().await;
     screen::print(&text)?;
     Ok(Ending::Done)
 }
 
-async fn public(project: &Project, record: &RunRecord, timeline: &Timeline) -> anyhow::Result<Value> {
+async fn public(desk: &Desk, record: &RunRecord, timeline: &Timeline) -> anyhow::Result<Value> {
     let state = &timeline.state;
     let mut public = runs::public(record);
     public["input"] = state.input.value().clone();
     public["outputs"] = state.end.as_ref().and_then(|end| end.as_ref().ok()).map_or(Value::Null, |it| it.to_value());
     public["steps"] =
         timeline.order().map(|(index, step)| step_public(timeline, index, &step.id, type_of(step))).collect();
-    let tasks = project.tasks_below(record.run).await?;
+    let tasks = desk.tasks_below(record.run).await?;
     public["tasks"] = tasks.iter().map(super::tasks::public).collect();
     Ok(public)
 }

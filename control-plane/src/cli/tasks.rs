@@ -2,22 +2,27 @@
 
 use super::{
     Ending,
-    arguments::CompleteArguments,
+    arguments::{ApproveArguments, CompleteArguments},
     context::Context,
+    desk::Desk,
+    failure::Refusal,
     follow::{self, Following},
     json_argument, screen,
 };
-use crate::operations::{Answer, Waiting};
+use crate::operations::{Answer, RunSource, Waiting, fits};
 use agentruntime_engine::store::TaskRecord;
 use agentruntime_host_api::Json;
 use serde_json::{Map, Value, json};
 
+/// A part of a task's id that is shorter says nothing.
+const TASK_PART_CHARS_MIN: usize = 4;
+
 /// Lists the questions that wait for an answer.
 pub(crate) async fn tasks(context: &Context, run: Option<&str>) -> anyhow::Result<Ending> {
-    let project = context.project().await?;
+    let desk = context.desk().await?;
     let tasks = match run {
-        Some(run) => project.tasks_below(project.find_run(run).await?.run).await?,
-        None => project.pending_tasks(None).await?,
+        Some(run) => desk.tasks_below(desk.find_run(run).await?.run).await?,
+        None => desk.pending_tasks(None).await?,
     };
     if context.json {
         screen::json_line(&tasks.iter().map(public).collect())?;
@@ -26,27 +31,73 @@ pub(crate) async fn tasks(context: &Context, run: Option<&str>) -> anyhow::Resul
     } else {
         screen::print(&follow::waiting_text(context, &Waiting { tasks, paused: Vec::new() }))?;
     }
-    project.store.close().await;
+    desk.close().await;
     Ok(Ending::Done)
 }
 
-/// Answers a question and follows the run: the topmost, where the one that asked is a child.
+/// Answers a question that a run asks at a step.
 pub(crate) async fn complete(context: &Context, arguments: CompleteArguments) -> anyhow::Result<Ending> {
-    let fields = match &arguments.result {
+    let answer = answer(arguments.approve, arguments.result.as_deref())?;
+    let desk = context.desk().await?;
+    let asking = desk.find_run(&arguments.run).await?;
+    let task = desk.find_task(asking.run, &arguments.step).await?;
+    give(context, desk, &task, answer).await
+}
+
+/// Answers a question that is named by itself, or by the run that asks it.
+pub(crate) async fn approve(context: &Context, arguments: ApproveArguments) -> anyhow::Result<Ending> {
+    let answer = answer(!arguments.reject, arguments.result.as_deref())?;
+    let desk = context.desk().await?;
+    let task = match &arguments.step {
+        Some(step) => desk.find_task(desk.find_run(&arguments.subject).await?.run, step).await?,
+        None => only_task(&desk, &arguments.subject).await?,
+    };
+    give(context, desk, &task, answer).await
+}
+
+fn answer(approved: bool, result: Option<&str>) -> anyhow::Result<Answer> {
+    let fields = match result {
         Some(text) => json_argument::read_object("--result", text)?,
         None => Map::new(),
     };
-    let answer = Answer { approved: arguments.approve, result: Json::from(Value::Object(fields)) };
-    let project = context.project().await?;
-    let asking = project.find_run(&arguments.run).await?;
-    let task = project.find_task(asking.run, &arguments.step).await?;
-    project.complete_task(&task, answer).await?;
-    let ancestors = project.ancestors(task.run).await?;
+    Ok(Answer { approved, result: Json::from(Value::Object(fields)) })
+}
+
+/// The question with that id, or the only one of that run.
+async fn only_task(desk: &Desk, subject: &str) -> anyhow::Result<TaskRecord> {
+    let part = subject.to_ascii_lowercase();
+    if part.len() >= TASK_PART_CHARS_MIN {
+        let pending = desk.pending_tasks(None).await?;
+        let named: Vec<TaskRecord> = pending.into_iter().filter(|task| fits(&task.task.to_string(), &part)).collect();
+        if let Ok([task]) = <[TaskRecord; 1]>::try_from(named) {
+            return Ok(task);
+        }
+    }
+    let run = desk.find_run(subject).await?.run;
+    let pending = desk.tasks_below(run).await?;
+    match <[TaskRecord; 1]>::try_from(pending) {
+        Ok([task]) => Ok(task),
+        Err(pending) if pending.is_empty() => {
+            Err(Refusal::new("TASK_NOT_FOUND", format!("run {run} asks nothing")).into())
+        }
+        Err(pending) => {
+            let steps: Vec<String> = pending.iter().map(|task| task.step.to_string()).collect();
+            let message = format!("run {run} asks at several steps: {}; name one after the run", steps.join(", "));
+            Err(Refusal::new("TASK_AMBIGUOUS", message).into())
+        }
+    }
+}
+
+/// Answers a question and follows the run: the topmost, where the one that asked is a child.
+async fn give(context: &Context, desk: Desk, task: &TaskRecord, answer: Answer) -> anyhow::Result<Ending> {
+    // What is known of it before the answer: at a server, the run may be through before one could ask.
+    let ancestors = desk.ancestors(task.run).await?;
     let is_child = !ancestors.is_empty();
-    let top = project.run(ancestors.last().copied().unwrap_or(task.run)).await?;
+    let top = desk.run(ancestors.last().copied().unwrap_or(task.run)).await?;
+    desk.complete_task(task, answer).await?;
     // A child's answer need not change its parent at once.
     let following = Following { expects_change: !is_child, ..Following::from(top.run, top.last_seq) };
-    follow::follow(context, context.workshop(project)?, following).await
+    follow::follow(context, context.workshop(desk)?, following).await
 }
 
 /// A question as programs read it.

@@ -1,32 +1,42 @@
 //! `workflows` and `versions`: what was published.
 
-use super::{Ending, context::Context, screen, style};
+use super::{Ending, context::Context, desk::Desk, screen, style};
+use crate::client::ServerWorkflow;
 use agentruntime_engine::store::{VersionEntry, WorkflowRecord};
-use agentruntime_host_api::WorkflowId;
+use agentruntime_host_api::Timestamp;
 use serde_json::{Value, json};
 
+/// A workflow in the list.
+struct Line {
+    name: String,
+    version: Option<u32>,
+    at: Option<Timestamp>,
+    /// Its id, where that is not its name.
+    id: Option<String>,
+    public: Value,
+}
+
 pub(crate) async fn workflows(context: &Context) -> anyhow::Result<Ending> {
-    let project = context.project().await?;
-    let workflows = project.workflows().await?;
-    project.store.close().await;
+    let desk = context.desk().await?;
+    let lines: Vec<Line> = match &desk {
+        Desk::Here(project) => project.workflows().await?.iter().map(here).collect(),
+        Desk::Server(server) => server.workflows().await?.into_iter().map(at_server).collect(),
+    };
+    desk.close().await;
     if context.json {
-        screen::json_line(&workflows.iter().map(workflow).collect())?;
+        screen::json_line(&lines.into_iter().map(|line| line.public).collect())?;
         return Ok(Ending::Done);
     }
-    let width = workflows.iter().map(|it| it.workflow.as_str().chars().count()).max().unwrap_or(0);
-    let line = |it: &WorkflowRecord| {
-        let (workflow, version) = (it.workflow.as_str(), format!("version {}", it.version));
-        format!("{workflow:<width$}  {version:<12}  {}\n", style::faint(&style::time(it.published_at)))
-    };
-    let text: String = workflows.iter().map(line).collect();
+    let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
+    let text: String = lines.iter().map(|line| shown(line, width)).collect();
     screen::print(if text.is_empty() { "no workflows\n" } else { &text })?;
     Ok(Ending::Done)
 }
 
-pub(crate) async fn versions(context: &Context, workflow: String) -> anyhow::Result<Ending> {
-    let project = context.project().await?;
-    let versions = project.versions(&WorkflowId::new(workflow)).await?;
-    project.store.close().await;
+pub(crate) async fn versions(context: &Context, workflow: &str) -> anyhow::Result<Ending> {
+    let desk = context.desk().await?;
+    let versions = desk.versions(workflow).await?;
+    desk.close().await;
     if context.json {
         screen::json_line(&versions.iter().map(version).collect())?;
         return Ok(Ending::Done);
@@ -45,8 +55,36 @@ pub(crate) async fn versions(context: &Context, workflow: String) -> anyhow::Res
     Ok(Ending::Done)
 }
 
-fn workflow(it: &WorkflowRecord) -> Value {
-    json!({ "workflow_id": it.workflow, "version": it.version, "published_at": it.published_at.to_string() })
+fn here(it: &WorkflowRecord) -> Line {
+    Line {
+        name: it.workflow.to_string(),
+        version: Some(it.version),
+        at: Some(it.published_at),
+        id: None,
+        public: json!({ "workflow_id": it.workflow, "version": it.version, "published_at": it.published_at.to_string() }),
+    }
+}
+
+fn at_server(it: ServerWorkflow) -> Line {
+    Line {
+        version: it.published_version,
+        at: it.updated_at.parse().ok(),
+        public: json!({
+            "workflow_id": it.id,
+            "name": it.name,
+            "version": it.published_version,
+            "updated_at": it.updated_at,
+        }),
+        name: it.name,
+        id: Some(it.id),
+    }
+}
+
+fn shown(line: &Line, width: usize) -> String {
+    let version = line.version.map_or_else(|| "draft".to_owned(), |version| format!("version {version}"));
+    let at = line.at.map(style::time).unwrap_or_default();
+    let id = line.id.as_deref().map(|id| format!("  {id}")).unwrap_or_default();
+    format!("{:<width$}  {version:<12}  {}\n", line.name, style::faint(&format!("{at}{id}")))
 }
 
 fn version(it: &VersionEntry) -> Value {

@@ -1,33 +1,65 @@
 //! The events of a run as they become durable, and the moment when it waits for somebody.
 //!
-//! Never moves a run on: a node does. A node of this process tells of news at once; of a run that another process works
-//! on, the store is asked now and then.
+//! Never moves a run on: a node does. A feed, such as a node of this process, tells of news at once; of a run that another
+//! process works on, the source is asked now and then.
 
-use super::{OperationError, Project, Timeline};
-use agentruntime_engine::{
-    node::{Node, Watcher},
-    run::{Awaiting, event::Event},
-    store::{Clock, RunRecord, SystemClock, TaskRecord},
-};
+use super::{OperationError, RunSource, Timeline};
+use agentruntime_engine::{node::Watcher, run::event::Event, store::TaskRecord};
 use agentruntime_host_api::RunId;
-use futures_util::{FutureExt, future::BoxFuture};
-use std::time::Duration;
-use tokio::time;
+use async_trait::async_trait;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{self, Instant};
 
-/// How soon the store is asked where no node of this process tells.
-const ASK_FIRST: Duration = Duration::from_millis(200);
-/// How seldom it is asked at last, where a run is silent for long.
-const ASK_LAST: Duration = Duration::from_secs(1);
+/// How long a follower listens before it looks up.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// How often a source is asked, beside what a feed tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    after_news: Duration,
+    first: Duration,
+    last: Duration,
+}
+
+impl Pace {
+    /// A store that this process has open: asking costs little.
+    pub(crate) const NEAR: Self =
+        Self { after_news: Duration::ZERO, first: Duration::from_millis(200), last: Duration::from_secs(1) };
+    /// A server: asked where its feed is silent, and less and less often while nothing happens.
+    pub(crate) const FAR: Self = Self {
+        after_news: Duration::from_millis(150),
+        first: Duration::from_millis(300),
+        last: Duration::from_secs(3),
+    };
+}
+
+/// Tells of the events of one run as they come.
+#[async_trait]
+pub(crate) trait Feed: Send {
+    /// The next events; none when it tells nothing any more. Can be dropped without losing any.
+    async fn next(&mut self) -> Option<Arc<[Event]>>;
+}
+
+#[async_trait]
+impl Feed for Watcher {
+    async fn next(&mut self) -> Option<Arc<[Event]>> {
+        self.next().await
+    }
+}
 
 /// Follows one run.
-pub(crate) struct Follower {
-    project: Project,
-    watcher: Option<Watcher>,
+pub(crate) struct Follower<S> {
+    source: S,
+    feed: Option<Box<dyn Feed>>,
+    pace: Pace,
+    /// When the source is asked next.
+    ask_at: Instant,
+    /// How long after that again, if nothing comes.
+    ask_again: Duration,
     /// The run so far.
     pub(crate) timeline: Timeline,
     /// Up to here, events are old: what the run is at them says nothing, since a command is on its way.
     stale_until: u64,
-    ask_after: Duration,
 }
 
 /// What a follower tells.
@@ -38,6 +70,8 @@ pub(crate) enum News {
     Waiting(Waiting),
     /// The run is over.
     Ended,
+    /// Nothing came in the time that was given.
+    Nothing,
 }
 
 /// What a run, or its children, wait for.
@@ -49,13 +83,12 @@ pub(crate) struct Waiting {
     pub(crate) paused: Vec<RunId>,
 }
 
-impl Follower {
-    /// Follows a run from where it is; with a node of this process, news come at once.
-    pub(crate) async fn new(project: &Project, node: Option<&Node>, run: RunId) -> Result<Self, OperationError> {
-        let watcher = node.map(|node| node.watch(run));
-        let record = project.run(run).await?;
-        let timeline = project.timeline(&record).await?;
-        Ok(Self { project: project.clone(), watcher, timeline, stale_until: 0, ask_after: ASK_FIRST })
+impl<S: RunSource> Follower<S> {
+    /// Follows a run from where it is; with a feed, news come at once.
+    pub(crate) async fn new(source: S, feed: Option<Box<dyn Feed>>, pace: Pace, run: RunId) -> Result<Self, S::Error> {
+        let record = source.run(run).await?;
+        let timeline = source.timeline(&record).await?;
+        Ok(Self { source, feed, pace, ask_at: Instant::now(), ask_again: pace.first, timeline, stale_until: 0 })
     }
 
     /// Waits for something new before it says that the run has ended or waits: a command that changes that is under way.
@@ -63,104 +96,98 @@ impl Follower {
         self.stale_until = self.stale_until.max(seq);
     }
 
-    /// The next news. Can be dropped at any time without losing any.
-    pub(crate) async fn next(&mut self) -> Result<News, OperationError> {
-        let run = self.timeline.state.run;
+    /// The same for what is known now: that the run waits was told, and it goes on only if somebody does something.
+    pub(crate) fn expect_change(&mut self) {
+        self.expect_change_after(self.timeline.state.seq);
+        self.ask_at = Instant::now() + self.ask_again;
+    }
+
+    /// The next news, however long they take.
+    pub(crate) async fn next(&mut self) -> Result<News, S::Error> {
         loop {
-            let events = self.project.events(run, self.timeline.state.seq).await?;
-            if !events.is_empty() {
-                return self.take(events);
+            match self.next_within(IDLE).await? {
+                News::Nothing => {}
+                news => return Ok(news),
             }
-            if self.timeline.state.seq > self.stale_until {
-                if self.timeline.state.status.is_final() {
-                    return Ok(News::Ended);
-                }
-                let record = self.project.run(run).await?;
-                let is_current = record.last_seq == self.timeline.state.seq;
-                if is_current && let Some(waiting) = self.project.waiting(&record, &self.timeline).await? {
-                    return Ok(News::Waiting(waiting));
-                }
+        }
+    }
+
+    /// The next news. Asking the source is not cut short when the time is over, since its answer would be lost; dropped
+    /// at any time, this loses none.
+    pub(crate) async fn next_within(&mut self, time: Duration) -> Result<News, S::Error> {
+        let end = Instant::now() + time;
+        loop {
+            if self.ask_at <= Instant::now()
+                && let Some(news) = self.ask().await?
+            {
+                return Ok(news);
             }
-            if let Some(batch) = self.wait().await {
+            if let Some(batch) = self.hear(self.ask_at.min(end)).await {
                 let known = self.timeline.state.seq;
                 let new: Vec<Event> = batch.iter().filter(|event| event.seq > known).cloned().collect();
                 if new.first().is_some_and(|first| first.seq == known + 1) {
-                    return self.take(new);
+                    let next = Instant::now() + self.pace.after_news;
+                    return Ok(self.take(new, next)?);
                 }
+                self.ask_at = Instant::now();
+            } else if end <= Instant::now() && Instant::now() < self.ask_at {
+                return Ok(News::Nothing);
             }
         }
     }
 
-    fn take(&mut self, events: Vec<Event>) -> Result<News, OperationError> {
-        self.ask_after = ASK_FIRST;
+    /// Asks the source what there is to tell.
+    async fn ask(&mut self) -> Result<Option<News>, S::Error> {
+        let run = self.timeline.state.run;
+        if !self.is_over() {
+            let events = self.source.events(run, self.timeline.state.seq).await?;
+            if !events.is_empty() {
+                return Ok(Some(self.take(events, Instant::now())?));
+            }
+        }
+        if self.is_over() {
+            return Ok(Some(News::Ended));
+        }
+        if self.timeline.state.seq > self.stale_until {
+            let record = self.source.run(run).await?;
+            let is_current = record.last_seq == self.timeline.state.seq;
+            if is_current && let Some(waiting) = self.source.waiting(&record, &self.timeline).await? {
+                return Ok(Some(News::Waiting(waiting)));
+            }
+        }
+        self.ask_at = Instant::now() + self.ask_again;
+        self.ask_again = (self.ask_again * 2).min(self.pace.last);
+        Ok(None)
+    }
+
+    fn is_over(&self) -> bool {
+        self.timeline.state.seq > self.stale_until && self.timeline.state.status.is_final()
+    }
+
+    fn take(&mut self, events: Vec<Event>, ask_at: Instant) -> Result<News, OperationError> {
         for event in &events {
             self.timeline.apply(event)?;
         }
+        // What ends a run is the last to be told of it.
+        self.ask_at = if self.is_over() { Instant::now() } else { ask_at };
+        self.ask_again = self.pace.first;
         Ok(News::Events(events))
     }
 
-    /// Until there may be news.
-    async fn wait(&mut self) -> Option<std::sync::Arc<[Event]>> {
-        let wait = self.ask_after;
-        self.ask_after = (wait * 2).min(ASK_LAST);
-        let Some(watcher) = &mut self.watcher else {
-            time::sleep(wait).await;
+    /// What the feed tells until then.
+    async fn hear(&mut self, until: Instant) -> Option<Arc<[Event]>> {
+        let Some(feed) = &mut self.feed else {
+            time::sleep_until(until).await;
             return None;
         };
-        match time::timeout(wait, watcher.next()).await {
+        match time::timeout_at(until, feed.next()).await {
             Ok(Some(batch)) => Some(batch),
-            // Too slow for the watcher: from here on the store is asked.
+            // It tells nothing any more: from here on the source is asked.
             Ok(None) => {
-                self.watcher = None;
+                self.feed = None;
                 None
             }
             Err(_) => None,
         }
-    }
-}
-
-impl Project {
-    /// What a run waits for, if nothing but a person can move it on.
-    fn waiting<'w>(
-        &'w self,
-        record: &'w RunRecord,
-        timeline: &'w Timeline,
-    ) -> BoxFuture<'w, Result<Option<Waiting>, OperationError>> {
-        async move {
-            match record.awaiting {
-                None | Some(Awaiting::Timer) => return Ok(None),
-                Some(Awaiting::Resume) => return Ok(Some(Waiting { tasks: Vec::new(), paused: vec![record.run] })),
-                Some(Awaiting::HumanTask | Awaiting::Child) => {}
-            }
-            if timeline.goes_on_by_itself() {
-                return Ok(None);
-            }
-            let tasks = self.pending_tasks(Some(record.run)).await?;
-            let now = SystemClock.now();
-            if tasks.iter().any(|task| task.due.is_some_and(|due| due <= now)) {
-                return Ok(None);
-            }
-            let is_answered = |task: &agentruntime_host_api::TaskId| tasks.iter().all(|pending| pending.task != *task);
-            if timeline.tasks.keys().any(is_answered) {
-                return Ok(None);
-            }
-            let mut waiting = Waiting { tasks, paused: Vec::new() };
-            for child in timeline.children() {
-                let record = self.run(child).await?;
-                if record.awaiting.is_none() {
-                    return Ok(None);
-                }
-                let timeline = self.timeline(&record).await?;
-                match self.waiting(&record, &timeline).await? {
-                    Some(further) => {
-                        waiting.tasks.extend(further.tasks);
-                        waiting.paused.extend(further.paused);
-                    }
-                    None => return Ok(None),
-                }
-            }
-            Ok(Some(waiting).filter(|waiting| !waiting.tasks.is_empty() || !waiting.paused.is_empty()))
-        }
-        .boxed()
     }
 }

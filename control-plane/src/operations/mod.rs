@@ -8,8 +8,9 @@
 //! | `drafts` | workflows as authors see them: made, changed, put away |
 //! | `publish` | the dry-run, new versions, and what changed between two |
 //! | `start` | what a caller says about a start, and the start |
-//! | `runs` | finding and listing runs |
 //! | `snapshot` | a run as one answer tells it, and waiting for it |
+//! | `runs` | starting, reading and listing runs |
+//! | `source` | finding runs and questions, wherever they are read from |
 //! | `control` | pause, resume, stop, retry |
 //! | `tasks` | questions to people, and their answers |
 //! | `timeline` | a run's events as a picture of its steps |
@@ -26,6 +27,7 @@ pub(crate) mod invitation;
 mod publish;
 mod runs;
 mod snapshot;
+mod source;
 mod start;
 mod tasks;
 pub(crate) mod timeline;
@@ -33,10 +35,11 @@ pub(crate) mod timeline;
 pub(crate) use control::Command;
 pub(crate) use error::{Instead, OperationError};
 pub(crate) use feed::RunFeed;
-pub(crate) use follow::{Follower, News, Waiting};
+pub(crate) use follow::{Feed, Follower, News, Pace, Waiting};
 pub(crate) use publish::{Publication, dry_run};
 pub(crate) use runs::runs_of_tenant;
 pub(crate) use snapshot::RunSnapshot;
+pub(crate) use source::{RunSource, fits};
 pub(crate) use start::{StartCall, StartParams};
 pub(crate) use tasks::Answer;
 pub(crate) use timeline::Timeline;

@@ -1,22 +1,16 @@
-//! Starting, finding and listing runs.
+//! Starting, reading and listing runs.
 
-use super::{OperationError, Project, Timeline};
+use super::{OperationError, Project, RunSource, Timeline};
 use agentruntime_engine::{
     graph::Graph,
     node::{Node, StartError, StartRequest},
     run::event::Event,
     store::{
-        EVENTS_MAX, LIST_MAX, Lineage, PROJECTS_MAX, RunCursor, RunFilter, RunRecord, Store, StoreError, VersionEntry,
-        WorkflowRecord,
+        EVENTS_MAX, LIST_MAX, PROJECTS_MAX, RunFilter, RunRecord, Store, StoreError, VersionEntry, WorkflowRecord,
     },
 };
 use agentruntime_host_api::{ProjectId, RunId, TenantId, WorkflowId};
 use std::sync::Arc;
-
-/// The word that names the run started last.
-const LAST: &str = "last";
-/// A part of an id that is shorter says nothing.
-const PART_CHARS_MIN: usize = 4;
 
 impl Project {
     /// Starts a run on a node; answers when its start is durable.
@@ -28,51 +22,6 @@ impl Project {
             (StartError::Store(StoreError::NotFound), _, None) => OperationError::UnknownWorkflow(workflow.to_string()),
             (other, _, _) => other.into(),
         })
-    }
-
-    /// The run that a person means: an id, its beginning or its end, or `last`.
-    ///
-    /// The beginning of an id is the time of its start, so that runs of one minute differ only at the end.
-    pub(crate) async fn find_run(&self, text: &str) -> Result<RunRecord, OperationError> {
-        if text == LAST {
-            return self.last_run().await;
-        }
-        if let Ok(run) = text.parse::<RunId>() {
-            return self.run(run).await;
-        }
-        if text.len() < PART_CHARS_MIN {
-            return Err(OperationError::ShortRun(text.to_owned()));
-        }
-        let part = text.to_ascii_lowercase();
-        let fits = |record: &RunRecord| {
-            let id = record.run.to_string();
-            id.starts_with(&part) || id.ends_with(&part)
-        };
-        let mut found: Vec<RunRecord> = Vec::new();
-        let mut filter = RunFilter::default();
-        loop {
-            let page = self.runs(&filter).await?;
-            let next = page.last().filter(|_| page.len() == LIST_MAX as usize).map(RunCursor::from);
-            found.extend(page.into_iter().filter(fits));
-            match next {
-                Some(cursor) => filter.before = Some(cursor),
-                None => break,
-            }
-        }
-        match <[RunRecord; 1]>::try_from(found) {
-            Ok([record]) => Ok(record),
-            Err(found) if found.is_empty() => Err(OperationError::UnknownRun(text.to_owned())),
-            Err(found) => {
-                let runs = found.iter().map(|record| record.run).collect();
-                Err(OperationError::AmbiguousRun { text: text.to_owned(), runs })
-            }
-        }
-    }
-
-    /// The run that was started last by somebody: children, which runs start, do not count.
-    async fn last_run(&self) -> Result<RunRecord, OperationError> {
-        let filter = RunFilter { limit: Some(1), lineage: Lineage::Parentless, ..RunFilter::default() };
-        self.runs(&filter).await?.pop().ok_or(OperationError::NoRuns)
     }
 
     /// One run.
@@ -109,25 +58,11 @@ impl Project {
 
     /// The events of a run so far, as a picture of its steps.
     pub(crate) async fn timeline(&self, record: &RunRecord) -> Result<Timeline, OperationError> {
-        let graph = self.graph(record).await?;
-        let unreadable = |reason: String| OperationError::Unreadable { run: record.run, reason };
-        let mut page = self.events(record.run, 0).await?;
-        let first = page.first().ok_or_else(|| unreadable("it is empty".into()))?;
-        let mut timeline = Timeline::begin(record.run, graph, first)?;
-        page.remove(0);
-        loop {
-            for event in &page {
-                timeline.apply(event)?;
-            }
-            page = self.events(record.run, timeline.state.seq).await?;
-            if page.is_empty() {
-                return Ok(timeline);
-            }
-        }
+        RunSource::timeline(self, record).await
     }
 
     /// The graph that a run follows.
-    async fn graph(&self, record: &RunRecord) -> Result<Arc<Graph>, OperationError> {
+    pub(crate) async fn graph(&self, record: &RunRecord) -> Result<Arc<Graph>, OperationError> {
         let version = self.store.version(&self.scope, &record.workflow, Some(record.version)).await?;
         let graph = Graph::parse(&version.graph.to_value()).map_err(|issues| {
             let reason = issues.first().map(|issue| issue.message.clone()).unwrap_or_default();

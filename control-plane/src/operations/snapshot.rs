@@ -1,6 +1,6 @@
 //! A run as one answer tells it, and waiting until nothing happens to it by itself.
 
-use super::{Follower, News, OperationError, Project};
+use super::{Follower, News, OperationError, Pace, Project};
 use agentruntime_engine::{
     node::{Node, Watcher},
     run::{
@@ -137,11 +137,11 @@ impl Project {
 
     /// A run as it is when it has ended or waits for somebody, after something new has happened to it.
     pub(crate) async fn settled_after(&self, node: &Node, run: RunId, seq: u64) -> Result<RunSnapshot, OperationError> {
-        let mut follower = Follower::new(self, Some(node), run).await?;
+        let mut follower = Follower::new(self.clone(), Some(Box::new(node.watch(run))), Pace::NEAR, run).await?;
         follower.expect_change_after(seq);
         loop {
             match follower.next().await? {
-                News::Events(_) => {}
+                News::Events(_) | News::Nothing => {}
                 News::Waiting(_) | News::Ended => return self.snapshot(self.run(run).await?).await,
             }
         }

@@ -18,28 +18,6 @@ pub(crate) struct Answer {
 }
 
 impl Project {
-    /// The questions of a run and of the runs that it called, in the order asked.
-    pub(crate) async fn tasks_below(&self, run: RunId) -> Result<Vec<TaskRecord>, OperationError> {
-        let mut below = Vec::new();
-        for task in self.pending_tasks(None).await? {
-            if task.run == run || self.ancestors(task.run).await?.contains(&run) {
-                below.push(task);
-            }
-        }
-        Ok(below)
-    }
-
-    /// The runs that wait for a run, from its parent to the one that somebody started.
-    pub(crate) async fn ancestors(&self, run: RunId) -> Result<Vec<RunId>, OperationError> {
-        let mut ancestors = Vec::new();
-        let mut next = self.run(run).await?.parent;
-        while let Some(parent) = next {
-            ancestors.push(parent);
-            next = self.run(parent).await?.parent;
-        }
-        Ok(ancestors)
-    }
-
     /// The questions that wait for an answer: those of one run, or all. The oldest first.
     pub(crate) async fn pending_tasks(&self, run: Option<RunId>) -> Result<Vec<TaskRecord>, OperationError> {
         let filter = TaskFilter { run, status: Some(TaskStatus::Pending), limit: None };
@@ -54,25 +32,6 @@ impl Project {
         limit: u32,
     ) -> Result<Vec<(TaskRecord, WorkflowId)>, OperationError> {
         Ok(self.store.open_tasks(&self.scope, run, after, limit).await?)
-    }
-
-    /// The question that a run, or one that it called, asks at a step: named by the step, by its place in a loop, or by the
-    /// task's own id.
-    pub(crate) async fn find_task(&self, run: RunId, step: &str) -> Result<TaskRecord, OperationError> {
-        let mut pending = self.tasks_below(run).await?;
-        // Its own questions come before those of runs that it called.
-        pending.sort_by_key(|task| task.run != run);
-        let exact = |task: &TaskRecord| task.step.to_string() == step || task.task.to_string() == step;
-        if let Some(position) = pending.iter().position(exact) {
-            return Ok(pending.swap_remove(position));
-        }
-        let asked = pending.iter().map(|task| task.step.to_string()).collect();
-        // A loop asks once for each item that failed: its name alone is enough while there is one.
-        let in_loop: Vec<TaskRecord> = pending.into_iter().filter(|task| &*task.step.step == step).collect();
-        match <[TaskRecord; 1]>::try_from(in_loop) {
-            Ok([task]) => Ok(task),
-            _ => Err(OperationError::UnknownTask { run, step: step.to_owned(), pending: asked }),
-        }
     }
 
     /// Answers a question. A node takes the answer in.

@@ -9,5 +9,7 @@ mod interruption;
 mod lookup;
 mod output;
 mod program;
+mod remote;
+mod service;
 mod start;
 mod waiting;

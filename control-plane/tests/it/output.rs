@@ -3,7 +3,7 @@
 use crate::program::Desk;
 use serde_json::{Value, json};
 
-const SUBCOMMANDS: [&str; 14] = [
+const SUBCOMMANDS: [&str; 20] = [
     "run",
     "validate",
     "publish",
@@ -18,6 +18,12 @@ const SUBCOMMANDS: [&str; 14] = [
     "resume",
     "stop",
     "retry",
+    "trigger",
+    "logs",
+    "approve",
+    "login",
+    "logout",
+    "whoami",
 ];
 
 fn two_steps() -> Value {

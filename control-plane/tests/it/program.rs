@@ -43,10 +43,7 @@ impl Desk {
 
     /// Starts a command with `--json` and leaves it at work.
     pub(crate) fn begin(&self, arguments: &[&str]) -> AtWork {
-        let mut command = self.command(arguments);
-        let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        AtWork { child, lines }
+        AtWork::of(self.command(arguments))
     }
 
     /// A graph in a file of its own.
@@ -61,6 +58,7 @@ impl Desk {
         command.args(arguments);
         command.env("AGENTRUNTIME_DATA", self.folder.path().join("data"));
         command.env("HOME", self.folder.path());
+        command.env_remove("XDG_CONFIG_HOME");
         // One cache for all tests: the guest is compiled once.
         command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
         for name in ["AGENTRUNTIME_LOG", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR"] {
@@ -104,6 +102,13 @@ impl Finished {
 }
 
 impl AtWork {
+    /// Starts a command with `--json`.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

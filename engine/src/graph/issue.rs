@@ -21,7 +21,7 @@ pub enum Severity {
 }
 
 /// One thing to correct.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{json_path}: {message}")]
 pub struct Issue {
     /// Whether it keeps the graph from being published.

@@ -1,0 +1,164 @@
+//! `login`, `logout` and `whoami`: tokens of servers, kept for later commands.
+
+use super::{
+    Ending,
+    arguments::{LoginArguments, PlaceArguments},
+    context::Context,
+    failure::Refusal,
+    json_argument,
+    place::{self, place, profile_name, profiles},
+    screen, style,
+};
+use crate::client::{Address, ClientError, DEFAULT_PROFILE, Http, Place, Profile, Server};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::io::{self, BufRead, IsTerminal};
+
+/// A token that is longer was not made by a server.
+const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// Asks for a token, checks it, and keeps it.
+pub(crate) async fn login(arguments: &PlaceArguments, json: bool, login: LoginArguments) -> anyhow::Result<Ending> {
+    let name = profile_name(arguments);
+    let mut profiles = profiles()?;
+    let before = profiles.get(name)?;
+    let plaintext = place::plaintext(arguments);
+    let address = match (login.url.as_deref().or(arguments.server.as_deref()), &before) {
+        (Some(url), _) => Address::parse(url, plaintext)?,
+        (None, Some(before)) => Address::parse(&before.address.to_string(), plaintext)?,
+        (None, None) => {
+            let message = "say where: `agentruntime login https://agents.example.com`";
+            return Err(Refusal::new("USAGE", message).into());
+        }
+    };
+    let token = token(&address, login.token_stdin)?;
+    let before = before.filter(|before| before.address == address);
+    let place = place(arguments, before.as_ref());
+    let server = Server::new(Http::new(address.clone(), &token, &place)?);
+    server.check().await.map_err(explained)?;
+    let me = me(&server).await?;
+    profiles.put(name, &Profile { address, token, place: place.clone(), plaintext })?;
+    if json {
+        screen::json_line(&public(name, &server, &place, &me))?;
+        return Ok(Ending::Done);
+    }
+    let who = me["email"].as_str().or_else(|| me["user"]["email"].as_str());
+    let who = who.map(|email| format!(" as {}", style::strong(email))).unwrap_or_default();
+    screen::print(&format!("logged in to {}{who}\n", server.address()))?;
+    let to = if name == DEFAULT_PROFILE { String::new() } else { format!(" --profile {}", style::quoted(name)) };
+    screen::show(&format!("{} agentruntime workflows{to}\n", style::faint("try it:")))?;
+    Ok(Ending::Done)
+}
+
+/// Forgets a token. At the server it stays valid until it is revoked there.
+pub(crate) fn logout(arguments: &PlaceArguments, json: bool) -> anyhow::Result<Ending> {
+    let name = profile_name(arguments);
+    let was_there = profiles()?.remove(name)?;
+    if json {
+        screen::json_line(&json!({ "profile": name, "was_logged_in": was_there }))?;
+    } else if was_there {
+        screen::print("logged out: the token is forgotten here; where others may have it, revoke it at the server\n")?;
+    } else {
+        screen::print("nobody was logged in\n")?;
+    }
+    Ok(Ending::Done)
+}
+
+/// Tells where commands work, and as whom.
+pub(crate) async fn whoami(context: &Context) -> anyhow::Result<Ending> {
+    let Some(server) = context.server() else {
+        return Err(Refusal::new(
+            "NOT_LOGGED_IN",
+            "commands work on this machine's data; `agentruntime login URL` logs in",
+        )
+        .into());
+    };
+    server.check().await.map_err(explained)?;
+    let me = me(server).await?;
+    if context.json {
+        screen::json_line(&json!({ "server": server.address(), "me": me }))?;
+        return Ok(Ending::Done);
+    }
+    let mut text = format!("{}\n", server.address());
+    if me.is_object() {
+        text.push_str(&style::pretty(&me, "  "));
+    }
+    screen::print(&text)?;
+    Ok(Ending::Done)
+}
+
+/// What the server says of whoever holds the token; nothing where it does not say it to tokens.
+async fn me(server: &Server) -> Result<Value, ClientError> {
+    match server.me().await {
+        Ok(me) => Ok(me),
+        Err(ClientError::Refused(refused)) if matches!(refused.status, 403 | 404) => Ok(Value::Null),
+        Err(error) => Err(error),
+    }
+}
+
+fn public(name: &str, server: &Server, place: &Place, me: &Value) -> Value {
+    json!({
+        "profile": name,
+        "server": server.address(),
+        "tenant": place.tenant,
+        "project": place.project,
+        "me": me,
+    })
+}
+
+/// A refusal of the place, with the flags that name it.
+fn explained(error: ClientError) -> anyhow::Error {
+    match error.code() {
+        "PLACE_MISSING" => {
+            let message = "the token is not bound to one project: say which with --tenant SLUG and --project SLUG";
+            Refusal::new("PLACE_MISSING", message).into()
+        }
+        _ => error.into(),
+    }
+}
+
+/// The token: from stdin, else typed without being shown.
+fn token(address: &Address, from_stdin: bool) -> anyhow::Result<SecretString> {
+    let token = if from_stdin {
+        SecretString::from(json_argument::stdin("the token")?)
+    } else if let Some(token) = place::token_of_environment() {
+        token
+    } else if io::stdin().is_terminal() {
+        screen::show(&format!("Token for {address}: "))?;
+        let typed = hidden_line();
+        screen::show("\n")?;
+        typed?
+    } else {
+        let message =
+            "stdin is no terminal to ask for the token: pipe it in with --token-stdin, or set AGENTRUNTIME_TOKEN";
+        return Err(Refusal::new("TOKEN_MISSING", message).into());
+    };
+    let trimmed = token.expose_secret().trim();
+    if trimmed.is_empty() || trimmed.len() > TOKEN_BYTES_MAX || trimmed.contains(char::is_whitespace) {
+        let message = "this is no token: one is a word that begins with pat_, as it was shown when it was made";
+        return Err(Refusal::new("TOKEN_MISSING", message).into());
+    }
+    Ok(SecretString::from(trimmed))
+}
+
+/// A line of the terminal, not shown while it is typed.
+#[cfg(unix)]
+fn hidden_line() -> anyhow::Result<SecretString> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let stdin = io::stdin();
+    let shown = tcgetattr(&stdin)?;
+    let mut hidden = shown.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
+    let mut line = String::new();
+    let read = stdin.lock().read_line(&mut line);
+    tcsetattr(&stdin, OptionalActions::Flush, &shown)?;
+    read?;
+    Ok(SecretString::from(line))
+}
+
+#[cfg(not(unix))]
+fn hidden_line() -> anyhow::Result<SecretString> {
+    let message = "this terminal shows what is typed: pipe the token in with --token-stdin, or set AGENTRUNTIME_TOKEN";
+    Err(Refusal::new("TOKEN_MISSING", message).into())
+}
