@@ -96,6 +96,13 @@ impl VersionItem {
     }
 }
 
+/// A project in a list.
+#[derive(Deserialize)]
+pub(super) struct ProjectItem {
+    pub(super) id: String,
+    pub(super) slug: String,
+}
+
 /// A run in a list, or its summary.
 #[derive(Deserialize)]
 pub(super) struct RunItem {

@@ -41,6 +41,7 @@ pub(crate) struct Place {
 pub(crate) struct Http {
     client: reqwest::Client,
     pub(super) address: Address,
+    pub(super) place: Place,
     headers: HeaderMap,
     /// How long a server that does not answer is waited for.
     patience: Duration,
@@ -77,7 +78,7 @@ impl Http {
             client = client.no_proxy();
         }
         let client = client.build().map_err(|error| invalid(&error.to_string()))?;
-        Ok(Self { client, address, headers, patience: Duration::ZERO })
+        Ok(Self { client, address, place: place.clone(), headers, patience: Duration::ZERO })
     }
 
     /// The same for somebody who follows what goes on there: a restart of the server is waited out.

@@ -2,7 +2,7 @@
 
 use super::{
     ClientError, ServerWorkflow, Started,
-    answers::{EventsPage, Page, Published, RunItem, TaskItem, VersionAnswer, VersionItem},
+    answers::{EventsPage, Page, ProjectItem, Published, RunItem, TaskItem, VersionAnswer, VersionItem},
     feed::RunEvents,
     http::Http,
 };
@@ -12,7 +12,7 @@ use agentruntime_engine::{
     run::event::Event,
     store::{LIST_MAX, Lineage, RunFilter, RunRecord, TaskRecord, VersionEntry},
 };
-use agentruntime_host_api::{RunId, WorkflowId};
+use agentruntime_host_api::{ProjectId, RunId, WorkflowId};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 /// The largest page that the API gives.
 const PAGE_MAX: u32 = 200;
-/// How many runs are looked at together for one that nobody called.
-const PARENTLESS_AMONG: usize = 50;
+/// How many runs of a workspace are looked at together for those of one project.
+const OF_PROJECT_AMONG: usize = 50;
 /// The largest page of events that the API gives.
 const EVENTS_MAX: u32 = 1_000;
 /// How long somebody who follows waits for a server that is gone: a restart, a new release.
@@ -46,6 +46,8 @@ struct Seen {
     workflows: HashMap<RunId, WorkflowId>,
     /// Where a list goes on after a run that was the last of a page.
     cursors: HashMap<RunId, String>,
+    /// The id of the project that was named, once it was looked for.
+    project: Option<Option<ProjectId>>,
 }
 
 /// What to start.
@@ -207,6 +209,11 @@ impl Server {
         let mut query = Vec::new();
         query.extend(filter.status.map(|status| ("status", status.to_string())));
         query.extend(filter.text.clone().map(|text| ("q", text)));
+        if filter.lineage == Lineage::Parentless {
+            query.push(("children", "false".into()));
+        }
+        // The list is the workspace's; here it is a project's, as everything else.
+        let project = self.project().await?;
         let mut cursor = match filter.before {
             // Whoever asks for what comes after a run has its page from here.
             Some(before) => match self.seen().cursors.get(&before.run).cloned() {
@@ -218,15 +225,15 @@ impl Server {
         let mut runs: Vec<RunRecord> = Vec::new();
         while runs.len() < limit {
             let mut query = query.clone();
-            // Of runs that nobody called, a page of all holds some: what is too many is not a request more.
-            let wanted = if filter.lineage == Lineage::Any { limit - runs.len() } else { PARENTLESS_AMONG };
+            let wanted = limit - runs.len();
+            let wanted = if project.is_some() { wanted.max(OF_PROJECT_AMONG) } else { wanted };
             query.push(("limit", PAGE_MAX.min(wanted as u32).to_string()));
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let page: Page<RunItem> = self.http.read(&path, &query).await?;
             for item in page.items {
                 let record = item.record(&self.http)?;
                 self.learn(record.run, record.workflow.clone());
-                if filter.lineage == Lineage::Any || record.parent.is_none() {
+                if project.as_ref().is_none_or(|project| record.scope.project == *project) {
                     runs.push(record);
                 }
             }
@@ -238,8 +245,26 @@ impl Server {
                 break;
             }
         }
-        runs.truncate(limit);
+        // Who goes on after the last one has to find its page again.
+        runs.truncate(filter.limit.map_or(usize::MAX, |limit| limit as usize));
         Ok(runs)
+    }
+
+    /// The project that was named, by its id; nothing where the token alone says which it is.
+    async fn project(&self) -> Result<Option<ProjectId>, ClientError> {
+        let Some(name) = self.http.place.project.clone() else { return Ok(None) };
+        if let Some(known) = self.seen().project.clone() {
+            return Ok(known);
+        }
+        let project = match self.all::<ProjectItem>("/projects", &[]).await {
+            Ok(projects) => projects.into_iter().find(|project| project.slug == name || project.id == name),
+            // A token of one project need not see the others.
+            Err(ClientError::Refused(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let project = project.map(|project| ProjectId::new(project.id));
+        self.seen().project = Some(project.clone());
+        Ok(project)
     }
 
     /// Events of a run after a number.

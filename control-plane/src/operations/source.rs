@@ -27,7 +27,7 @@ pub(crate) trait RunSource: Send + Sync {
     /// One run.
     async fn run(&self, run: RunId) -> Result<RunRecord, Self::Error>;
 
-    /// Runs, the newest first: at most [`LIST_MAX`], fewer only where there are no more.
+    /// Runs, the newest first: as many as the filter says, else [`LIST_MAX`] or a few more; fewer only where there are no more.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, Self::Error>;
 
     /// Some of the events after a number; none only where there are no more.
@@ -76,7 +76,7 @@ pub(crate) trait RunSource: Send + Sync {
         let mut filter = RunFilter { text: Some(part.clone()), ..RunFilter::default() };
         loop {
             let page = self.runs(&filter).await?;
-            let next = page.last().filter(|_| page.len() == LIST_MAX as usize).map(RunCursor::from);
+            let next = page.last().filter(|_| page.len() >= LIST_MAX as usize).map(RunCursor::from);
             found.extend(page.into_iter().filter(|record| fits(&record.run.to_string(), &part)));
             match next {
                 Some(cursor) => filter.before = Some(cursor),

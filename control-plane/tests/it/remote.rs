@@ -220,3 +220,33 @@ fn what_goes_wrong_is_told_with_a_remedy() {
     drop(service);
     assert_eq!(code(&["workflows"]), "SERVER_UNREACHABLE");
 }
+
+#[tokio::test]
+async fn a_token_of_the_whole_workspace_works_in_the_project_that_is_named() {
+    let service = Service::start();
+    // Whoever comes second finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = reqwest::Client::builder().no_proxy().build().unwrap().post(format!("{}/v1/projects", service.url));
+    let made = made.bearer_auth(&service.admin_token).header("x-tenant-id", "dev");
+    let made = made.json(&json!({ "slug": "other", "name": "Other" })).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let me = Account::new();
+    let login = |project: &[&str]| {
+        me.type_in(&[&["login", &service.url, "--token-stdin"], project].concat(), &service.admin_token)
+    };
+    assert!(login(&[]).expect(2).stderr.contains("--tenant SLUG"));
+    login(&["--tenant", "dev", "--project", "default"]).expect(0);
+    let graph = me.graph("counting", &counting());
+    let mut runs = Vec::new();
+    for project in ["default", "other"] {
+        let at = |arguments: &[&str]| me.run(&[arguments, &["--project", project]].concat()).expect(0);
+        at(&["publish", &graph]);
+        at(&["trigger", "counting", "--wait"]);
+        let listed = at(&["runs", "--json"]).json();
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+        runs.push(listed[0]["run_id"].clone());
+    }
+    assert_ne!(runs[0], runs[1]);
+    let last = me.run(&["show", "last", "--json"]).expect(0).json();
+    assert_eq!(last["run_id"], runs[0]);
+}

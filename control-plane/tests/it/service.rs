@@ -15,6 +15,8 @@ pub(crate) struct Service {
     folder: TempDir,
     pub(crate) url: String,
     pub(crate) token: String,
+    /// A token for the whole workspace.
+    pub(crate) admin_token: String,
 }
 
 impl Service {
@@ -30,7 +32,7 @@ impl Service {
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let greeting: Value = serde_json::from_str(&line).unwrap();
         let text = |name: &str| greeting[name].as_str().unwrap_or_default().to_owned();
-        Self { url: text("url"), token: text("token"), process, folder }
+        Self { url: text("url"), token: text("token"), admin_token: text("admin_token"), process, folder }
     }
 
     /// Kills it, and starts it again where it was.
