@@ -68,6 +68,17 @@ pub(crate) struct Settings {
     pub(crate) observe: Observe,
     /// How many runs the node works on at once.
     pub(crate) active_runs_max: usize,
+    /// When runs that ended are removed; never where nothing is given.
+    pub(crate) retention: Option<Retention>,
+}
+
+/// When runs that ended are removed.
+#[derive(Clone, Debug)]
+pub(crate) struct Retention {
+    /// How long they are kept after they ended.
+    pub(crate) keep: Duration,
+    /// The folder into which they are written before; none: they are gone.
+    pub(crate) archive: Option<PathBuf>,
 }
 
 /// How mails are sent.
@@ -170,6 +181,8 @@ const ADDRESS_PER_MINUTE: u64 = 300;
 /// Nobody mistypes a token more often than this.
 const FAILURES_PER_MINUTE: u64 = 30;
 const DRAIN_SECONDS: u64 = 30;
+/// A century: who wants more wants them for ever.
+const RETENTION_DAYS_CEILING: u64 = 36_500;
 /// The port where none is named.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8600);
 
@@ -196,6 +209,7 @@ impl Settings {
             rates: read_rates(given, mode),
             observe: read_observe(given),
             active_runs_max: usize_of(given.number("active_runs_max", 1..=100_000, 1_000)),
+            retention: read_retention(given),
         };
         if let Some(endpoint) = &settings.observe.otlp_endpoint
             && !matches!(endpoint.scheme(), "http" | "https")
@@ -281,6 +295,18 @@ fn read_mail(given: &mut Given) -> MailSettings {
         Some(url) => MailSettings::Smtp { url, from },
         None => MailSettings::Off,
     }
+}
+
+fn read_retention(given: &mut Given) -> Option<Retention> {
+    let days = given.number("retention_days", 0..=RETENTION_DAYS_CEILING, 0);
+    let archive = given.path("archive_dir");
+    if let Some(path) = archive.as_deref().filter(|path| path.exists() && !path.is_dir()) {
+        given.refuse("archive_dir", &format!("{} is no folder", path.display()));
+    }
+    if archive.is_some() && days == 0 {
+        given.refuse("archive_dir", "needs `retention_days` beside it: without, runs are kept for ever");
+    }
+    (days > 0).then(|| Retention { keep: Duration::from_secs(days * 24 * 3600), archive })
 }
 
 fn read_openid(given: &mut Given) -> Option<OpenIdSettings> {

@@ -6,9 +6,11 @@
 //! | `tls` | the certificate, and reading it again |
 //! | `signals` | being told to end |
 //! | `dev` | the first start of a developer's server |
+//! | `retention` | removing runs that ended long ago |
 
 mod connections;
 mod dev;
+mod retention;
 mod signals;
 mod tls;
 
@@ -70,6 +72,7 @@ pub(crate) async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), Ser
     let writing = app.clone();
     tokio::spawn(async move { writing.last_used.keep_written(writing.database(), &writing.draining).await });
     tokio::spawn(triggers::scheduler::run(app.clone()));
+    tokio::spawn(retention::run(app.clone()));
     let metrics = listeners.metrics.map(|listener| tokio::spawn(serve_metrics(app.clone(), listener)));
     let served = accept(&app, listeners.api, handle, certificate.as_ref()).await;
     app.draining.cancel();

@@ -110,3 +110,16 @@ fn every_setting_of_the_table_is_read() {
         assert!(read.contains(key.name), "nothing reads `{}`", key.name);
     }
 }
+
+#[test]
+fn an_archive_is_of_use_only_where_something_is_removed() {
+    insta::assert_snapshot!(errors("archive_dir = \"/nowhere/archive\"\n", &[]), @"line 1: `archive_dir`: needs `retention_days` beside it: without, runs are kept for ever");
+    let file = "retention_days = 30\narchive_dir = \"/nowhere/archive\"\n";
+    let mut given = given(file, &[], &[]);
+    let settings = Settings::read(&mut given, Mode::Serve);
+    let retention = settings.retention.unwrap();
+    assert_eq!(retention.keep, Duration::from_secs(30 * 24 * 3600));
+    given.finish().unwrap();
+    let nothing = &mut self::given("", &[], &[]);
+    assert!(Settings::read(nothing, Mode::Serve).retention.is_none(), "all is kept");
+}

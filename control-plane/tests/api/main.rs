@@ -12,6 +12,7 @@ mod matrix;
 mod openid;
 mod pats;
 mod real;
+mod retention;
 mod runs;
 mod schedules;
 mod server;

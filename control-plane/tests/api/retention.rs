@@ -1,0 +1,63 @@
+//! Old runs, and a service that is to remove them. What goes and what stays is tested where it is decided.
+
+use crate::server::on_both;
+use agentruntime_engine::{
+    run::event::{Event, EventKind, RunStatus},
+    store::{Append, Chunk, Lease, ManualClock, NewRun, NodeId, Release, RowUpdate, Scope, Store},
+};
+use agentruntime_host_api::{Json, ProjectId, RunId, TenantId, Timestamp, WorkflowId};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// 2021-02-03T04:05:06Z
+const LONG_AGO: Timestamp = Timestamp::from_micros(1_612_325_106_000_000);
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_service_archives_old_runs_when_it_starts() {
+    on_both(|mut server| async move {
+        server.kill();
+        let run = ended_long_ago(&server.data).await;
+        let archive = server.folder.path().join("archive");
+        let file = archive.join(format!("acme/main/2021-02-03/{run}.ndjson"));
+        let arguments = ["--retention-days", "1", "--archive-dir", archive.to_str().unwrap()];
+        let server = server.restart_with(&arguments);
+        let deadline = Instant::now() + PATIENCE;
+        while !file.exists() {
+            assert!(Instant::now() < deadline, "{} is not there", file.display());
+            server.anybody().get("/healthz").await;
+        }
+        let lines = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(lines.lines().count(), 2, "{lines}");
+    })
+    .await;
+}
+
+/// Puts an old run into the database of a service that does not work.
+async fn ended_long_ago(data: &str) -> RunId {
+    let store = Store::open(&data.parse().unwrap(), Arc::new(ManualClock::at(LONG_AGO))).await.unwrap();
+    let run = RunId::new_v7();
+    let kind = EventKind::RunCompleted { outputs: Json::empty_object() };
+    let new = NewRun {
+        run,
+        scope: Scope { tenant: TenantId::new("acme"), project: ProjectId::new("main") },
+        workflow: WorkflowId::new("triage"),
+        version: 1,
+        started_at: LONG_AGO,
+        parent: None,
+        trigger_type: "manual".into(),
+        user_id: None,
+        external_user_id: None,
+        key: None,
+        events: Chunk::of(&[Event { seq: 1, at: LONG_AGO, kind }]),
+    };
+    let row = RowUpdate { status: RunStatus::Completed, awaiting: None, finished_at: Some(LONG_AGO), error: None };
+    let release = Some(Release { wake_at: None });
+    let created = Append { row, release, ..Append::create(Lease { run, epoch: 1 }, new) };
+    store.commit(&NodeId("n".into()), Duration::from_secs(10), &[created]).await.unwrap();
+    store.close().await;
+    run
+}
