@@ -26,3 +26,6 @@ CREATE TABLE start_keys (
     PRIMARY KEY (tenant_id, project_id, name)
 );
 CREATE INDEX start_keys_expiring ON start_keys (expires_at);
+
+-- The inbox: the open questions of a project, the oldest first, however many are answered.
+CREATE INDEX tasks_inbox ON tasks (tenant_id, project_id, status, created_at, task_id);
