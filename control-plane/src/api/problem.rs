@@ -19,7 +19,11 @@ use utoipa::ToSchema;
 
 /// A request that was refused, or could not be served.
 #[derive(Clone, Debug)]
-pub(crate) struct Problem {
+pub(crate) struct Problem(Box<Refusal>);
+
+/// Behind a box, because every handler's result has room for it.
+#[derive(Clone, Debug)]
+struct Refusal {
     status: StatusCode,
     code: &'static str,
     error: String,
@@ -57,23 +61,24 @@ pub(crate) struct ProblemBody {
 impl Problem {
     /// A refusal.
     pub(crate) fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> Self {
-        Self { status, code, error: error.into(), details: None, issues: Vec::new(), headers: HeaderMap::new() }
+        let (details, issues, headers) = (None, Vec::new(), HeaderMap::new());
+        Self(Box::new(Refusal { status, code, error: error.into(), details, issues, headers }))
     }
 
     /// What a program may want to know besides.
     pub(crate) fn with_details(mut self, details: Option<Value>) -> Self {
-        self.details = details;
+        self.0.details = details;
         self
     }
 
     /// A header of the answer.
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.0.headers.insert(name, value);
         self
     }
 
     fn with_issues(mut self, issues: &[Issue]) -> Self {
-        self.issues = issues.iter().map(|issue| json!(issue)).collect();
+        self.0.issues = issues.iter().map(|issue| json!(issue)).collect();
         self
     }
 
@@ -98,19 +103,19 @@ impl Problem {
     /// The answer for a request with this id.
     pub(super) fn body(&self, request: &str) -> Vec<u8> {
         let mut body = json!({
-            "error": self.error,
-            "code": self.code,
+            "error": self.0.error,
+            "code": self.0.code,
             "request_id": request,
             "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.error,
+            "title": self.0.status.canonical_reason().unwrap_or("Error"),
+            "status": self.0.status.as_u16(),
+            "detail": self.0.error,
         });
-        if let Some(details) = &self.details {
+        if let Some(details) = &self.0.details {
             body["details"] = details.clone();
         }
-        if !self.issues.is_empty() {
-            body["issues"] = self.issues.clone().into();
+        if !self.0.issues.is_empty() {
+            body["issues"] = self.0.issues.clone().into();
         }
         body.to_string().into_bytes()
     }
@@ -119,7 +124,7 @@ impl Problem {
 impl IntoResponse for Problem {
     /// The body is written by `request::identify`, which knows the request's id.
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.headers.clone()).into_response();
+        let mut response = (self.0.status, self.0.headers.clone()).into_response();
         response.extensions_mut().insert(self);
         response
     }

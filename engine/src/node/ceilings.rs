@@ -177,7 +177,7 @@ impl Tenants {
 
 impl Admitted {
     /// The run is in the store.
-    pub(super) fn is_started(mut self) {
+    pub(super) fn keep_place(mut self) {
         self.took_place = true;
     }
 }

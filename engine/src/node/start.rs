@@ -148,7 +148,7 @@ impl Node {
         };
         let Some(place) = shared.tenants.place(&scope.tenant).filter(|_| shared.has_room() > 0) else {
             shared.store.create_run(new.clone()).await?;
-            admitted.is_started();
+            admitted.keep_place();
             metrics::counter!("agentruntime_runs_started_total").increment(1);
             shared.publish_accepted(&new);
             return Ok(run);
@@ -168,7 +168,7 @@ impl Node {
             // The writer may have been done before the actor was known.
             shared.is_durable(lease);
         }
-        admitted.is_started();
+        admitted.keep_place();
         metrics::counter!("agentruntime_runs_started_total").increment(1);
         Ok(run)
     }
