@@ -98,12 +98,43 @@ pub(crate) async fn begin(
     Ok(NewSession { cookie: new.token, session })
 }
 
-/// Whose session a cookie is of. One that is unknown, over or revoked is nobody's: the answer does not tell which.
+/// Whose session a cookie is of; it was used now. One that is unknown, over or revoked is nobody's: the answer does not tell
+/// which.
 pub(crate) async fn recognise(
     database: &Database,
     cookie: &SecretString,
     origin: Origin,
 ) -> Result<Option<Caller>, AccessError> {
+    let Some(found) = find(database, cookie, origin).await? else { return Ok(None) };
+    if found.now.since(found.last_seen_at) >= SEEN_EVERY {
+        let mut values = Values::default();
+        values.text(found.hash.as_str()).number(found.now.as_micros());
+        // Who may enter does not hang on whether it can be noted.
+        if let Err(error) = database.write(SEEN, values).await {
+            tracing::warn!(%error, "the last use of a session was not noted");
+        }
+    }
+    Ok(Some(found.caller))
+}
+
+/// The same for a session that is not used: a look does not keep it from ending.
+pub(crate) async fn look_up(
+    database: &Database,
+    cookie: &SecretString,
+    origin: Origin,
+) -> Result<Option<Caller>, AccessError> {
+    Ok(find(database, cookie, origin).await?.map(|found| found.caller))
+}
+
+/// A session that is not over.
+struct Found {
+    hash: TokenHash,
+    last_seen_at: Timestamp,
+    now: Timestamp,
+    caller: Caller,
+}
+
+async fn find(database: &Database, cookie: &SecretString, origin: Origin) -> Result<Option<Found>, AccessError> {
     let hash = TokenHash::of(cookie.expose_secret());
     let mut values = Values::default();
     values.text(hash.as_str());
@@ -113,16 +144,9 @@ pub(crate) async fn recognise(
     if time(row, 2)? <= now || last_seen_at.as_micros() <= idle_since(now) {
         return Ok(None);
     }
-    if now.since(last_seen_at) >= SEEN_EVERY {
-        let mut values = Values::default();
-        values.text(hash.as_str()).number(now.as_micros());
-        // Who may enter does not hang on whether it can be noted.
-        if let Err(error) = database.write(SEEN, values).await {
-            tracing::warn!(%error, "the last use of a session was not noted");
-        }
-    }
     let credential = Credential::Session(id(row, 0)?);
-    Ok(Some(Caller { user: id(row, 3)?, email: text(row, 4)?.to_owned(), credential, origin }))
+    let caller = Caller { user: id(row, 3)?, email: text(row, 4)?.to_owned(), credential, origin };
+    Ok(Some(Found { hash, last_seen_at, now, caller }))
 }
 
 /// What a page shows to prove that a request comes from it.
@@ -241,6 +265,17 @@ mod tests {
         bench.clock.advance(IDLE);
         assert!(!bench.is_in(&new.cookie).await);
         assert!(list(&bench.database, bench.user).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn looking_at_a_session_does_not_keep_it() {
+        let bench = Bench::new().await;
+        let new = bench.sign_in(None).await;
+        let look = async || look_up(&bench.database, &new.cookie, browser(None).origin).await.unwrap().is_some();
+        bench.clock.advance(IDLE - Duration::from_secs(1));
+        assert!(look().await);
+        bench.clock.advance(Duration::from_secs(1));
+        assert!(!look().await);
     }
 
     #[tokio::test]

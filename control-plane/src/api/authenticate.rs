@@ -99,13 +99,21 @@ async fn in_session(parts: &Parts, app: &State, origin: Origin) -> Result<Caller
     let Some(cookie) = cookies::read(&parts.headers, Purpose::Session, &app.settings) else {
         return Err(AccessError::NotAuthenticated("sign in, or send a token as `Authorization: Bearer pat_…`").into());
     };
-    let caller = sessions::recognise(app.database(), &cookie, origin).await?;
+    let caller = match parts.extensions.get::<Unprompted>() {
+        Some(Unprompted) => sessions::look_up(app.database(), &cookie, origin).await?,
+        None => sessions::recognise(app.database(), &cookie, origin).await?,
+    };
     let caller = caller.ok_or(AccessError::NotAuthenticated("this session is over; sign in again"))?;
     if !parts.method.is_safe() {
         cookies::check_csrf(&parts.headers, &cookie, &app.settings)?;
     }
     Ok(caller)
 }
+
+/// Marks a request that nobody made just now: we look whether its maker still may. It is no use of a session, which would
+/// never be left alone otherwise.
+#[derive(Clone, Copy)]
+pub(super) struct Unprompted;
 
 /// A request as it came in, for those who decide by themselves whom to believe. Cookies say nothing to them.
 pub(super) struct Incoming {

@@ -17,12 +17,13 @@ pub(crate) use seats::Seats;
 
 use super::{
     State,
+    authenticate::Unprompted,
     extract::{Path, Query},
     problem::{Problem, ProblemBody},
 };
 use crate::{
     access::{May, permission::ReadWorkflows},
-    operations::{OperationError, RunFeed},
+    operations::{RunFeed, WorkflowFeed, WorkflowNews},
 };
 use agentruntime_engine::run::event::Event;
 use agentruntime_host_api::{RunId, WorkflowId};
@@ -34,8 +35,11 @@ use axum::{
         sse::{self, Sse},
     },
 };
-use futures_util::{Stream, StreamExt, stream};
-use pump::{Farewell, Frame, Message, Pace, Pump};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use pump::{Break, Farewell, Frame, Message, Pace, Pump};
 use seats::Seat;
 use serde::Deserialize;
 use std::{convert::Infallible, sync::Arc};
@@ -53,10 +57,10 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct StreamQuery {
-    /// The run to follow, from after `after_seq` to its end.
-    run_id: Uuid,
-    /// The number of the last event that the reader has; 0 where it is missing. The header `Last-Event-ID` counts instead where it
-    /// is sent.
+    /// The run to follow, from after `after_seq` to its end; all runs of the workflow from now on where it is missing.
+    run_id: Option<Uuid>,
+    /// With `run_id`: the number of the last event that the reader has; 0 where it is missing. The header `Last-Event-ID` counts
+    /// instead where it is sent.
     after_seq: Option<u64>,
     /// The workspace, for browsers, which cannot send `X-Tenant-Id` here.
     #[expect(dead_code, reason = "read by the extractor, described here")]
@@ -66,13 +70,17 @@ struct StreamQuery {
     project: Option<String>,
 }
 
-/// Follows a run as it happens.
+/// Follows a run, or all runs of a workflow, as they happen.
 ///
 /// A WebSocket where the request asks for an upgrade: each message is an event. It is closed with 1000 when the run has ended,
-/// 1012 when the server restarts, 1008 when the permission ended, 4008 when the reader did not keep up (the reason is the number
+/// 1012 when the server restarts, 1008 when the permission ended, 4008 when the reader did not keep up (the reason is the id
 /// of the last event that was sent). Else Server-Sent Events: each event's id is its number; `event: end`, `event: lagged` and
 /// `event: refused` tell why the stream ends. Connect again with the last number (`Last-Event-ID` or `after_seq`) to go on
 /// without a gap; 204 says that there is nothing more to come.
+///
+/// Without `run_id`, the stream tells what happens from now on in all runs of the workflow, child runs included, and does not
+/// end by itself. An event's id is `run:seq`. After a reconnect it begins anew: what happened in between is in the events of each
+/// run. Where several nodes share a database, events of other nodes come up to a second later, and of the 100 newest runs.
 #[utoipa::path(
     get,
     path = "/workflows/{workflow_id}/stream",
@@ -95,21 +103,81 @@ async fn follow(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let project = app.project(&watching.may.place);
-    let record = project.run_of(&WorkflowId::new(workflow.to_string()), query.run_id.into()).await?;
-    let after = last_event_id(&headers)?.or(query.after_seq).unwrap_or_default();
+    let workflow = WorkflowId::new(workflow.to_string());
     let seat = app.seats.take(&watching.may.place.tenant.tenant).ok_or_else(too_many)?;
-    let is_told = record.status.is_final() && record.last_seq <= after;
-    let events = frames(RunFeed::after(project, &app.node, record.run, after), record.run);
+    let source = match query.run_id {
+        Some(run) => {
+            let after = last_event_id(&headers)?.or(query.after_seq).unwrap_or_default();
+            of_run(&app, &watching, &workflow, run.into(), after).await?
+        }
+        None => of_workflow(&app, &watching, workflow).await?,
+    };
     match upgrade {
         Ok(upgrade) => {
             check_origin(&watching.parts, &app)?;
-            let messages = begin(app, watching, events, after.to_string());
-            Ok(socket::accept(upgrade, messages, seat))
+            Ok(socket::accept(upgrade, begin(app, watching, source), seat))
         }
-        Err(_) if is_told => Ok(StatusCode::NO_CONTENT.into_response()),
-        Err(_) => Ok(server_sent(begin(app, watching, events, after.to_string()), seat)),
+        Err(_) if source.is_told => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(_) => Ok(server_sent(begin(app, watching, source), seat)),
     }
+}
+
+/// What a stream tells.
+struct Source {
+    frames: BoxStream<'static, Result<Vec<Frame>, Break>>,
+    /// What the reader has already.
+    last_id: String,
+    /// Whether that is all there will ever be.
+    is_told: bool,
+}
+
+/// The events of a run from after a number to its end.
+async fn of_run(
+    app: &State,
+    watching: &Watching,
+    workflow: &WorkflowId,
+    run: RunId,
+    after: u64,
+) -> Result<Source, Problem> {
+    let project = app.project(&watching.may.place);
+    let record = project.run_of(workflow, run).await?;
+    let feed = RunFeed::after(project, &app.node, run, after);
+    let frames = stream::unfold(Some(feed), move |feed| async move {
+        let mut feed = feed?;
+        match feed.next().await {
+            Ok(Some(events)) => {
+                let frames = events.iter().map(|event| frame(event.seq.to_string(), run, event)).collect();
+                Some((Ok(frames), Some(feed)))
+            }
+            Ok(None) => None,
+            Err(error) => Some((Err(Break::Failed(error)), None)),
+        }
+    });
+    let is_told = record.status.is_final() && record.last_seq <= after;
+    Ok(Source { frames: frames.boxed(), last_id: after.to_string(), is_told })
+}
+
+/// The events of all runs of a workflow from now on.
+async fn of_workflow(app: &State, watching: &Watching, workflow: WorkflowId) -> Result<Source, Problem> {
+    let project = app.project(&watching.may.place);
+    project.workflow(&workflow).await?;
+    let feed = WorkflowFeed::begin(project, &app.node, workflow).await?;
+    let frames = stream::unfold(Some(feed), |feed| async move {
+        let mut feed = feed?;
+        match feed.next().await {
+            Ok(WorkflowNews::Events(run, events)) => {
+                let frames = events.iter().map(|event| frame(format!("{run}:{}", event.seq), run, event)).collect();
+                Some((Ok(frames), Some(feed)))
+            }
+            Ok(WorkflowNews::Lost) => Some((Err(Break::Lost), None)),
+            Err(error) => Some((Err(Break::Failed(error)), None)),
+        }
+    });
+    Ok(Source { frames: frames.boxed(), last_id: String::new(), is_told: false })
+}
+
+fn frame(id: String, run: RunId, event: &Event) -> Frame {
+    Frame { id, text: event.public(run).to_string() }
 }
 
 /// Somebody who may follow, and what is needed to see whether they still may.
@@ -183,36 +251,17 @@ fn too_many() -> Problem {
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
-/// The events of a run as they are sent.
-fn frames(feed: RunFeed, run: RunId) -> impl Stream<Item = Result<Vec<Frame>, OperationError>> {
-    stream::unfold(Some(feed), move |feed| async move {
-        let mut feed = feed?;
-        match feed.next().await {
-            Ok(Some(events)) => Some((Ok(events.iter().map(|event| frame(run, event)).collect()), Some(feed))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
-        }
-    })
-}
-
-fn frame(run: RunId, event: &Event) -> Frame {
-    Frame { id: event.seq.to_string(), text: event.public(run).to_string() }
-}
-
 /// Lets a pump begin.
-fn begin(
-    app: State,
-    watching: Watching,
-    events: impl Stream<Item = Result<Vec<Frame>, OperationError>> + Send + 'static,
-    last_id: String,
-) -> mpsc::Receiver<Message> {
+fn begin(app: State, watching: Watching, source: Source) -> mpsc::Receiver<Message> {
     let draining = app.draining.clone();
-    let parts = Arc::new(watching.parts);
+    let mut parts = watching.parts;
+    parts.extensions.insert(Unprompted);
+    let parts = Arc::new(parts);
     let still_permitted = move || {
         let (app, parts) = (app.clone(), parts.clone());
         async move { permitted(&parts, &app).await.map(drop) }
     };
-    Pump { pace: Pace::default(), draining, still_permitted }.start(events, last_id)
+    Pump { pace: Pace::default(), draining, still_permitted }.start(source.frames, source.last_id)
 }
 
 /// The stream as Server-Sent Events. The seat is given up when the connection is.

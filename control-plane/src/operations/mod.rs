@@ -17,6 +17,7 @@
 //! | `invitation` | inviting somebody to a workspace |
 //! | `follow` | the events of a run as they become durable, and what it waits for |
 //! | `feed` | the events of a run for those who only read them |
+//! | `workflow_feed` | the events of all runs of a workflow, for the same |
 
 mod control;
 pub(crate) mod drafts;
@@ -31,6 +32,7 @@ mod source;
 mod start;
 mod tasks;
 pub(crate) mod timeline;
+mod workflow_feed;
 
 pub(crate) use control::Command;
 pub(crate) use error::{Instead, OperationError};
@@ -43,6 +45,7 @@ pub(crate) use source::{RunSource, fits};
 pub(crate) use start::{StartCall, StartParams};
 pub(crate) use tasks::Answer;
 pub(crate) use timeline::Timeline;
+pub(crate) use workflow_feed::{WorkflowFeed, WorkflowNews};
 
 use agentruntime_engine::store::{Scope, Store};
 use agentruntime_host_api::{ProjectId, TenantId};

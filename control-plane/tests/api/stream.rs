@@ -6,6 +6,7 @@ use crate::{
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use tokio::time;
 use tokio_tungstenite::{
     connect_async,
@@ -21,7 +22,7 @@ struct Events {
 /// One of them.
 #[derive(Debug, Default, PartialEq)]
 struct Sent {
-    id: Option<u64>,
+    id: Option<String>,
     kind: Option<String>,
     data: String,
 }
@@ -42,7 +43,7 @@ impl Events {
                 let mut sent = Sent::default();
                 for line in block.lines() {
                     match line.split_once(':').map(|(name, value)| (name, value.trim_start())) {
-                        Some(("id", id)) => sent.id = Some(id.parse().unwrap()),
+                        Some(("id", id)) => sent.id = Some(id.into()),
                         Some(("event", kind)) => sent.kind = Some(kind.into()),
                         Some(("data", data)) => sent.data.push_str(data),
                         _ => {}
@@ -76,7 +77,7 @@ async fn a_reader_that_comes_again_has_each_event_once() {
             if sent.kind.as_deref() == Some("end") {
                 break;
             }
-            last = sent.id.unwrap();
+            last = sent.id.unwrap().parse::<u64>().unwrap();
             told.push(serde_json::from_str(&sent.data).unwrap());
             if last % 50 == 0 {
                 let client = workflow.client.with("last-event-id", &last.to_string());
@@ -121,6 +122,85 @@ async fn a_socket_tells_what_happens_and_closes_with_the_end() {
     .await;
 }
 
+/// Takes events of a whole workflow until so many runs have completed; what was told of each.
+async fn told_of_runs(events: &mut Events, runs: usize) -> HashMap<String, Vec<Value>> {
+    let mut told: HashMap<String, Vec<Value>> = HashMap::new();
+    let mut ended = 0;
+    while ended < runs {
+        let sent = events.next().await.unwrap();
+        let event: Value = serde_json::from_str(&sent.data).unwrap();
+        let run = event["run_id"].as_str().unwrap().to_owned();
+        assert_eq!(sent.id.unwrap(), format!("{run}:{}", event["seq"]));
+        ended += usize::from(event["event_type"] == "run_completed");
+        told.entry(run).or_default().push(event);
+    }
+    told
+}
+
+#[tokio::test]
+async fn all_runs_of_a_workflow_are_followed_from_now_on() {
+    on_both(|server| async move {
+        let workflow = Workflow::publish(server.owner(), asking()).await;
+        let other = Workflow::publish(server.owner(), greeting()).await;
+        let answer = || json!({ "approved": true, "result": { "note": "fine" } });
+        let (before, task) = workflow.start_asking(json!({})).await;
+        workflow.complete(&before, &task, answer()).await.expect(200);
+        workflow.reaches(&before, "completed").await;
+        let (under_way, open) = workflow.start_asking(json!({})).await;
+        let known = workflow.events(&under_way).await.len();
+
+        let mut events = Events::follow(&workflow.client, &workflow.path("/stream")).await;
+        other.command_and_wait("start", json!({ "name": "Ada" })).await.expect(200);
+        let (new, task) = workflow.start_asking(json!({})).await;
+        workflow.complete(&new, &task, answer()).await.expect(200);
+        workflow.complete(&under_way, &open, answer()).await.expect(200);
+
+        let mut told = told_of_runs(&mut events, 2).await;
+        assert_eq!(told.remove(&new).unwrap(), workflow.events(&new).await);
+        // Of the one under way, what happened after its question.
+        assert_eq!(told.remove(&under_way).unwrap(), workflow.events(&under_way).await[known..]);
+        assert!(told.is_empty(), "{told:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_socket_tells_of_all_runs_too() {
+    on_both(|server| async move {
+        let workflow = Workflow::publish(server.owner(), greeting()).await;
+        let mut socket = connect(&server, &workflow.path("/stream"), &server.token).await.unwrap();
+        let run = workflow.start(json!({ "name": "Ada" })).await;
+        let mut told: Vec<Value> = Vec::new();
+        while told.last().is_none_or(|event| event["event_type"] != "run_completed") {
+            if let Message::Text(text) = time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap() {
+                told.push(serde_json::from_str(&text).unwrap());
+            }
+        }
+        assert_eq!(told, workflow.events(&run).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_of_another_node_of_the_same_database_are_told_as_well() {
+    let Some(postgres) = agentruntime_tests::postgres::server() else { return };
+    let database = postgres.database();
+    let (here, there) = (Server::start_with(Some(&database), &[]), Server::start_with(Some(&database), &[]));
+    let workflow = Workflow::publish(here.owner(), greeting()).await;
+    let mut events = Events::follow(&workflow.client, &workflow.path("/stream")).await;
+    let elsewhere = Workflow { client: there.holder(&here.token), id: workflow.id.clone() };
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(elsewhere.start(json!({ "name": "Ada" })).await);
+        runs.push(workflow.start(json!({ "name": "Eve" })).await);
+    }
+    let told = told_of_runs(&mut events, runs.len()).await;
+    for run in &runs {
+        assert_eq!(told[run], workflow.events(run).await);
+    }
+    assert_eq!(told.len(), runs.len());
+}
+
 #[tokio::test]
 async fn a_reader_that_reads_nothing_holds_no_run_up() {
     let server = Server::start();
@@ -161,6 +241,9 @@ async fn who_may_not_read_may_not_follow() {
     let path = workflow.path(&format!("/stream?run_id={run}"));
     server.anybody().get(&path).await.refused(401, "NOT_AUTHENTICATED");
     server.owner().get(&other.path(&format!("/stream?run_id={run}"))).await.refused(404, "RUN_NOT_FOUND");
+    server.anybody().get(&workflow.path("/stream")).await.refused(401, "NOT_AUTHENTICATED");
+    let unknown = format!("/v1/workflows/{run}/stream");
+    server.owner().get(&unknown).await.refused(404, "WORKFLOW_NOT_FOUND");
     server.owner().get(&format!("{path}&tenant=elsewhere")).await.refused(404, "PLACE_NOT_FOUND");
     server.owner().with("last-event-id", "x").get(&path).await.refused(400, "INVALID_EVENT_ID");
     match connect(&server, &path, "pat_wrong").await {

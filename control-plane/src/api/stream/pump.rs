@@ -25,6 +25,15 @@ pub(super) struct Frame {
     pub(super) text: String,
 }
 
+/// Why a source has no more although nothing ended.
+#[derive(Debug)]
+pub(super) enum Break {
+    /// The reader took too slowly for it.
+    Lost,
+    /// It failed.
+    Failed(OperationError),
+}
+
 /// What a reader is told.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Message {
@@ -88,7 +97,7 @@ where
     /// Begins, in a task that ends with the source or with the reader. `last_id` is what the reader has already.
     pub(super) fn start(
         self,
-        events: impl Stream<Item = Result<Vec<Frame>, OperationError>> + Send + 'static,
+        events: impl Stream<Item = Result<Vec<Frame>, Break>> + Send + 'static,
         last_id: String,
     ) -> mpsc::Receiver<Message> {
         let (sender, messages) = mpsc::channel(BUFFER_MESSAGES);
@@ -104,7 +113,7 @@ where
     /// Why it ended; nothing where the reader is gone.
     async fn run(
         self,
-        events: impl Stream<Item = Result<Vec<Frame>, OperationError>>,
+        events: impl Stream<Item = Result<Vec<Frame>, Break>>,
         sender: &mpsc::Sender<Message>,
         mut last_id: String,
     ) -> Option<Farewell> {
@@ -142,7 +151,8 @@ where
                         waiting.extend(frames);
                         taken_at = Instant::now();
                     }
-                    Some(Err(error)) => {
+                    Some(Err(Break::Lost)) => return Some(Farewell::Lagged { last_id }),
+                    Some(Err(Break::Failed(error))) => {
                         tracing::error!(%error, "a stream of events broke");
                         return Some(Farewell::Failed);
                     }
@@ -169,7 +179,7 @@ mod tests {
     const PATIENT: Pace =
         Pace { patience: Duration::from_secs(60), alive: Duration::from_secs(60), permitted: Duration::from_secs(60) };
 
-    fn pages(sizes: &[usize]) -> impl Stream<Item = Result<Vec<Frame>, OperationError>> + Send + 'static {
+    fn pages(sizes: &[usize]) -> impl Stream<Item = Result<Vec<Frame>, Break>> + Send + 'static {
         let mut seq = 0;
         let mut page = |size: &usize| {
             let frames = (0..*size).map(|_| {
@@ -216,6 +226,13 @@ mod tests {
         let (ids, end) = all(messages).await;
         assert_eq!(ids.len(), BUFFER_MESSAGES - 1);
         assert_eq!(end, Some(Farewell::Lagged { last_id: ids.last().unwrap().clone() }));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_was_too_slow_for_the_source_is_told_how_far_it_came() {
+        let source = pages(&[2]).chain(stream::once(std::future::ready(Err(Break::Lost))));
+        let (ids, end) = all(pump(PATIENT).start(source, "0".into())).await;
+        assert_eq!((ids.len(), end), (2, Some(Farewell::Lagged { last_id: "2".into() })));
     }
 
     #[tokio::test]
