@@ -79,7 +79,6 @@ fn filled_in(script: &str, url: &str, token: &str) -> String {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so where tests print")]
 fn the_quickstart_works_as_printed() {
     if let Some(missing) =
         ["curl", "jq", "openssl"].iter().find(|tool| Command::new(tool).arg("--version").output().is_err())

@@ -98,7 +98,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
 
     fn check(&self, key: &K, reason: &'static str) -> Result<(), AccessError> {
         let attempts = self.attempts.fetch_add(1, Ordering::Relaxed);
-        if attempts % ATTEMPTS_PER_LOOK == 0 && self.keys.len() > KEYS_KEPT {
+        if attempts.is_multiple_of(ATTEMPTS_PER_LOOK) && self.keys.len() > KEYS_KEPT {
             self.keys.retain_recent();
         }
         self.keys.check_key(key).map_err(|until| {

@@ -28,8 +28,6 @@ pub(crate) trait Permission: Send + Sync + 'static {
     type Place: Place<Role = Self::Role>;
     /// The kind of role it asks for.
     type Role;
-    /// Its name in the API's description.
-    const NAME: &'static str;
     /// The scope that a token needs.
     const SCOPE: TokenScope;
     /// The least role that the caller needs.
@@ -114,7 +112,6 @@ macro_rules! permissions {
             impl Permission for $name {
                 type Place = $place;
                 type Role = $role;
-                const NAME: &'static str = stringify!($name);
                 const SCOPE: TokenScope = TokenScope::$scope;
                 const ROLE: $role = $role::$least;
             }
