@@ -20,7 +20,7 @@ pub(crate) enum Desk {
     /// In a store that this process has open.
     Here(Project),
     /// At a server.
-    Server(Server),
+    Server(Box<Server>),
 }
 
 impl Desk {
@@ -64,7 +64,7 @@ impl Desk {
     pub(crate) fn patient(self) -> Self {
         match self {
             Self::Here(_) => self,
-            Self::Server(server) => Self::Server(server.patient()),
+            Self::Server(server) => Self::Server(Box::new(server.patient())),
         }
     }
 

@@ -35,7 +35,7 @@ pub(crate) enum Where {
     /// At a server.
     Server {
         /// The server.
-        server: Server,
+        server: Box<Server>,
         /// What names it, where that is needed.
         flags: Vec<String>,
     },
@@ -163,7 +163,7 @@ fn at(arguments: &PlaceArguments, typed: Typed) -> anyhow::Result<Where> {
             flags.extend([flag.to_owned(), value.clone()]);
         }
     }
-    Ok(Where::Server { server: Server::new(Http::new(address, &token, &place)?), flags })
+    Ok(Where::Server { server: Box::new(Server::new(Http::new(address, &token, &place)?)), flags })
 }
 
 /// The workspace and the project: those that are named, else those of the login.

@@ -73,7 +73,7 @@ async fn here(
 
 async fn at_server(
     context: &Context,
-    server: Server,
+    server: Box<Server>,
     workflow: &str,
     start: StartRun,
     wait: bool,

@@ -28,7 +28,6 @@ async fn published(owner: &Client) -> String {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "the figure is what somebody may want to see")]
 async fn a_thousand_requests_at_once_each_get_their_own_finished_run() {
     let server = Server::unlimited();
     let owner = server.owner();
