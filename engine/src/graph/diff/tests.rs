@@ -1,3 +1,5 @@
+//! What two graphs differ in, as readers of a comparison see it.
+
 use super::*;
 use serde_json::json;
 
