@@ -1,7 +1,7 @@
 //! Who may do what: users, workspaces, projects, tokens, sessions, and the log of what was done.
 //!
 //! Owns every decision about access, and the tables behind it. Never knows HTTP: the API's extractors turn a request into
-//! credentials, ask here who it is, and hold the answer as a [`May`](permission::May), without which no operation can be
+//! credentials, ask here who it is, and hold the answer as a [`May`], without which no operation can be
 //! called. What a caller may not see answers as if it did not exist.
 //!
 //! | file | owns |

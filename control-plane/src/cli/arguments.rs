@@ -436,7 +436,7 @@ argument: those are seen by everybody on the machine, and kept by the shell.";
 #[derive(Args, Debug)]
 #[command(after_help = LOGIN_EXAMPLES)]
 pub(crate) struct LoginArguments {
-    /// The server, such as https://agents.example.com; the one of the login before if not given
+    /// The server, such as `https://agents.example.com`; the one of the login before if not given
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
 
