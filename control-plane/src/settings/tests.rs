@@ -1,3 +1,5 @@
+//! Settings as an operator writes them, and how they are refused.
+
 use super::*;
 use keys::KEYS;
 use std::{collections::BTreeSet, fs, path::Path};

@@ -1,3 +1,5 @@
+//! Drafts over a store: which workflows are found, alive, published.
+
 use super::*;
 use crate::access::{AccessError, Credential, RequestId, SessionId, caller::Origin, projects, tables, tenants, users};
 use agentruntime_engine::store::{Location, ManualClock, Store};
