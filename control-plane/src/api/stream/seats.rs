@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Streams of one workspace on one process: each holds a buffer and a connection, and asks the store now and then.
-pub(super) const STREAMS_PER_TENANT_MAX: usize = 200;
+pub(super) const STREAMS_PER_TENANT_MAX: usize = 2_000;
 
 /// The streams that are open.
 #[derive(Clone, Default)]
