@@ -1,7 +1,7 @@
 //! Who asks.
 
-use super::{PatId, RequestId, SessionId, TokenScopes, UserId};
-use agentruntime_host_api::{ProjectId, TenantId};
+use super::{InProject, InTenant, PatId, RequestId, SessionId, TokenScopes, UserId};
+use agentruntime_host_api::ProjectId;
 use std::net::IpAddr;
 
 /// Somebody who proved who they are, and the request they do it with.
@@ -35,13 +35,24 @@ pub(crate) enum Credential {
     Token {
         /// Which.
         pat: PatId,
-        /// The workspace it belongs to.
-        tenant: TenantId,
+        /// The workspace it belongs to, as it was when the token was recognised: nobody asks for it again.
+        tenant: InTenant,
         /// The only project it may be used in.
-        project: Option<ProjectId>,
+        project: Option<Bound>,
         /// What it may be used for.
         scopes: TokenScopes,
     },
+}
+
+/// The project that a token is bound to, as it was when the token was recognised.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    /// Which.
+    pub(crate) project: ProjectId,
+    /// What its owner is there, if they may enter it.
+    pub(crate) entered: Option<InProject>,
+    /// Whether it was taken out of use.
+    pub(crate) is_archived: bool,
 }
 
 impl Credential {
@@ -55,6 +66,11 @@ impl Credential {
 
     /// The only project that it reaches, where there is one.
     pub(crate) fn project(&self) -> Option<&ProjectId> {
+        self.bound().map(|bound| &bound.project)
+    }
+
+    /// The same, with what the token's owner is there.
+    pub(crate) fn bound(&self) -> Option<&Bound> {
         match self {
             Self::Token { project, .. } => project.as_ref(),
             Self::Session(_) => None,

@@ -1,6 +1,6 @@
 //! Which projects of a workspace somebody may enter: all of them at once, for lists across projects.
 
-use super::{AccessError, Caller, Credential, InTenant, projects::role_in, tenants::word};
+use super::{AccessError, Caller, InTenant, projects::role_in, tenants::word};
 use agentruntime_engine::database::{Database, Row, Values, maybe_text, text};
 use agentruntime_host_api::ProjectId;
 
@@ -18,10 +18,7 @@ pub(crate) async fn projects(
     caller: &Caller,
     place: &InTenant,
 ) -> Result<Vec<ProjectId>, AccessError> {
-    let bound = match &caller.credential {
-        Credential::Token { project, .. } => project.as_ref().map(ProjectId::as_str),
-        Credential::Session(_) => None,
-    };
+    let bound = caller.credential.project().map(ProjectId::as_str);
     let mut values = Values::default();
     values.text(place.tenant.as_str()).id(caller.user).maybe_text(bound).number(PROJECTS_LISTED_MAX);
     let rows = database.rows(SELECT, values).await?;

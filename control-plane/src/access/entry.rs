@@ -5,6 +5,7 @@
 
 use super::{
     AccessError, Caller, Credential, InProject, InTenant, May, ProjectRole, TenantRole, TokenScope,
+    caller::Bound,
     permission::{Permission, Place},
     projects, tenants,
 };
@@ -74,12 +75,8 @@ impl Enter for InTenant {
     async fn find(database: &Database, caller: &Caller, named: &NamedPlace) -> Result<Self, AccessError> {
         let found = match (&caller.credential, &named.tenant) {
             (Credential::Token { tenant, .. }, named) => {
-                let own = tenants::entered(database, caller.user, tenant.as_str()).await?;
-                let is_meant = |own: &InTenant| match named {
-                    Some(name) => *name == own.slug || *name == own.tenant.as_str(),
-                    None => true,
-                };
-                own.filter(is_meant)
+                let is_meant = |name: &String| *name == tenant.slug || *name == tenant.tenant.as_str();
+                named.as_ref().is_none_or(is_meant).then(|| tenant.clone())
             }
             (Credential::Session(_), Some(name)) => tenants::entered(database, caller.user, name).await?,
             (Credential::Session(_), None) => return Err(TENANT_MISSING),
@@ -101,21 +98,24 @@ impl Enter for InTenant {
     }
 }
 
+impl Bound {
+    /// The project, if the token's owner may enter it and the request means it.
+    fn enter(&self, name: Option<&str>, reach: Reach) -> Option<InProject> {
+        let is_meant = |found: &&InProject| name.is_none_or(|name| name == found.slug || name == found.project.as_str());
+        let is_in_reach = reach == Reach::Archived || !self.is_archived;
+        self.entered.as_ref().filter(is_meant).filter(|_| is_in_reach).cloned()
+    }
+}
+
 impl Enter for InProject {
     async fn find(database: &Database, caller: &Caller, named: &NamedPlace) -> Result<Self, AccessError> {
         let tenant = InTenant::find(database, caller, named).await?;
-        let bound = caller.credential.project();
-        let name = match (bound, &named.project) {
-            (Some(bound), _) => bound.as_str(),
-            (None, Some(name)) => name,
+        let found = match (caller.credential.bound(), &named.project) {
+            (Some(bound), name) => bound.enter(name.as_deref(), named.reach),
+            (None, Some(name)) => projects::entered(database, caller.user, tenant, name, named.reach).await?,
             (None, None) => return Err(PROJECT_MISSING),
         };
-        let found = projects::entered(database, caller.user, tenant, name, named.reach).await?;
-        let is_meant = |found: &InProject| match (bound, &named.project) {
-            (Some(_), Some(name)) => *name == found.slug || *name == found.project.as_str(),
-            (Some(_), None) | (None, _) => true,
-        };
-        found.filter(is_meant).ok_or(AccessError::NoSuchPlace("project"))
+        found.ok_or(AccessError::NoSuchPlace("project"))
     }
 
     fn check(&self, _: &Credential, needed: ProjectRole) -> Result<(), AccessError> {

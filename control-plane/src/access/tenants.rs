@@ -84,7 +84,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<Tenant>, AccessError> {
     entry::check_scope(&who.caller.credential, TokenScope::WorkflowRead)?;
     let own = match &who.caller.credential {
-        Credential::Token { tenant, .. } => Some(tenant.as_str()),
+        Credential::Token { tenant, .. } => Some(tenant.tenant.as_str()),
         Credential::Session(_) => None,
     };
     let mut values = Values::default();

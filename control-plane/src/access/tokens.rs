@@ -1,9 +1,9 @@
 //! Personal access tokens: made, recognised, listed, revoked.
 
 use super::{
-    AccessError, Caller, Credential, InTenant, May, PatId, TokenScopes, UserId,
+    AccessError, Caller, Credential, InProject, InTenant, May, PatId, TokenScopes, UserId,
     audit::{self, Entry},
-    caller::Origin,
+    caller::{Bound, Origin},
     entry::Reach,
     field,
     permission::OwnTokens,
@@ -15,9 +15,14 @@ use agentruntime_engine::database::{Database, Row, Tx, Values, id, maybe_text, m
 use agentruntime_host_api::{ProjectId, TenantId, Timestamp};
 use serde_json::json;
 
+/// Token, owner and place in one question: it is asked with every request.
 const RECOGNISE: &str = "SELECT p.pat_id, p.tenant_id, p.project_id, p.scopes, p.expires_at, \
-    u.user_id, u.email FROM pats p JOIN users u ON u.user_id = p.user_id \
+    u.user_id, u.email, t.slug, m.role, j.slug, j.visibility, o.role, j.archived_at \
+    FROM pats p JOIN users u ON u.user_id = p.user_id \
     JOIN memberships m ON m.tenant_id = p.tenant_id AND m.user_id = p.user_id \
+    JOIN tenants t ON t.tenant_id = p.tenant_id \
+    LEFT JOIN projects j ON j.project_id = p.project_id AND j.tenant_id = p.tenant_id \
+    LEFT JOIN project_members o ON o.project_id = p.project_id AND o.user_id = p.user_id \
     WHERE p.token_hash = $1 AND p.revoked_at IS NULL AND u.disabled_at IS NULL AND m.deactivated_at IS NULL";
 
 const INSERT: &str = "INSERT INTO pats \
@@ -102,14 +107,26 @@ pub(crate) async fn recognise(
 }
 
 fn recognised(row: &Row, origin: Origin) -> Result<Recognised, AccessError> {
-    let credential = Credential::Token {
-        pat: id(row, 0)?,
-        tenant: TenantId::new(text(row, 1)?),
-        project: maybe_text(row, 2)?.map(ProjectId::new),
-        scopes: word(row, 3)?,
-    };
+    let tenant =
+        InTenant { tenant: TenantId::new(text(row, 1)?), slug: text(row, 7)?.to_owned(), role: word(row, 8)? };
+    let project = bound(row, &tenant)?;
+    let credential = Credential::Token { pat: id(row, 0)?, tenant, project, scopes: word(row, 3)? };
     let caller = Caller { user: id(row, 5)?, email: text(row, 6)?.to_owned(), credential, origin };
     Ok(Recognised { caller })
+}
+
+/// The project that a token is bound to. One that is not there any more cannot be entered.
+fn bound(row: &Row, tenant: &InTenant) -> Result<Option<Bound>, AccessError> {
+    let Some(project) = maybe_text(row, 2)?.map(ProjectId::new) else { return Ok(None) };
+    let entered = match maybe_text(row, 9)? {
+        Some(slug) => {
+            let own = maybe_text(row, 11)?.map(|_| word(row, 11)).transpose()?;
+            let role = projects::role_in(tenant.role, word(row, 10)?, own);
+            role.map(|role| InProject { tenant: tenant.clone(), project: project.clone(), slug: slug.to_owned(), role })
+        }
+        None => None,
+    };
+    Ok(Some(Bound { project, entered, is_archived: maybe_time(row, 12)?.is_some() }))
 }
 
 /// The caller's tokens in the workspace, after one of them. A token for one project sees those for the same.
@@ -209,7 +226,7 @@ pub(crate) async fn revoke_all(
 }
 
 async fn check_not_wider(tx: &mut Tx<'_>, caller: &Caller, spec: &TokenSpec) -> Result<(), AccessError> {
-    let Credential::Token { pat, scopes, project, .. } = &caller.credential else { return Ok(()) };
+    let Credential::Token { pat, scopes, .. } = &caller.credential else { return Ok(()) };
     let mut values = Values::default();
     values.id(pat);
     let Some(maker) = tx.row(END_OF_MAKER, values).await? else {
@@ -220,7 +237,8 @@ async fn check_not_wider(tx: &mut Tx<'_>, caller: &Caller, spec: &TokenSpec) -> 
         (Some(_), None) => false,
         (None, _) => true,
     };
-    let is_narrower = scopes.include(&spec.scopes) && (project.is_none() || *project == spec.project);
+    let bound = caller.credential.project();
+    let is_narrower = scopes.include(&spec.scopes) && (bound.is_none() || bound == spec.project.as_ref());
     if is_narrower && ends_first {
         return Ok(());
     }
