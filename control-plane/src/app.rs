@@ -47,7 +47,7 @@ pub(crate) struct App {
     /// The streams of events that are open.
     pub(crate) seats: Seats,
     /// What is told about the service's work.
-    pub(crate) telling: Telling,
+    pub(crate) telling: Arc<Telling>,
     /// How many requests anybody may send.
     pub(crate) limits: Limits,
     /// Whether the database answers.
@@ -98,7 +98,7 @@ impl App {
             accounts,
             openid,
             limits,
-            telling,
+            telling: Arc::new(telling),
             pulse: Pulse::default(),
             seats: Seats::default(),
             draining: CancellationToken::new(),

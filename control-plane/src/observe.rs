@@ -58,6 +58,12 @@ pub(crate) fn service(settings: &Observe) -> Result<Telling, ObserveError> {
 }
 
 impl Telling {
+    /// What nobody is told, for tests.
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> Self {
+        Self { numbers: Numbers::apart(), traces: None }
+    }
+
     /// The numbers, in the form of Prometheus.
     pub(crate) fn numbers(&self) -> String {
         self.numbers.render()

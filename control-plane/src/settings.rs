@@ -24,6 +24,7 @@ use secrecy::SecretString;
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -60,6 +61,10 @@ pub(crate) struct Settings {
     pub(crate) allowed_origins: Vec<Origin>,
     /// Connections at once.
     pub(crate) connections_max: usize,
+    /// Those of them that come from one address; any number where nothing is given.
+    pub(crate) connections_per_address_max: Option<NonZeroUsize>,
+    /// How long a client may take to send the head of a request, and its body beyond what the body's size earns.
+    pub(crate) read_max: Duration,
     /// How long requests under way may take after the service was told to end.
     pub(crate) drain: Duration,
     /// How many requests anybody may send.
@@ -174,6 +179,11 @@ const BODY_BYTES_MAX: u64 = 1024 * 1024;
 const BODY_BYTES_CEILING: u64 = 64 * 1024 * 1024;
 /// Each connection takes a file descriptor and some 50 KiB.
 const CONNECTIONS_MAX: u64 = 10_000;
+/// An office with some tabs for each, or a machine with hundreds of programs that follow runs; it takes twenty such addresses
+/// to leave no room for others.
+const CONNECTIONS_PER_ADDRESS_MAX: u64 = 500;
+/// A head is a packet or two, and a body begins right behind it: who needs longer only holds the connection.
+const READ_SECONDS: u64 = 20;
 /// Ten a second on average: far more than a person or a polling program needs.
 const TOKEN_PER_MINUTE: u64 = 600;
 /// Anonymous callers sign in, follow links and knock at webhooks: fewer, though many may share an address.
@@ -205,6 +215,8 @@ impl Settings {
             tls,
             allowed_origins: given.list("allowed_origins", "an origin such as https://app.example.com"),
             connections_max: usize_of(given.number("connections_max", 1..=1_000_000, CONNECTIONS_MAX)),
+            connections_per_address_max: read_connections_per_address_max(given),
+            read_max: Duration::from_secs(given.number("read_seconds_max", 1..=3_600, READ_SECONDS)),
             drain: Duration::from_secs(given.number("drain_seconds", 0..=3_600, DRAIN_SECONDS)),
             rates: read_rates(given, mode),
             observe: read_observe(given),
@@ -251,6 +263,11 @@ impl Settings {
 /// What fits 64 MiB fits a pointer's width.
 fn usize_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn read_connections_per_address_max(given: &mut Given) -> Option<NonZeroUsize> {
+    let max = given.number("connections_per_address_max", 0..=1_000_000, CONNECTIONS_PER_ADDRESS_MAX);
+    NonZeroUsize::new(usize_of(max))
 }
 
 fn read_rates(given: &mut Given, mode: Mode) -> Rates {

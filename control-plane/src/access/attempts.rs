@@ -109,7 +109,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
 }
 
 /// What one subscriber has: an address of version 4, or 64 bits of one of version 6.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address @ IpAddr::V4(_) => address,

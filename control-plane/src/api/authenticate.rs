@@ -4,7 +4,7 @@ use super::{
     State,
     cookies::{self, Purpose},
     problem::Problem,
-    telling::Trail,
+    telling::{Trail, Verdict},
 };
 use crate::access::{
     AccessError, Caller, InSession, May, SignedIn,
@@ -65,23 +65,28 @@ impl OptionalFromRequestParts<State> for SignedIn {
     }
 }
 
-/// Who asks; the log of requests learns of it, too.
+/// Who asks; the log of requests and the limits learn of it, too.
 pub(super) async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, Problem> {
-    let caller = prove(parts, app).await?;
+    let proven = prove(parts, app).await;
     if let Some(trail) = parts.extensions.get::<Trail>() {
-        trail.user(caller.user);
+        match &proven {
+            Ok(caller) => trail.user(caller.user),
+            Err(AccessError::NotAuthenticated(_)) => trail.found(Verdict::Wrong),
+            // A database that is away says nothing about the credential.
+            Err(_) => {}
+        }
     }
-    Ok(caller)
+    Ok(proven?)
 }
 
 /// By a token, where there is one, else by a session.
-async fn prove(parts: &Parts, app: &State) -> Result<Caller, Problem> {
+async fn prove(parts: &Parts, app: &State) -> Result<Caller, AccessError> {
     let origin = origin(parts);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
         return in_session(parts, app, origin).await;
     };
     let refused = AccessError::NotAuthenticated("this token is not valid here, or not any more");
-    let Some(token) = authorization.to_str().ok().and_then(bearer) else { return Err(refused.into()) };
+    let Some(token) = authorization.to_str().ok().and_then(bearer) else { return Err(refused) };
     match tokens::recognise(app.database(), token, origin).await? {
         Some(recognised) => {
             if let Some(pat) = recognised.caller.credential.pat() {
@@ -89,15 +94,15 @@ async fn prove(parts: &Parts, app: &State) -> Result<Caller, Problem> {
             }
             Ok(recognised.caller)
         }
-        None => Err(refused.into()),
+        None => Err(refused),
     }
 }
 
 /// Who asks with a session's cookie. A browser sends it along whoever makes it ask, so that a change has to prove that it
 /// comes from a page of ours.
-async fn in_session(parts: &Parts, app: &State, origin: Origin) -> Result<Caller, Problem> {
+async fn in_session(parts: &Parts, app: &State, origin: Origin) -> Result<Caller, AccessError> {
     let Some(cookie) = cookies::read(&parts.headers, Purpose::Session, &app.settings) else {
-        return Err(AccessError::NotAuthenticated("sign in, or send a token as `Authorization: Bearer pat_…`").into());
+        return Err(AccessError::NotAuthenticated("sign in, or send a token as `Authorization: Bearer pat_…`"));
     };
     let caller = match parts.extensions.get::<Unprompted>() {
         Some(Unprompted) => sessions::look_up(app.database(), &cookie, origin).await?,
@@ -121,13 +126,16 @@ pub(super) struct Incoming {
     pub(super) headers: HeaderMap,
     /// Where it came from.
     pub(super) origin: Origin,
+    /// Where they say what they found.
+    pub(super) trail: Trail,
 }
 
 impl FromRequestParts<State> for Incoming {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Self::Rejection> {
-        Ok(Self { headers: parts.headers.clone(), origin: origin(parts) })
+        let trail = parts.extensions.get::<Trail>().cloned().unwrap_or_default();
+        Ok(Self { headers: parts.headers.clone(), origin: origin(parts), trail })
     }
 }
 

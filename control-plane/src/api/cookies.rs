@@ -103,7 +103,8 @@ pub(super) fn check_site(headers: &HeaderMap, settings: &Settings) -> Result<(),
     if is_ours || is_dev { Ok(()) } else { Err(ELSEWHERE) }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL names this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),

@@ -1,10 +1,11 @@
 //! What operators and their machines ask: does the process live, does it work, how much does it do.
 //!
-//! Outside `/v1`, without limits and credentials. `/metrics` answers only this machine, and not what a proxy passes on,
-//! unless it has an address of its own.
+//! Outside `/v1`, without limits and credentials. `/metrics` has an address of its own, or is not there: who a request comes
+//! from cannot be told where a proxy stands before the service. Only a developer's server answers it beside the API, to this
+//! machine.
 
 use super::{
-    State,
+    State, cookies,
     problem::{self, Problem},
 };
 use crate::app::App;
@@ -18,10 +19,11 @@ use axum::{
 };
 use serde_json::json;
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 use tokio::sync::Mutex;
+use url::Url;
 
 /// A database that needs longer than this for nothing does not answer.
 const DATABASE_MAX: Duration = Duration::from_secs(2);
@@ -85,16 +87,50 @@ async fn metrics(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let is_passed_on = headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED);
-    let is_near = peer.ip().to_canonical().is_loopback() && !is_passed_on;
-    match is_near && app.settings.observe.metrics_listen.is_none() {
+    let is_for_this_machine = app.settings.is_dev && app.settings.observe.metrics_listen.is_none();
+    match is_for_this_machine && is_from_this_machine(peer.ip(), &headers) {
         true => Ok(numbers(&app)),
         false => Err(problem::no_such_route().await),
     }
+}
+
+/// Whether a request comes from a program here, which asks for this machine: not by a proxy, and not by a browser that was
+/// made to take another name for this machine's.
+fn is_from_this_machine(peer: IpAddr, headers: &HeaderMap) -> bool {
+    let is_passed_on = headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED);
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let asked_for = host.and_then(|host| Url::parse(&format!("http://{host}")).ok());
+    peer.to_canonical().is_loopback() && !is_passed_on && asked_for.is_some_and(|url| cookies::is_loopback(&url))
 }
 
 fn numbers(app: &App) -> Response {
     metrics::gauge!("agentruntime_active_runs").set(u32::try_from(app.node.active_runs()).unwrap_or(u32::MAX));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], app.telling.numbers()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+
+    #[test]
+    fn this_machine_is_who_asks_for_it_without_a_proxy() {
+        let is_near = |peer: &str, headers: &[(&'static str, &'static str)]| {
+            let headers =
+                headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            is_from_this_machine(peer.parse().unwrap(), &headers.collect())
+        };
+        for host in ["127.0.0.1:8600", "localhost:8600", "[::1]:8600"] {
+            assert!(
+                is_near("127.0.0.1", &[("host", host)]) && is_near("::ffff:127.0.0.1", &[("host", host)]),
+                "{host}"
+            );
+        }
+        assert!(!is_near("127.0.0.1", &[]) && !is_near("9.9.9.9", &[("host", "localhost")]));
+        assert!(!is_near("127.0.0.1", &[("host", "agents.example.com")]), "a proxy, or a name that was rebound");
+        for passed_on in ["x-forwarded-for", "forwarded"] {
+            assert!(!is_near("127.0.0.1", &[("host", "localhost"), (passed_on, "9.9.9.9")]), "{passed_on}");
+        }
+    }
 }

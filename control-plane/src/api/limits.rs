@@ -1,11 +1,21 @@
 //! How many requests anybody may send: known before the database is asked.
 //!
-//! A credential that was good before has a limit of its own. Whoever comes without one, or with one that nobody has seen to
-//! be good, counts under the address: making credentials up gives no new limit. Wrong credentials of an address count once
-//! more, under a tighter limit; while that is reached, the address may go on only with credentials that were good before.
+//! A credential that was recognised before has a limit of its own. Whoever comes without one, or with one that was never
+//! recognised, counts under the address: making credentials up gives no new limit. Whether one is good is said by those who
+//! authenticate, and by them alone: an answer that needed nobody, whatever its status, says nothing about the credential
+//! that came along. Wrong credentials of an address count once more, under a tighter limit; while that is reached, the
+//! address may go on only with credentials that were good before.
 
-use super::{State, problem::Problem};
-use crate::{access::caller::Origin, settings::Rates};
+use super::{
+    State, authenticate,
+    cookies::{self, Purpose},
+    problem::Problem,
+    telling::{Trail, Verdict},
+};
+use crate::{
+    access::{attempts::network, caller::Origin},
+    settings::{Rates, Settings},
+};
 use axum::{
     extract::{Request, State as Given},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -18,6 +28,7 @@ use governor::{
     middleware::{StateInformationMiddleware, StateSnapshot},
     state::keyed::DashMapStateStore,
 };
+use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -98,9 +109,9 @@ impl Limits {
     }
 
     /// Learns whether a credential was one.
-    fn learn(&self, address: Key, credential: Key, status: StatusCode) {
+    fn learn(&self, address: Key, credential: Key, verdict: Verdict) {
         let now = Instant::now();
-        if status != StatusCode::UNAUTHORIZED {
+        if verdict == Verdict::Genuine {
             self.good.note(credential, now + GOOD, now);
             return;
         }
@@ -184,14 +195,15 @@ impl Recent {
 pub(super) async fn limit(Given(app): Given<State>, request: Request, next: Next) -> Response {
     let origin = request.extensions().get::<Origin>().expect("the outermost layer identifies every request");
     let address = address(origin.address);
-    let credential = credential(request.headers());
+    let credential = credential(request.headers(), &app.settings);
+    let trail = request.extensions().get::<Trail>().cloned().unwrap_or_default();
     let standing = match app.limits.admit(address, credential) {
         Ok(standing) => standing,
         Err(wait) => return too_many(&wait),
     };
     let mut response = next.run(request).await;
-    if let Some(credential) = credential {
-        app.limits.learn(address, credential, response.status());
+    if let (Some(credential), Some(verdict)) = (credential, trail.verdict()) {
+        app.limits.learn(address, credential, verdict);
     }
     if let Some(standing) = standing {
         tell(response.headers_mut(), &standing);
@@ -220,27 +232,28 @@ fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// What a request proves itself with: a token, or else a cookie. Which cookie it is does not matter here: one that proves
-/// nothing is never learned as good.
-fn credential(headers: &HeaderMap) -> Option<Key> {
-    let given = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE))?;
-    let hash = Sha256::digest(given.as_bytes());
+/// What a request proves itself with, as those read it who authenticate: the token, or else the session's cookie. What else
+/// stands in the headers does not count, or one good credential with something different beside it would be many.
+fn credential(headers: &HeaderMap, settings: &Settings) -> Option<Key> {
+    let hash = match headers.get(header::AUTHORIZATION) {
+        Some(given) => Sha256::digest(authenticate::token(headers).map_or(given.as_bytes(), str::as_bytes)),
+        None => Sha256::digest(cookies::read(headers, Purpose::Session, settings)?.expose_secret()),
+    };
     let (beginning, _) = hash.split_first_chunk::<16>()?;
     Some(Key::Credential(u128::from_be_bytes(*beginning)))
 }
 
 fn address(address: IpAddr) -> Key {
-    /// What providers give to one customer at least.
-    const CUSTOMER_BITS: u32 = 64;
-    Key::Address(match address {
+    Key::Address(match network(address) {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> CUSTOMER_BITS << CUSTOMER_BITS,
+        IpAddr::V6(address) => address.to_bits(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Given, Mode, SettingFlags};
 
     const HERE: Key = Key::Address(1);
     const TOKEN: Key = Key::Credential(1);
@@ -253,7 +266,7 @@ mod tests {
     fn a_credential_that_was_good_has_a_limit_of_its_own() {
         let limits = limits(2, 1, 1);
         assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 0);
-        limits.learn(HERE, TOKEN, StatusCode::OK);
+        limits.learn(HERE, TOKEN, Verdict::Genuine);
         assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 1);
         assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 0);
         let Wait(wait, limit) = limits.admit(HERE, Some(TOKEN)).err().unwrap();
@@ -266,7 +279,7 @@ mod tests {
         let limits = limits(100, 3, 100);
         for made_up in 0..3 {
             limits.admit(HERE, Some(Key::Credential(made_up))).unwrap();
-            limits.learn(HERE, Key::Credential(made_up), StatusCode::UNAUTHORIZED);
+            limits.learn(HERE, Key::Credential(made_up), Verdict::Wrong);
         }
         assert!(limits.admit(HERE, Some(Key::Credential(3))).is_err());
         assert!(limits.admit(Key::Address(2), None).is_ok());
@@ -275,10 +288,10 @@ mod tests {
     #[test]
     fn wrong_credentials_block_the_address_but_not_who_was_good_before() {
         let limits = limits(100, 100, 2);
-        limits.learn(HERE, TOKEN, StatusCode::OK);
+        limits.learn(HERE, TOKEN, Verdict::Genuine);
         for _ in 0..3 {
             limits.admit(HERE, Some(Key::Credential(9))).unwrap();
-            limits.learn(HERE, Key::Credential(9), StatusCode::UNAUTHORIZED);
+            limits.learn(HERE, Key::Credential(9), Verdict::Wrong);
         }
         assert!(limits.admit(HERE, Some(Key::Credential(9))).is_err());
         assert!(limits.admit(HERE, Some(TOKEN)).is_ok());
@@ -289,8 +302,8 @@ mod tests {
     #[test]
     fn a_revoked_credential_is_not_good_any_more() {
         let limits = limits(100, 1, 100);
-        limits.learn(HERE, TOKEN, StatusCode::OK);
-        limits.learn(HERE, TOKEN, StatusCode::UNAUTHORIZED);
+        limits.learn(HERE, TOKEN, Verdict::Genuine);
+        limits.learn(HERE, TOKEN, Verdict::Wrong);
         limits.admit(HERE, Some(TOKEN)).unwrap();
         assert!(limits.admit(HERE, Some(TOKEN)).is_err());
     }
@@ -299,7 +312,7 @@ mod tests {
     fn zero_is_without_limit() {
         let limits = limits(0, 0, 0);
         assert!(limits.admit(HERE, None).unwrap().is_none());
-        limits.learn(HERE, TOKEN, StatusCode::UNAUTHORIZED);
+        limits.learn(HERE, TOKEN, Verdict::Wrong);
         assert!(limits.admit(HERE, Some(TOKEN)).unwrap().is_none());
     }
 
@@ -309,6 +322,26 @@ mod tests {
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
         assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+        assert_ne!(key("::ffff:10.0.0.1"), key("::ffff:10.0.0.2"));
+        assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
+    }
+
+    #[test]
+    fn a_credential_is_the_same_whatever_stands_beside_it() {
+        let settings =
+            Settings::read(&mut Given::gather(&SettingFlags::default(), None, std::iter::empty(), None), Mode::Dev);
+        let key = |name: HeaderName, value: &'static str| {
+            credential(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]), &settings)
+        };
+        let (token, cookie) = (|value| key(header::AUTHORIZATION, value), |value| key(header::COOKIE, value));
+        assert!(token("Bearer pat_1").is_some());
+        assert_eq!(token("bearer   pat_1 "), token("Bearer pat_1"));
+        assert_ne!(token("Bearer pat_2"), token("Bearer pat_1"));
+        assert_ne!(token("Basic a"), token("Basic b"));
+        assert!(cookie("session=abc").is_some());
+        assert_eq!(cookie("a=1; session=abc; b=2"), cookie("session=abc"));
+        assert_ne!(cookie("session=abd"), cookie("session=abc"));
+        assert_eq!(cookie("a=1"), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | `page` | pages of lists |
 //! | `validation` | the dry-run's question and answer |
 //! | `limits` | how many requests anybody may send |
+//! | `slow_bodies` | how slowly a body may come |
 //! | `origins` | pages of other origins |
 //! | `telling` | requests in the log, as numbers, and in traces |
 //! | `health` | what operators and their machines ask |
@@ -40,9 +41,10 @@ mod pats;
 mod problem;
 mod projects;
 mod reference;
-mod request;
+pub(crate) mod request;
 mod runs;
 mod schedules;
+mod slow_bodies;
 pub(crate) mod stream;
 mod tasks;
 mod telling;
@@ -52,8 +54,9 @@ mod versions;
 mod webhooks;
 mod workflows;
 
-use crate::app::App;
+use crate::{app::App, observe::Telling};
 use axum::{Router, extract::DefaultBodyLimit, middleware};
+use request::Outside;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -102,14 +105,51 @@ pub(crate) fn router(app: State) -> Router {
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(DefaultBodyLimit::max(app.settings.body_bytes_max))
+        .layer(middleware::from_fn_with_state(app.clone(), slow_bodies::limit))
         .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
         .layer(middleware::from_fn_with_state(app.clone(), origins::allow));
-    // The outermost comes last: whatever happens within, an answer has its id, and a line of the log.
-    health::routes()
-        .method_not_allowed_fallback(problem::wrong_method)
-        .merge(api)
+    let all = health::routes().method_not_allowed_fallback(problem::wrong_method).merge(api);
+    outermost(all, Outside::of(&app.settings), app.telling.clone()).with_state(app)
+}
+
+/// What lies around all routes. The outermost comes last: whatever happens within, an answer has its id, and a line of the
+/// log.
+fn outermost<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    outside: Outside,
+    telling: Arc<Telling>,
+) -> Router<S> {
+    routes
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), telling::tell))
-        .layer(middleware::from_fn_with_state(app.clone(), request::identify))
-        .with_state(app)
+        .layer(middleware::from_fn_with_state(telling, telling::tell))
+        .layer(middleware::from_fn_with_state(Arc::new(outside), request::identify))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{body::Body, http::Request, routing::get};
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_without_internals_and_the_next_request_is_served() {
+        async fn panics() {
+            panic!("a secret of the inside")
+        }
+        let routes = Router::new().route("/panics", get(panics)).route("/fine", get(|| async { "fine" }));
+        let outside = Outside { proxies: Vec::new(), is_https: false };
+        let router = outermost(routes, outside, Arc::new(Telling::to_nobody()));
+        for _ in 0..2 {
+            let ask = |path: &str| router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
+            let answer = ask("/panics").await.unwrap();
+            assert_eq!(answer.status(), 500);
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+            let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&body["code"], &body["request_id"]), (&"INTERNAL".into(), &id.into()));
+            assert!(!body.to_string().contains("secret"), "{body}");
+            assert_eq!(ask("/fine").await.unwrap().status(), 200);
+        }
+    }
 }

@@ -2,8 +2,10 @@
 //!
 //! Tells method, route and outcome; never paths with their ids, queries, headers or bodies.
 
-use super::State;
-use crate::access::{RequestId, UserId, caller::Origin};
+use crate::{
+    access::{RequestId, UserId, caller::Origin},
+    observe::Telling,
+};
 use axum::{
     extract::{MatchedPath, Request, State as Given},
     http::{HeaderMap, Method, StatusCode},
@@ -18,18 +20,44 @@ use tracing::{Instrument, Span};
 
 /// Who sent a request, as far as that comes out while it is served.
 #[derive(Clone, Default)]
-pub(super) struct Trail(Arc<OnceLock<UserId>>);
+pub(super) struct Trail(Arc<Found>);
 
+#[derive(Default)]
+struct Found {
+    user: OnceLock<UserId>,
+    verdict: OnceLock<Verdict>,
+}
+
+/// What was found about a request's credential, where anybody looked at it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It is somebody's.
+    Genuine,
+    /// It is nobody's.
+    Wrong,
+}
+
+// What was found first holds: neither changes within a request.
 impl Trail {
-    /// It is them.
+    /// It is them, by the request's credential.
     pub(super) fn user(&self, user: UserId) {
-        // Whoever it is does not change within a request.
-        let _ = self.0.set(user);
+        let _ = self.0.user.set(user);
+        self.found(Verdict::Genuine);
+    }
+
+    /// The request's credential was looked at.
+    pub(super) fn found(&self, verdict: Verdict) {
+        let _ = self.0.verdict.set(verdict);
+    }
+
+    /// What was found about the request's credential; nothing where nobody looked.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.0.verdict.get().copied()
     }
 }
 
 /// Serves a request and tells of it.
-pub(super) async fn tell(Given(app): Given<State>, mut request: Request, next: Next) -> Response {
+pub(super) async fn tell(Given(telling): Given<Arc<Telling>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let trail = Trail::default();
     request.extensions_mut().insert(trail.clone());
@@ -37,17 +65,17 @@ pub(super) async fn tell(Given(app): Given<State>, mut request: Request, next: N
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let id = request.extensions().get::<Origin>().map(|origin| origin.request);
-    let span = span(&app, id, method, route, request.headers());
+    let span = span(&telling, id, method, route, request.headers());
     let response = next.run(request).instrument(span.clone()).await;
     let (status, duration) = (response.status(), begun.elapsed());
     span.record("http.response.status_code", status.as_u16());
     count(method, route, status, duration);
-    span.in_scope(|| line(method, route, status, duration, trail.0.get()));
+    span.in_scope(|| line(method, route, status, duration, trail.0.user.get()));
     response
 }
 
 /// At the highest level, so that the request's id stands in every line about it, whatever is asked for.
-fn span(app: &State, id: Option<RequestId>, method: &'static str, route: &str, headers: &HeaderMap) -> Span {
+fn span(telling: &Telling, id: Option<RequestId>, method: &'static str, route: &str, headers: &HeaderMap) -> Span {
     let span = tracing::error_span!(
         "http.request",
         request_id = id.map(tracing::field::display),
@@ -57,7 +85,7 @@ fn span(app: &State, id: Option<RequestId>, method: &'static str, route: &str, h
         http.route = tracing::field::Empty,
         http.response.status_code = tracing::field::Empty,
     );
-    app.telling.trace_request(&span, method, route, headers);
+    telling.trace_request(&span, method, route, headers);
     span
 }
 

@@ -6,6 +6,7 @@ use super::{
     extract::{Body, Path, Query, RawBody},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    telling::Verdict,
 };
 use crate::{
     access::{
@@ -15,7 +16,7 @@ use crate::{
     },
     operations::OperationError,
     triggers::{
-        SubscriptionId, Wanted,
+        SubscriptionId, TriggerError, Wanted,
         ingress::{self, Delivery, Received},
         subscriptions::{self, Change, GRACE_DEFAULT, NewSubscription, Replay, Shown},
     },
@@ -374,7 +375,14 @@ async fn deliver(
         body: &body,
         origin: incoming.origin,
     };
-    let Received { run, status, workflow, is_replayed } = ingress::deliver(&app, delivery).await?;
+    let outcome = ingress::deliver(&app, delivery).await;
+    match &outcome {
+        Ok(_) => incoming.trail.found(Verdict::Genuine),
+        Err(TriggerError::NotGenuine) => incoming.trail.found(Verdict::Wrong),
+        // Whatever else is in the way says nothing about the credential.
+        Err(_) => {}
+    }
+    let Received { run, status, workflow, is_replayed } = outcome?;
     let answer = DeliveryAnswer {
         run_id: run.as_uuid(),
         status: status.as_str().to_owned(),

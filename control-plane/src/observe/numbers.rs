@@ -36,6 +36,13 @@ impl Numbers {
         Ok(Self { handle, upkeep: tokio::spawn(upkeep).abort_handle() })
     }
 
+    /// Numbers that nothing counts for, beside those of the process.
+    #[cfg(test)]
+    pub(super) fn apart() -> Self {
+        let handle = PrometheusBuilder::new().build_recorder().handle();
+        Self { handle, upkeep: tokio::spawn(std::future::ready(())).abort_handle() }
+    }
+
     /// As Prometheus reads it.
     pub(super) fn render(&self) -> String {
         self.handle.render()

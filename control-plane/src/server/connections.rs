@@ -1,11 +1,15 @@
 //! How many connections there are, and how slow a client may be.
 
+use crate::{access::attempts::network, api::request::is_trusted, settings::Settings};
 use axum_server::{Server, accept::Accept};
+use ipnet::IpNet;
 use std::{
+    collections::{HashMap, hash_map::Entry},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,8 +19,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// The head of a request arrives within this time, or the client is one that only wants to hold a connection.
-const HEAD_READ_MAX: Duration = Duration::from_secs(15);
 /// The names of all our headers and many more; hyper answers 431 beyond it.
 const HEADERS_MAX: usize = 100;
 /// Line and headers of a request: a cookie, a token and a long path are a few kilobytes. hyper answers 431 beyond it.
@@ -27,11 +29,13 @@ const HTTP2_STREAMS_MAX: u32 = 200;
 const HTTP2_RESETS_MAX: usize = 20;
 /// An HTTP/2 connection on which nothing happens is asked whether anybody is there.
 const HTTP2_PING: Duration = Duration::from_secs(30);
+/// Whoever is there answers that within this time.
+const HTTP2_PONG_MAX: Duration = Duration::from_secs(15);
 
-/// Sets the limits of each connection.
-pub(super) fn limit<A>(server: &mut Server<SocketAddr, A>) {
+/// Sets the limits of each connection. A head that takes longer than `read_max` is not waited for.
+pub(super) fn limit<A>(server: &mut Server<SocketAddr, A>, read_max: Duration) {
     let builder = server.http_builder();
-    builder.http1().header_read_timeout(HEAD_READ_MAX).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+    builder.http1().header_read_timeout(read_max).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
     let head = u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX);
     builder
         .http2()
@@ -39,27 +43,107 @@ pub(super) fn limit<A>(server: &mut Server<SocketAddr, A>) {
         .max_header_list_size(head)
         .max_pending_accept_reset_streams(HTTP2_RESETS_MAX)
         .keep_alive_interval(HTTP2_PING)
-        .keep_alive_timeout(HEAD_READ_MAX);
+        .keep_alive_timeout(HTTP2_PONG_MAX);
 }
-
-/// The first request of a connection begins within this time.
-pub(super) const FIRST_REQUEST_MAX: Duration = HEAD_READ_MAX;
 
 /// Counts connections.
 #[derive(Clone)]
 pub(super) struct Counted {
     free: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
+}
+
+/// The connections of each address.
+struct Addresses {
+    /// So many at once; any number where there is none.
+    max: Option<NonZeroUsize>,
+    /// All clients come from their addresses, so that these are not limited.
+    proxies: Vec<IpNet>,
+    open: Mutex<HashMap<IpAddr, Open>>,
+}
+
+/// The connections of one address: there is no entry where there are none.
+#[derive(Default)]
+struct Open {
+    connections: usize,
+    /// The log tells once that an address is at its limit, and again when it had no connections in between.
+    is_told: bool,
 }
 
 impl Counted {
-    /// So many at once.
-    pub(super) fn new(connections_max: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))) }
+    /// As many as the settings say.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let addresses = Addresses {
+            max: settings.connections_per_address_max,
+            proxies: settings.trusted_proxies.clone(),
+            open: Mutex::default(),
+        };
+        let free = Semaphore::new(settings.connections_max.min(Semaphore::MAX_PERMITS));
+        Self { free: Arc::new(free), addresses: Arc::new(addresses) }
     }
 
     /// An acceptor that accepts no more than these.
     pub(super) fn around<A>(&self, inner: A) -> CountedAcceptor<A> {
         CountedAcceptor { counted: self.clone(), inner }
+    }
+
+    fn admit(&self, peer: IpAddr) -> Option<Place> {
+        // An address at its limit takes no place of the others, not even for a moment.
+        let of_address = Addresses::admit(&self.addresses, peer)?;
+        let Ok(of_all) = self.free.clone().try_acquire_owned() else {
+            tracing::warn!("a connection was refused: there are as many as `connections_max` allows");
+            return None;
+        };
+        Some(Place { _of_address: of_address, _of_all: of_all })
+    }
+}
+
+impl Addresses {
+    fn admit(this: &Arc<Self>, peer: IpAddr) -> Option<OfAddress> {
+        let Some(max) = this.max.filter(|_| !is_trusted(peer, &this.proxies)) else {
+            return Some(OfAddress { counted: None });
+        };
+        let address = network(peer);
+        let mut all = this.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = all.entry(address).or_default();
+        if open.connections < max.get() {
+            open.connections += 1;
+            return Some(OfAddress { counted: Some((this.clone(), address)) });
+        }
+        if !open.is_told {
+            tracing::warn!(%address, "connections are refused: this address has as many as `connections_per_address_max` allows");
+            open.is_told = true;
+        }
+        None
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut entry) = all.entry(address) {
+            entry.get_mut().connections -= 1;
+            if entry.get().connections == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// The place of one connection, which is free again when this is dropped.
+struct Place {
+    _of_address: OfAddress,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// What a connection takes of its address's share, where that has a limit.
+struct OfAddress {
+    counted: Option<(Arc<Addresses>, IpAddr)>,
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
+        if let Some((addresses, address)) = &self.counted {
+            addresses.leave(*address);
+        }
     }
 }
 
@@ -83,14 +167,15 @@ where
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let Ok(permit) = self.counted.free.clone().try_acquire_owned() else {
-            tracing::warn!("a connection was refused: there are as many as `connections_max` allows");
+        // Who is gone already has no address any more.
+        let place = stream.peer_addr().ok().and_then(|peer| self.counted.admit(peer.ip()));
+        let Some(place) = place else {
             return Box::pin(async { Err(io::Error::other("too many connections")) });
         };
         let accepted = self.inner.accept(stream, service);
         Box::pin(async move {
             let (stream, service) = accepted.await?;
-            Ok((Held { stream, _permit: permit }, service))
+            Ok((Held { stream, _place: place }, service))
         })
     }
 }
@@ -98,7 +183,7 @@ where
 /// A connection that counts as long as it is open.
 pub(super) struct Held<S> {
     stream: S,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
@@ -130,5 +215,49 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(max: usize) -> Arc<Addresses> {
+        let proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        Arc::new(Addresses { max: NonZeroUsize::new(max), proxies, open: Mutex::default() })
+    }
+
+    fn admit(addresses: &Arc<Addresses>, peer: &str) -> Option<OfAddress> {
+        Addresses::admit(addresses, peer.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_has_so_many_connections_and_no_more() {
+        let addresses = addresses(2);
+        let (first, _second) = (admit(&addresses, "9.9.9.9").unwrap(), admit(&addresses, "::ffff:9.9.9.9").unwrap());
+        assert!(admit(&addresses, "9.9.9.9").is_none());
+        assert!(admit(&addresses, "9.9.9.8").is_some(), "another address");
+        drop(first);
+        assert!(admit(&addresses, "9.9.9.9").is_some());
+        let _one = (admit(&addresses, "2001:db8::1").unwrap(), admit(&addresses, "2001:db8::2").unwrap());
+        assert!(admit(&addresses, "2001:db8::3").is_none(), "the same subscriber");
+        assert!(admit(&addresses, "2001:db8:0:1::3").is_some(), "another subscriber");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_an_address_without_connections() {
+        let addresses = addresses(1);
+        let only = admit(&addresses, "9.9.9.9");
+        assert!(admit(&addresses, "9.9.9.9").is_none());
+        drop(only);
+        assert!(addresses.open.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn proxies_are_exempt_and_so_is_everybody_where_there_is_no_limit() {
+        let (some, none) = (addresses(1), addresses(0));
+        let through_a_proxy: Vec<_> = (0..3).map(|_| admit(&some, "::ffff:10.1.2.3")).collect();
+        let unlimited: Vec<_> = (0..3).map(|_| admit(&none, "9.9.9.9")).collect();
+        assert!(through_a_proxy.iter().chain(&unlimited).all(Option::is_some));
     }
 }

@@ -104,9 +104,9 @@ async fn accept(
 ) -> io::Result<()> {
     let router = api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum_server::from_tcp(listener)?.handle(handle);
-    let mut server = server.first_request_timeout(connections::FIRST_REQUEST_MAX);
-    connections::limit(&mut server);
-    let counted = Counted::new(app.settings.connections_max);
+    let mut server = server.first_request_timeout(app.settings.read_max);
+    connections::limit(&mut server, app.settings.read_max);
+    let counted = Counted::new(&app.settings);
     match certificate {
         Some(certificate) => {
             let server = server.map(|_| certificate.acceptor(NoDelayAcceptor::new()));

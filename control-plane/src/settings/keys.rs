@@ -67,6 +67,12 @@ pub(crate) const KEYS: &[Key] = &[
     secret("openid_client_secret", "openid_client_secret_file", "A file with the issuer's secret for this service"),
     plain("body_bytes_max", "BYTES", "The largest body of a request"),
     plain("connections_max", "N", "Connections at once"),
+    plain(
+        "connections_per_address_max",
+        "N",
+        "Connections from one address; trusted proxies are exempt; 0 is without limit",
+    ),
+    plain("read_seconds_max", "N", "How long a client may take to send a head, or a body beyond 1 s for each 8 KiB"),
     plain("drain_seconds", "N", "How long requests under way may take after the service was told to end"),
     plain("requests_per_minute", "N", "Requests with one token or in one session; 0 is without limit"),
     plain("anonymous_requests_per_minute", "N", "Requests without a credential from one address; 0 is without limit"),
@@ -76,7 +82,11 @@ pub(crate) const KEYS: &[Key] = &[
     plain("archive_dir", "DIR", "Where runs are written before they are removed; if not given, they are gone"),
     plain("log", "FILTER", "Which lines of the log are written: error, warn, info, debug, trace, or by target"),
     plain("log_format", "text|json", "The form of the log"),
-    plain("metrics_listen", "ADDR", "An address of its own for /metrics, which else answers this machine only"),
+    plain(
+        "metrics_listen",
+        "ADDR",
+        "An address of its own for /metrics, which is not answered without; only `dev` does, to this machine",
+    ),
     plain("otlp_endpoint", "URL", "An OTLP/HTTP receiver of traces"),
 ];
 

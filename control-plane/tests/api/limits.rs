@@ -1,11 +1,15 @@
 //! What is too much: requests, bodies, heads; and who else may ask.
 
-use crate::server::{Server, answer};
+use crate::{
+    mails::signed_in,
+    server::{Server, answer},
+};
 use reqwest::Method;
 use serde_json::json;
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::TcpStream,
+    time::{Duration, Instant},
 };
 
 #[tokio::test]
@@ -107,6 +111,74 @@ async fn connections_beyond_the_limit_are_closed() {
 }
 
 #[tokio::test]
+async fn connections_of_one_address_beyond_its_limit_are_closed_and_those_of_a_proxy_are_not() {
+    let connect = |server: &Server| {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        // It may hang up at once.
+        let is_answered = stream.read_exact(&mut [0; 12]).is_ok();
+        (stream, is_answered)
+    };
+    let server = Server::start_with(None, &["--connections-per-address-max", "2"]);
+    let held = [connect(&server), connect(&server), connect(&server)];
+    assert_eq!(held.each_ref().map(|(_, is_answered)| *is_answered), [true, true, false]);
+    drop(held);
+    // The places come free when the server notices, which is soon.
+    while !connect(&server).1 {}
+    let server = server.restart_with(&["--connections-per-address-max", "2", "--trusted-proxies", "127.0.0.0/8"]);
+    let held = [connect(&server), connect(&server), connect(&server)];
+    assert_eq!(held.each_ref().map(|(_, is_answered)| *is_answered), [true, true, true]);
+}
+
+/// Sends the beginning of a request, and then a byte each time that the server has said nothing for a while: gives what it
+/// says in the end.
+fn dribble(server: &Server, beginning: &str) -> String {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    stream.write_all(beginning.as_bytes()).unwrap();
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => answer.extend_from_slice(&buffer[..read]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                // It may have hung up, which the next reading shows.
+                let _ = stream.write_all(b"a");
+            }
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_sends_its_head_too_slowly_is_let_go() {
+    let server = Server::start_with(None, &["--read-seconds-max", "1"]);
+    let begun = Instant::now();
+    let answer = dribble(&server, "GET /healthz HTTP/1.1\r\nhost: x\r\nx-never-ends: ");
+    assert!(!answer.contains("200"), "{answer}");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    server.anybody().get("/healthz").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_its_body_too_slowly_is_told_and_let_go() {
+    let server = Server::start_with(None, &["--read-seconds-max", "1"]);
+    let begun = Instant::now();
+    let head = format!(
+        "POST /v1/workflows HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: 1000\r\n\r\n{{\"name\":\"",
+        server.token
+    );
+    let answer = dribble(&server, &head);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("application/problem+json") && answer.contains("BODY_TOO_SLOW"), "{answer}");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    let kept = server.owner().get("/v1/workflows").await.expect(200);
+    assert_eq!(kept["items"], json!([]));
+}
+
+#[tokio::test]
 async fn only_named_origins_may_use_it_from_a_browser() {
     let server = Server::start_with(None, &["--allowed-origins", "https://app.example.com"]);
     let from = |origin: &str| server.owner().with("origin", origin);
@@ -132,4 +204,44 @@ async fn head_is_get_without_a_body() {
     let options = answer(server.owner().request(Method::OPTIONS, "/v1/workflows")).await;
     assert!(options.headers["allow"].to_str().unwrap().contains("GET"));
     options.refused(405, "METHOD_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn only_who_was_recognised_has_a_limit_of_their_own() {
+    // A route for everybody, none at all, and one that refuses before it asks who it is: nobody recognised anybody.
+    let too_large = format!(r#"{{"email":"{}"}}"#, "a".repeat(2_000));
+    let unasked = [
+        (Method::GET, "/v1/openapi.json", String::new(), 200),
+        (Method::GET, "/v1/nothing", String::new(), 404),
+        (Method::POST, "/v1/auth/login", too_large, 413),
+    ];
+    for (method, path, body, status) in unasked {
+        let server = Server::start_with(None, &["--anonymous-requests-per-minute", "2", "--body-bytes-max", "1024"]);
+        let made_up = [
+            server.anybody().with("authorization", "Bearer pat_1"),
+            server.anybody().with("cookie", "session=made-up"),
+        ];
+        let ask = |somebody: &crate::server::Client| {
+            let request = somebody.request(method.clone(), path).header("content-type", "application/json");
+            answer(request.body(body.clone()))
+        };
+        for somebody in &made_up {
+            assert_eq!(ask(somebody).await.status, status, "{path}");
+        }
+        for somebody in &made_up {
+            ask(somebody).await.refused(429, "RATE_LIMITED");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_session_with_other_things_beside_it_is_one() {
+    let server = Server::start_with(None, &["--requests-per-minute", "2"]);
+    let browser = signed_in(&server, "ada@example.com").await;
+    let beside = |what: &str| server.anybody().with("cookie", &format!("{}; x={what}", browser.cookie_header()));
+    for number in 0..3 {
+        // The first counts under the address, as nobody knew before that it is somebody.
+        beside(&number.to_string()).get("/v1/auth/me").await.expect(200);
+    }
+    beside("3").get("/v1/auth/me").await.refused(429, "RATE_LIMITED");
 }

@@ -198,10 +198,7 @@ impl Server {
 
     /// Somebody without a credential.
     pub(crate) fn anybody(&self) -> Client {
-        // Whoever comes second finds it installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Client { http, base: self.url.clone(), headers: Vec::new() }
+        Client::of(&self.url)
     }
 }
 
@@ -212,6 +209,14 @@ impl Drop for Server {
 }
 
 impl Client {
+    /// Somebody without a credential, at a server.
+    pub(crate) fn of(base: &str) -> Self {
+        // Whoever comes second finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { http, base: base.to_owned(), headers: Vec::new() }
+    }
+
     /// The same with a header more, or another value of it.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut other = self.clone();

@@ -1,6 +1,6 @@
 //! The process that serves: settings, the end, health, encryption, the log.
 
-use crate::server::{Program, Server};
+use crate::server::{Client, Program, Server};
 use reqwest::Method;
 use serde_json::json;
 use std::{fs, io::Read, net::TcpStream, process::Command};
@@ -23,8 +23,35 @@ async fn numbers_are_for_this_machine() {
     let counted = r#"agentruntime_http_requests_total{method="GET",route="/v1/workflows",status="200"} 1"#;
     assert!(numbers.contains(counted), "{numbers}");
     assert!(numbers.contains("agentruntime_active_runs 0"), "{numbers}");
-    // Whoever comes through a proxy is not on this machine, though the proxy may be.
-    server.anybody().with("x-forwarded-for", "9.9.9.9").get("/metrics").await.refused(404, "ROUTE_NOT_FOUND");
+    // Whoever comes through a proxy is not on this machine, though the proxy may be; nor is a page whose name was rebound.
+    for (name, value) in [("x-forwarded-for", "9.9.9.9"), ("host", "agents.example.com")] {
+        server.anybody().with(name, value).get("/metrics").await.refused(404, "ROUTE_NOT_FOUND");
+    }
+}
+
+/// A proxy on this machine may say nothing about whom it speaks for: a service for others does not guess.
+#[tokio::test]
+async fn a_service_for_others_tells_numbers_only_at_their_own_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (listen, metrics) = (free(), free());
+    let mut command = Program::command(folder.path());
+    command.args(["serve", "--listen", &listen, "--metrics-listen", &metrics, "--data", data.to_str().unwrap()]);
+    let mut command_without = Program::command(folder.path());
+    command_without.args(["serve", "--listen", &listen, "--data", data.to_str().unwrap()]);
+    for (command, has_address) in [(&mut command, true), (&mut command_without, false)] {
+        let mut service = command.spawn().unwrap();
+        let here = Client::of(&format!("http://{listen}"));
+        // It listens some time soon.
+        while here.request(Method::GET, "/healthz").send().await.is_err() {}
+        here.get("/metrics").await.refused(404, "ROUTE_NOT_FOUND");
+        if has_address {
+            here.elsewhere(&format!("http://{metrics}")).get("/metrics").await.expect(200);
+        }
+        service.kill().unwrap();
+        service.wait().unwrap();
+    }
 }
 
 #[tokio::test]
@@ -195,8 +222,9 @@ async fn the_log_holds_no_secret() {
     server.anybody().with("cookie", "session=a-cookie-of-somebody").get("/v1/workflows").await;
     server.anybody().with("authorization", "Bearer pat_wrong-token").get("/v1/workflows").await;
     let password = "correct horse battery staple";
-    let signup = json!({ "email": "ada@example.com", "password": password, "display_name": "Ada" });
-    server.anybody().post("/v1/auth/signup", signup).await;
+    let verify = json!({ "token": "a-token-of-somebody", "password": password });
+    server.anybody().post("/v1/auth/verify", verify).await;
+    secrets.push("a-token-of-somebody".to_owned());
     server.anybody().post("/v1/auth/login", json!({ "email": "ada@example.com", "password": password })).await;
     let pat = server.owner().post("/v1/pats", json!({ "name": "x", "scopes": ["workflow:read"] })).await;
     secrets.extend(pat.body["token"].as_str().map(str::to_owned));
