@@ -29,9 +29,6 @@ CREATE TABLE mail_tokens (
     -- verify or reset; void: none went out, for an address that a stranger asked about
     purpose TEXT NOT NULL,
     email TEXT NOT NULL,
-    -- verify: what the account is to be, once the address is known to be its owner's.
-    display_name TEXT,
-    password_hash TEXT,
     expires_at BIGINT NOT NULL
 );
 CREATE INDEX mail_tokens_over ON mail_tokens (expires_at);

@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) sealer: Sealer,
     /// Sends mails.
     pub(crate) mail: Mailer,
+    /// How often somebody may try.
+    pub(crate) attempts: Arc<Attempts>,
     /// What people do with their accounts.
     pub(crate) accounts: Accounts,
     /// Signing in with accounts elsewhere, if the operator set it up.
@@ -85,7 +87,7 @@ impl App {
         let mail = Mailer::new(&settings.mail)?;
         let attempts = Arc::new(Attempts::new());
         let accounts = Accounts::new(database.clone(), mail.clone(), settings.public_url.clone(), attempts.clone());
-        let openid = OpenId::new(database.clone(), &settings, attempts)?;
+        let openid = OpenId::new(database.clone(), &settings, attempts.clone())?;
         let limits = Limits::new(&settings.rates);
         Ok(Arc::new(Self {
             store,
@@ -95,6 +97,7 @@ impl App {
             last_used: LastUsed::default(),
             sealer,
             mail,
+            attempts,
             accounts,
             openid,
             limits,

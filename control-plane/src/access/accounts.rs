@@ -2,18 +2,22 @@
 //!
 //! Nothing here tells a stranger whether an address has an account: the answers are the same, and so is the work behind
 //! them. The owner of the address is told by mail. How often somebody may try is counted here, so that no way in forgets it.
+//!
+//! Who asks for an account may be anybody and says nothing but the address. All that the account is to be, its password above
+//! all, is said together with the token from the mail, by who has shown to read it: nobody chooses a password for another.
 
 use super::{
     AccessError, UserId,
     attempts::Attempts,
-    mail_tokens::{self, Pending, Purpose},
+    field,
+    mail_tokens::{self, Purpose},
     passwords::{self, Passwords},
     sessions::{self, Browser, NewSession},
     users::{self, User},
 };
 use crate::{
     access::caller::Origin,
-    mail::{Mail, Mailer},
+    mail::{Mailer, letters},
 };
 use agentruntime_engine::database::Database;
 use secrecy::{ExposeSecret, SecretString};
@@ -29,9 +33,9 @@ pub(crate) struct Accounts {
     attempts: Arc<Attempts>,
 }
 
-/// Somebody who wants an account.
-pub(crate) struct SignUp {
-    pub(crate) email: String,
+/// What an account is to be, said by who has shown to read its address's mail.
+pub(crate) struct Verification {
+    pub(crate) token: SecretString,
     pub(crate) password: SecretString,
     pub(crate) display_name: Option<String>,
 }
@@ -51,35 +55,33 @@ impl Accounts {
     }
 
     /// Sends a mail with which an account is made, or one that says that there is one already.
-    pub(crate) async fn sign_up(&self, origin: &Origin, wanted: SignUp) -> Result<(), AccessError> {
-        let email = users::normal(&wanted.email)?;
+    pub(crate) async fn sign_up(&self, origin: &Origin, email: &str) -> Result<(), AccessError> {
+        let email = field::email(email)?;
         self.check_mail()?;
         self.attempts.mail(origin.address, &email)?;
-        let display_name = users::display_name(wanted.display_name.as_deref(), &email)?;
-        passwords::check(&wanted.password, &email)?;
-        let password_hash = self.passwords.hash(wanted.password).await?;
-        let known = users::by_email(&self.database, &email).await?;
-        let purpose = match known {
-            None => Purpose::Verify(Pending { display_name, password_hash }),
-            Some(_) => Purpose::Void,
-        };
-        let token = self.issue(&purpose, &email).await?;
-        let mail = match known {
-            None => self.verify_mail(email, token.expose_secret()),
-            Some(_) => self.known_mail(email),
-        };
-        self.mail.send(mail);
+        let is_known = users::by_email(&self.database, &email).await?.is_some();
+        let token = self.issue(if is_known { Purpose::Void } else { Purpose::Verify }, &email).await?;
+        self.mail.send(match is_known {
+            false => letters::verify(&self.public_url, email, token.expose_secret()),
+            true => letters::known(&self.public_url, email),
+        });
         Ok(())
     }
 
-    /// Makes the account whose address the token proves.
-    pub(crate) async fn verify(&self, origin: &Origin, token: &str) -> Result<User, AccessError> {
+    /// Makes the account whose address the token proves, with the password that comes along.
+    pub(crate) async fn verify(&self, origin: &Origin, wanted: Verification) -> Result<User, AccessError> {
+        let Verification { token, password, display_name } = wanted;
         self.attempts.mail_token(origin.address)?;
+        passwords::check(&password)?;
+        let display_name = display_name.map(|name| field::name("display_name", &name)).transpose()?;
+        let (lower_case, hash) = self.hash(password).await?;
         let now = self.database.time();
         let mut tx = self.database.begin().await?;
-        let Some((email, pending)) = mail_tokens::verify(&mut tx, token, now).await? else { return Err(stale_token()) };
-        let Pending { display_name, password_hash } = pending;
-        let made = users::create(&mut tx, &email, &display_name, Some(&password_hash), now.as_micros()).await?;
+        let email = mail_tokens::take(&mut tx, token.expose_secret(), Purpose::Verify, now).await?;
+        let email = email.ok_or_else(stale_token)?;
+        passwords::check_is_not(lower_case.expose_secret(), &email)?;
+        let display_name = users::display_name(display_name.as_deref(), &email)?;
+        let made = users::create(&mut tx, &email, &display_name, Some(&hash), now.as_micros()).await?;
         // Somebody who came by another way in the meantime keeps the account as it is.
         let user = users::by_email_in(&mut tx, &email).await?.filter(|_| made.is_some());
         tx.commit().await?;
@@ -94,7 +96,7 @@ impl Accounts {
         email: &str,
         password: SecretString,
     ) -> Result<NewSession, AccessError> {
-        let email = users::normal(email)?;
+        let email = field::email(email)?;
         self.attempts.password(browser.origin.address, &email)?;
         let known = users::by_email(&self.database, &email).await?.filter(|user| user.disabled_at.is_none());
         let hash = known.as_ref().and_then(|user| user.password_hash.clone());
@@ -112,14 +114,14 @@ impl Accounts {
 
     /// Sends a mail with which a new password is set, where there is an account.
     pub(crate) async fn forgot(&self, origin: &Origin, email: &str) -> Result<(), AccessError> {
-        let email = users::normal(email)?;
+        let email = field::email(email)?;
         self.check_mail()?;
         self.attempts.mail(origin.address, &email)?;
         let known = users::by_email(&self.database, &email).await?.filter(|user| user.disabled_at.is_none());
         let purpose = if known.is_some() { Purpose::Reset } else { Purpose::Void };
-        let token = self.issue(&purpose, &email).await?;
+        let token = self.issue(purpose, &email).await?;
         if known.is_some() {
-            self.mail.send(self.reset_mail(email, token.expose_secret()));
+            self.mail.send(letters::reset(&self.public_url, email, token.expose_secret()));
         }
         Ok(())
     }
@@ -127,17 +129,17 @@ impl Accounts {
     /// Sets a new password, and ends all sessions.
     pub(crate) async fn reset(&self, origin: &Origin, token: &str, password: SecretString) -> Result<(), AccessError> {
         self.attempts.mail_token(origin.address)?;
-        passwords::check(&password, "")?;
-        let lower_case = SecretString::from(password.expose_secret().to_lowercase());
-        let hash = self.passwords.hash(password).await?;
+        passwords::check(&password)?;
+        let (lower_case, hash) = self.hash(password).await?;
+        let now = self.database.time();
         let mut tx = self.database.begin().await?;
-        let email = mail_tokens::reset(&mut tx, token, self.database.time()).await?.ok_or_else(stale_token)?;
+        let email = mail_tokens::take(&mut tx, token, Purpose::Reset, now).await?.ok_or_else(stale_token)?;
         passwords::check_is_not(lower_case.expose_secret(), &email)?;
         let user: UserId = users::set_password(&mut tx, &email, &hash).await?.ok_or_else(stale_token)?;
         sessions::revoke_all(&mut tx, user).await?;
         tx.commit().await?;
         tracing::info!(user_id = %user, "a password was set anew");
-        self.mail.send(changed_mail(email));
+        self.mail.send(letters::changed(email));
         Ok(())
     }
 
@@ -147,55 +149,18 @@ impl Accounts {
         if self.mail.is_set_up() { Ok(()) } else { Err(AccessError::NotConfigured(missing)) }
     }
 
-    async fn issue(&self, purpose: &Purpose, email: &str) -> Result<SecretString, AccessError> {
+    /// The password in lower case, and its hash: whose it is, and whether it may be theirs, is known only afterwards.
+    async fn hash(&self, password: SecretString) -> Result<(SecretString, String), AccessError> {
+        let lower_case = SecretString::from(password.expose_secret().to_lowercase());
+        Ok((lower_case, self.passwords.hash(password).await?))
+    }
+
+    async fn issue(&self, purpose: Purpose, email: &str) -> Result<SecretString, AccessError> {
         let mut tx = self.database.begin().await?;
         let new = mail_tokens::issue(&mut tx, purpose, email, self.database.time()).await?;
         tx.commit().await?;
         Ok(new.token)
     }
-
-    fn verify_mail(&self, to: String, token: &str) -> Mail {
-        let call = self.call("auth/verify", &format!("{{\"token\":\"{token}\"}}"));
-        let text = format!(
-            "Somebody, probably you, wants an account at {} with this address.\n\n\
-             Confirm it within 24 hours with this token:\n\n  {token}\n\nOn a command line:\n\n  {call}\n\n\
-             If it was not you, do nothing: no account is made.\n",
-            self.public_url
-        );
-        Mail { to, subject: "Confirm your address".into(), text }
-    }
-
-    fn known_mail(&self, to: String) -> Mail {
-        let text = format!(
-            "Somebody, probably you, wanted to sign up at {} with this address. There is an account already.\n\n\
-             Sign in with it. If the password is forgotten, ask for a new one. If it was not you, do nothing.\n",
-            self.public_url
-        );
-        Mail { to, subject: "You have an account already".into(), text }
-    }
-
-    fn reset_mail(&self, to: String, token: &str) -> Mail {
-        let call =
-            self.call("auth/password/reset", &format!("{{\"token\":\"{token}\",\"password\":\"NEW-PASSWORD\"}}"));
-        let text = format!(
-            "Somebody, probably you, wants to set a new password at {}.\n\n\
-             Set it within an hour with this token:\n\n  {token}\n\nOn a command line:\n\n  {call}\n\n\
-             If it was not you, do nothing: the password stays as it is.\n",
-            self.public_url
-        );
-        Mail { to, subject: "Set a new password".into(), text }
-    }
-
-    fn call(&self, path: &str, body: &str) -> String {
-        let base = self.public_url.as_str().trim_end_matches('/');
-        format!("curl -H 'Content-Type: application/json' -d '{body}' {base}/v1/{path}")
-    }
-}
-
-fn changed_mail(to: String) -> Mail {
-    let text = "Your password was set anew, and all sessions were ended.\n\n\
-        If it was not you, somebody reads your mail: ask for a new password, and change that of your mail first.\n";
-    Mail { to, subject: "Your password was changed".into(), text: text.into() }
 }
 
 #[cfg(test)]
@@ -248,9 +213,13 @@ mod tests {
             text.lines().find_map(|line| line.strip_prefix("  ")).unwrap_or_default().to_owned()
         }
 
-        async fn sign_up(&self, password: &str) -> Result<(), AccessError> {
-            let (email, password) = ("Ada@Example.com".to_owned(), password.to_owned().into());
-            self.accounts.sign_up(&origin(), SignUp { email, password, display_name: None }).await
+        async fn verify(&self, token: &str, password: &str) -> Result<User, AccessError> {
+            let (token, password) = (token.to_owned().into(), password.to_owned().into());
+            self.accounts.verify(&origin(), Verification { token, password, display_name: None }).await
+        }
+
+        async fn sign_up(&self) {
+            self.accounts.sign_up(&origin(), "Ada@Example.com").await.unwrap();
         }
 
         async fn sign_in(&self, password: &str) -> Result<NewSession, AccessError> {
@@ -261,11 +230,14 @@ mod tests {
     #[tokio::test]
     async fn an_account_is_there_when_its_address_is_proven() {
         let bench = Bench::new().await;
-        bench.sign_up("correct horse battery").await.unwrap();
+        bench.sign_up().await;
         assert!(matches!(bench.sign_in("correct horse battery").await, Err(AccessError::NotAuthenticated(_))));
         let token = bench.mailed("Confirm").await;
-        assert_eq!(bench.accounts.verify(&origin(), &token).await.unwrap().email, ADA);
-        assert!(bench.accounts.verify(&origin(), &token).await.is_err(), "once");
+        for wrong in ["short", "Ada@Example.com"] {
+            assert!(matches!(bench.verify(&token, wrong).await, Err(AccessError::Invalid { field: "password", .. })));
+        }
+        assert_eq!(bench.verify(&token, "correct horse battery").await.unwrap().email, ADA);
+        assert!(bench.verify(&token, "another long one").await.is_err(), "once");
         bench.sign_in("correct horse battery").await.unwrap();
         assert!(matches!(bench.sign_in("correct horse batterz").await, Err(AccessError::NotAuthenticated(_))));
     }
@@ -273,19 +245,19 @@ mod tests {
     #[tokio::test]
     async fn a_mail_is_good_for_its_time_only() {
         let bench = Bench::new().await;
-        bench.sign_up("correct horse battery").await.unwrap();
+        bench.sign_up().await;
         let token = bench.mailed("Confirm").await;
         bench.clock.advance(Duration::from_secs(24 * 60 * 60));
-        assert!(bench.accounts.verify(&origin(), &token).await.is_err());
+        assert!(bench.verify(&token, "correct horse battery").await.is_err());
     }
 
     #[tokio::test]
     async fn a_token_is_good_for_its_purpose_only() {
         let bench = Bench::new().await;
-        bench.sign_up("correct horse battery").await.unwrap();
+        bench.sign_up().await;
         let token = bench.mailed("Confirm").await;
         assert!(bench.accounts.reset(&origin(), &token, "another long one".to_owned().into()).await.is_err());
-        bench.accounts.verify(&origin(), &token).await.unwrap();
+        bench.verify(&token, "correct horse battery").await.unwrap();
     }
 
     #[tokio::test]

@@ -1,9 +1,10 @@
-//! How often somebody may try: to guess a password, or to have mails sent to others.
+//! How often somebody may try: to guess a password, or to have mails sent to others, invitations too.
 //!
 //! Counted per process and in memory: a cluster allows as many times more as it has nodes, which changes nothing about how
 //! long guessing takes.
 
-use super::AccessError;
+use super::{AccessError, UserId};
+use agentruntime_host_api::TenantId;
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -24,6 +25,10 @@ const PASSWORDS_PER_ADDRESS: Limit = Limit { at_once: 50, then_every: Duration::
 const MAILS_PER_ACCOUNT: Limit = Limit { at_once: 5, then_every: Duration::from_secs(600) };
 /// Mails and tokens asked for from one address.
 const MAILS_PER_ADDRESS: Limit = Limit { at_once: 50, then_every: Duration::from_secs(10) };
+/// Invitations that one person sends, in whichever workspaces: a team is invited at once, and the world is not.
+const INVITES_PER_INVITER: Limit = Limit { at_once: 30, then_every: Duration::from_secs(60) };
+/// Invitations that leave one workspace, whoever of its admins sends them.
+const INVITES_PER_TENANT: Limit = Limit { at_once: 60, then_every: Duration::from_secs(60) };
 /// Sign-ins elsewhere that are begun from one address: each is a row.
 const STARTS_PER_ADDRESS: Limit = Limit { at_once: 50, then_every: Duration::from_secs(2) };
 /// Keys that one limiter remembers before it looks for those that are as good as new: some ten megabytes.
@@ -33,6 +38,7 @@ const ATTEMPTS_PER_LOOK: usize = 4_096;
 
 const PASSWORDS: &str = "too many passwords were tried";
 const MAILS: &str = "too many mails were asked for";
+const INVITES: &str = "too many invitations were sent";
 const STARTS: &str = "too many sign-ins were begun";
 
 struct Limit {
@@ -46,6 +52,8 @@ pub(crate) struct Attempts {
     passwords_per_address: Limiter<IpAddr>,
     mails_per_account: Limiter<String>,
     mails_per_address: Limiter<IpAddr>,
+    invites_per_inviter: Limiter<UserId>,
+    invites_per_tenant: Limiter<TenantId>,
     starts_per_address: Limiter<IpAddr>,
 }
 
@@ -62,6 +70,8 @@ impl Attempts {
             passwords_per_address: Limiter::new(&PASSWORDS_PER_ADDRESS),
             mails_per_account: Limiter::new(&MAILS_PER_ACCOUNT),
             mails_per_address: Limiter::new(&MAILS_PER_ADDRESS),
+            invites_per_inviter: Limiter::new(&INVITES_PER_INVITER),
+            invites_per_tenant: Limiter::new(&INVITES_PER_TENANT),
             starts_per_address: Limiter::new(&STARTS_PER_ADDRESS),
         }
     }
@@ -75,6 +85,13 @@ impl Attempts {
     /// Somebody wants a mail sent.
     pub(crate) fn mail(&self, address: IpAddr, email: &str) -> Result<(), AccessError> {
         self.mails_per_address.check(&network(address), MAILS)?;
+        self.mails_per_account.check(&email.to_owned(), MAILS)
+    }
+
+    /// Somebody wants an invitation sent. What anybody can cause to one address counts together, however it is caused.
+    pub(crate) fn invitation(&self, inviter: UserId, tenant: &TenantId, email: &str) -> Result<(), AccessError> {
+        self.invites_per_inviter.check(&inviter, INVITES)?;
+        self.invites_per_tenant.check(tenant, INVITES)?;
         self.mails_per_account.check(&email.to_owned(), MAILS)
     }
 
@@ -131,6 +148,23 @@ mod tests {
         assert!((0..10).all(|host| from(host).is_ok()));
         assert!(matches!(from(11), Err(AccessError::TooMany { retry_after_s: 1..=61, .. })));
         assert!(attempts.password(address("10.0.0.11"), "bob@example.com").is_ok());
+    }
+
+    #[test]
+    fn invitations_are_counted_by_who_sends_them_from_where_and_to_whom() {
+        let attempts = Attempts::new();
+        let (ada, bob, eve) = (UserId::new_v7(), UserId::new_v7(), UserId::new_v7());
+        let (acme, other) = (TenantId::new("acme"), TenantId::new("other"));
+        let invite = |by, tenant, to: u32| attempts.invitation(by, tenant, &format!("{to}@example.com"));
+        assert!((0..30).all(|to| invite(ada, if to < 15 { &acme } else { &other }, to).is_ok()));
+        assert!(matches!(invite(ada, &other, 31), Err(AccessError::TooMany { retry_after_s: 1..=61, .. })));
+        // The workspace has let 15 out already, and lets 45 more.
+        assert!((100..130).all(|to| invite(bob, &acme, to).is_ok()));
+        assert!((200..215).all(|to| invite(eve, &acme, to).is_ok()));
+        assert!(invite(eve, &acme, 215).is_err() && invite(eve, &other, 216).is_ok());
+        // Whoever causes mails to one address.
+        assert!((0..5).all(|_| attempts.mail(address("10.0.0.1"), "zoe@example.com").is_ok()));
+        assert!(attempts.invitation(UserId::new_v7(), &TenantId::new("third"), "zoe@example.com").is_err());
     }
 
     #[test]

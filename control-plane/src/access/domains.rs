@@ -3,7 +3,7 @@
 use super::{
     AccessError, May,
     audit::{self, Entry},
-    members,
+    field, members,
     permission::ManageTenant,
     token,
 };
@@ -45,8 +45,6 @@ const RESTRICTION: &str = "SELECT t.restrict_domains, \
 const DOMAINS_MAX: u32 = 50;
 /// The longest domain, in bytes: what is left of a DNS name's 253 with `_agentruntime.` before it.
 const DOMAIN_BYTES_MAX: usize = 239;
-/// The longest label of a DNS name, in bytes.
-const LABEL_BYTES_MAX: usize = 63;
 /// Name servers that take longer than this are as good as none: a person waits.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 const LOOKUP_ATTEMPTS: usize = 2;
@@ -231,11 +229,7 @@ fn only(address: SocketAddr) -> ResolverConfig {
 fn plain(domain: &str) -> Result<String, AccessError> {
     let invalid = || AccessError::Invalid { field: "domain", message: "write a domain such as example.com".into() };
     let Ok(url::Host::Domain(domain)) = url::Host::parse(domain.trim()) else { return Err(invalid()) };
-    let is_label = |label: &str| {
-        let is_plain = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        (1..=LABEL_BYTES_MAX).contains(&label.len()) && is_plain && !label.starts_with('-') && !label.ends_with('-')
-    };
-    let is_fine = domain.len() <= DOMAIN_BYTES_MAX && domain.contains('.') && domain.split('.').all(is_label);
+    let is_fine = domain.len() <= DOMAIN_BYTES_MAX && domain.contains('.') && domain.split('.').all(field::is_label);
     is_fine.then_some(domain).ok_or_else(invalid)
 }
 

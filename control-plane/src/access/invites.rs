@@ -3,7 +3,7 @@
 use super::{
     AccessError, Caller, InSession, InTenant, InviteId, May, TenantRole, UserId,
     audit::{self, Entry},
-    domains, members,
+    domains, field, members,
     permission::ManageTenant,
     tenants::{self, word},
     token::{self, NewToken, TokenHash},
@@ -48,8 +48,6 @@ const ACCEPT: &str = "UPDATE invites SET accepted_at = $2 WHERE token_hash = $1 
 pub(crate) const GOOD_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Invitations of one workspace that wait to be accepted, so that it cannot be used to send mail to the world.
 const PENDING_MAX: u32 = 200;
-/// The longest address, in bytes: what RFC 5321 lets a path be.
-const EMAIL_BYTES_MAX: usize = 254;
 
 /// An invitation.
 #[derive(Clone, Debug)]
@@ -80,7 +78,7 @@ pub(crate) async fn invite(
     role: TenantRole,
     now: Timestamp,
 ) -> Result<(Invite, NewToken), AccessError> {
-    let (tenant, email) = (&may.place.tenant, address(email)?);
+    let (tenant, email) = (&may.place.tenant, field::email(email)?);
     let actor = members::take_turn(tx, may).await?;
     members::check_reach(actor, TenantRole::Member, role)?;
     domains::check_may_join(tx, tenant, &email).await?;
@@ -199,18 +197,6 @@ fn already_member() -> AccessError {
 
 fn not_for_you() -> AccessError {
     AccessError::NotFound { kind: "open invitation for your address with this", id: "token".into() }
-}
-
-/// An address as it is kept. Whether it takes mail, the mail tells.
-fn address(email: &str) -> Result<String, AccessError> {
-    let email = email.trim().to_lowercase();
-    let is_fine = email.len() <= EMAIL_BYTES_MAX
-        && email.parse::<lettre::Address>().is_ok()
-        && !email.chars().any(|char| char.is_control() || char.is_whitespace());
-    if is_fine {
-        return Ok(email);
-    }
-    Err(AccessError::Invalid { field: "email", message: "write an address such as ada@example.com".into() })
 }
 
 async fn record(

@@ -13,7 +13,7 @@
 //! | `enterable` | which projects of a workspace somebody may enter |
 //! | `entry` | from a caller and the named place to a permission, or the refusal |
 //! | `audit` | the append-only log: written, read, checked |
-//! | `field` | the form of names |
+//! | `field` | the form of names, addresses and slugs |
 //! | `last_used` | when tokens were used last, without a write for each request |
 //! | `accounts` | signing up, signing in, forgotten passwords |
 //! | `passwords`, `attempts` | hashing without drowning in it; how often somebody may try |
@@ -29,7 +29,7 @@ pub(crate) mod domains;
 pub(crate) mod enterable;
 pub(crate) mod entry;
 mod error;
-mod field;
+pub(crate) mod field;
 mod id;
 pub(crate) mod invites;
 pub(crate) mod last_used;

@@ -8,6 +8,7 @@ pub(crate) use super::openid_issuer::OpenIdSetupError;
 use super::{
     AccessError, UserId,
     attempts::Attempts,
+    field,
     openid_attempts::{self, Attempt},
     openid_issuer::{Claims, Issuer, Secrets},
     sessions::{self, Browser, NewSession},
@@ -152,7 +153,7 @@ impl OpenId {
         let Some(email) = &claims.email else {
             return Err(AccessError::Forbidden("the issuer has not verified your address; verify it there first"));
         };
-        let email = users::normal(email)?;
+        let email = field::email(email)?;
         let local_part = || users::display_name(None, &email);
         let name = users::display_name(claims.name.as_deref(), &email).or_else(|_| local_part())?;
         let Some(user) = users::create(tx, &email, &name, None, now.as_micros()).await? else {

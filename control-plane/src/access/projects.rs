@@ -6,7 +6,7 @@ use super::{
     entry::Reach,
     field, members,
     permission::{EnterTenant, ManageProject, ManageTenant},
-    tenants::{check_slug, word},
+    tenants::word,
 };
 use agentruntime_engine::database::{
     Database, Row, StoreError, Tx, Values, maybe_text, maybe_time, number, text, time,
@@ -145,7 +145,7 @@ pub(crate) async fn create(
     visibility: Visibility,
     now: i64,
 ) -> Result<InProject, AccessError> {
-    check_slug(slug)?;
+    field::check_slug(slug)?;
     let project = ProjectId::new(Uuid::now_v7().to_string());
     let mut values = Values::default();
     values.text(project.as_str()).text(tenant.tenant.as_str()).text(slug).text(name);

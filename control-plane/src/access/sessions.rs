@@ -7,6 +7,7 @@
 use super::{
     AccessError, Caller, Credential, SessionId, UserId,
     caller::Origin,
+    field,
     token::{self, TokenHash},
 };
 use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, id, text, time};
@@ -86,8 +87,7 @@ pub(crate) async fn begin(
     values.id(user).number(now.as_micros()).number(idle_since(now));
     tx.rows(DELETE_OVER, values).await?;
     let (new, session) = (token::new_opaque(), SessionId::new_v7());
-    let user_agent: String =
-        browser.user_agent.chars().filter(|char| !char.is_control()).take(USER_AGENT_CHARS_MAX).collect();
+    let user_agent = field::plain(&browser.user_agent, USER_AGENT_CHARS_MAX);
     let mut values = Values::default();
     values.text(new.hash.as_str()).id(session).id(user).number(now.as_micros());
     values.number(now.plus(ABSOLUTE).as_micros()).text(browser.origin.address.to_string()).text(user_agent);

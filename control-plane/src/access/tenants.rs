@@ -36,8 +36,6 @@ const LOCK: &str = "UPDATE tenants SET audit_seq = audit_seq WHERE tenant_id = $
 const UPDATE: &str = "UPDATE tenants SET name = COALESCE($2, name), restrict_domains = COALESCE($3, restrict_domains) \
     WHERE tenant_id = $1";
 
-/// The longest slug, in characters: what a label of a host name may have.
-const SLUG_CHARS_MAX: usize = 63;
 /// The workspaces that one person owns at most, so that nobody takes all good slugs.
 const TENANTS_OWNED_MAX: u32 = 50;
 
@@ -124,7 +122,7 @@ pub(crate) async fn create(
     name: &str,
     now: i64,
 ) -> Result<InTenant, AccessError> {
-    check_slug(slug)?;
+    field::check_slug(slug)?;
     let tenant = TenantId::new(Uuid::now_v7().to_string());
     let mut values = Values::default();
     values.text(tenant.as_str()).text(slug).text(name).number(now);
@@ -172,23 +170,6 @@ pub(crate) async fn lock(tx: &mut Tx<'_>, tenant: &TenantId) -> Result<(), Acces
     Ok(())
 }
 
-/// Refuses what cannot be a slug: lower-case letters, digits and hyphens, beginning with a letter. So no slug looks like an
-/// id, and every slug is a host name's part.
-pub(crate) fn check_slug(slug: &str) -> Result<(), AccessError> {
-    let is_fine = slug.len() <= SLUG_CHARS_MAX
-        && slug.starts_with(|first: char| first.is_ascii_lowercase())
-        && !slug.ends_with('-')
-        && slug.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-')
-        && Uuid::from_str(slug).is_err();
-    if is_fine {
-        return Ok(());
-    }
-    let message = format!(
-        "write up to {SLUG_CHARS_MAX} lower-case letters, digits and hyphens, with a letter first and no hyphen last"
-    );
-    Err(AccessError::Invalid { field: "slug", message })
-}
-
 fn in_tenant(row: &Row) -> Result<InTenant, AccessError> {
     Ok(InTenant { tenant: TenantId::new(text(row, 0)?), slug: text(row, 1)?.to_owned(), role: word(row, 2)? })
 }
@@ -210,21 +191,4 @@ where
     W::Err: std::fmt::Display,
 {
     text(row, index)?.parse().map_err(|error: W::Err| StoreError::Corrupt(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slug_is_a_plain_name_and_no_id() {
-        for fine in ["acme", "a", "acme-2", &"a".repeat(63)] {
-            assert!(check_slug(fine).is_ok(), "{fine}");
-        }
-        for wrong in
-            ["", "Acme", "2fast", "-a", "a-", "a b", "ä", &"a".repeat(64), "a0000000-0000-4000-8000-000000000000"]
-        {
-            assert!(check_slug(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! People with accounts. There is no account before its address is known to be its owner's.
 
-use super::{AccessError, UserId};
+use super::{AccessError, UserId, field};
 use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, id, maybe_text, maybe_time, text, time};
 use agentruntime_host_api::Timestamp;
 
@@ -20,11 +20,6 @@ const BY_IDENTITY: &str = "SELECT i.user_id FROM identities i JOIN users u ON u.
 const INSERT_IDENTITY: &str = "INSERT INTO identities (issuer, subject, user_id, created_at) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (issuer, subject) DO NOTHING RETURNING user_id";
 const ISSUERS: &str = "SELECT issuer FROM identities WHERE user_id = $1 ORDER BY issuer";
-
-/// The longest address, by RFC 5321.
-const EMAIL_BYTES_MAX: usize = 254;
-/// The longest name for people: it is shown in lists.
-pub(crate) const DISPLAY_NAME_CHARS_MAX: usize = 100;
 
 /// An account.
 #[derive(Clone)]
@@ -148,42 +143,15 @@ pub(crate) async fn issuers(database: &Database, user: UserId) -> Result<Vec<Str
     Ok(rows.iter().map(|row| text(row, 0).map(str::to_owned)).collect::<Result<_, _>>()?)
 }
 
-/// An address as it is compared: in lower case, without space around it.
-pub(crate) fn normal(email: &str) -> Result<String, AccessError> {
-    let email = email.trim().to_lowercase();
-    match email.len() <= EMAIL_BYTES_MAX && email.parse::<lettre::Address>().is_ok() {
-        true => Ok(email),
-        false => {
-            Err(AccessError::Invalid { field: "email", message: "write an address such as ada@example.com".into() })
-        }
-    }
-}
-
 /// A name for people: what was given, or else the part of the address before the `@`.
 pub(crate) fn display_name(given: Option<&str>, email: &str) -> Result<String, AccessError> {
-    let given = given.map(str::trim).filter(|name| !name.is_empty());
-    let name = given.unwrap_or_else(|| email.split('@').next().unwrap_or(email));
-    match name.chars().count() <= DISPLAY_NAME_CHARS_MAX && !name.contains(char::is_control) {
-        true => Ok(name.to_owned()),
-        false => {
-            let message = format!("take at most {DISPLAY_NAME_CHARS_MAX} characters, on one line");
-            Err(AccessError::Invalid { field: "display_name", message })
-        }
-    }
+    let given = given.filter(|name| !name.trim().is_empty());
+    field::name("display_name", given.unwrap_or_else(|| email.split('@').next().unwrap_or(email)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_compared_in_lower_case() {
-        assert_eq!(normal(" Ada@Example.COM ").unwrap(), "ada@example.com");
-        for wrong in ["", "ada", "ada@", "@example.com", "a b@example.com", "a@example.com\r\nBcc: b@example.com"] {
-            assert!(normal(wrong).is_err(), "{wrong}");
-        }
-        assert!(normal(&format!("ada@{}.com", "a.".repeat(130))).is_err());
-    }
 
     #[test]
     fn somebody_without_a_name_is_called_by_the_address() {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::access::{
     AccessError, SessionId, SignedIn,
-    accounts::SignUp,
+    accounts::Verification,
     caller::Origin,
     sessions::{self, Browser, NewSession},
     users,
@@ -46,13 +46,6 @@ struct SignUpBody {
     /// The address, which gets a mail.
     #[schema(example = "ada@example.com", max_length = 254)]
     email: String,
-    /// 12 to 256 characters, and not the address.
-    #[serde(deserialize_with = "secret")]
-    #[schema(value_type = String, format = Password, min_length = 12, max_length = 256)]
-    password: SecretString,
-    /// What others see; the address before the `@` where it is missing.
-    #[schema(max_length = 100)]
-    display_name: Option<String>,
 }
 
 /// What was asked for is under way, as far as there is an account to do it for.
@@ -62,13 +55,20 @@ struct MailUnderWay {
     message: &'static str,
 }
 
-/// A token from a mail.
+/// A token from a mail, and what the account is to be.
 #[derive(Deserialize, ToSchema)]
 struct VerifyBody {
     /// The token.
     #[serde(deserialize_with = "secret")]
     #[schema(value_type = String)]
     token: SecretString,
+    /// The password: 12 to 256 characters, and not the address.
+    #[serde(deserialize_with = "secret")]
+    #[schema(value_type = String, format = Password, min_length = 12, max_length = 256)]
+    password: SecretString,
+    /// What others see; the address before the `@` where it is missing.
+    #[schema(max_length = 100)]
+    display_name: Option<String>,
 }
 
 /// An address and a password.
@@ -167,7 +167,8 @@ impl From<users::User> for User {
     }
 }
 
-/// Asks for an account: a mail goes to the address. The answer is the same if there is an account already.
+/// Asks for an account: a mail goes to the address. The answer is the same if there is an account already. The password is
+/// chosen with the token from that mail, so that nobody chooses it for another.
 #[utoipa::path(
     post,
     path = "/auth/signup",
@@ -184,13 +185,12 @@ async fn sign_up(
     Body(body): Body<SignUpBody>,
 ) -> Result<(StatusCode, Json<MailUnderWay>), Problem> {
     cookies::check_site(&headers, &app.settings)?;
-    let SignUpBody { email, password, display_name } = body;
-    app.accounts.sign_up(&origin, SignUp { email, password, display_name }).await?;
-    let message = "look for a mail: the account is made with the token in it";
+    app.accounts.sign_up(&origin, &body.email).await?;
+    let message = "look for a mail: the account is made with the token in it and a password of your choice";
     Ok((StatusCode::ACCEPTED, Json(MailUnderWay { message })))
 }
 
-/// Makes the account that was asked for, with the token from the mail.
+/// Makes the account that was asked for, with the token from the mail and the password that it is to have.
 #[utoipa::path(
     post,
     path = "/auth/verify",
@@ -207,7 +207,9 @@ async fn verify(
     Body(body): Body<VerifyBody>,
 ) -> Result<Json<User>, Problem> {
     cookies::check_site(&headers, &app.settings)?;
-    Ok(Json(app.accounts.verify(&origin, body.token.expose_secret()).await?.into()))
+    let VerifyBody { token, password, display_name } = body;
+    let user = app.accounts.verify(&origin, Verification { token, password, display_name }).await?;
+    Ok(Json(user.into()))
 }
 
 /// Signs in: begins a session, whose cookie the answer sets.

@@ -64,7 +64,7 @@ struct NewInvite {
 /// The token that came by mail.
 #[derive(Deserialize, ToSchema)]
 struct Acceptance {
-    /// What stands after `#` in the mail's link.
+    /// The token in the mail.
     #[schema(max_length = 100)]
     token: String,
 }
@@ -116,7 +116,7 @@ async fn list(
     Ok(Json(Page::of(invites, limit, |invite| invite.id.to_string(), InviteView::from)))
 }
 
-/// Invites somebody by mail. The link is good once, for seven days; an earlier one for the same address ends.
+/// Invites somebody by mail. The token in it is good once, for seven days; an earlier one for the same address ends.
 #[utoipa::path(
     post,
     path = "/tenants/current/invites",

@@ -128,8 +128,18 @@ fn outermost<S: Clone + Send + Sync + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::field;
     use axum::{body::Body, http::Request, routing::get};
     use tower::ServiceExt;
+
+    #[test]
+    fn no_slug_is_a_word_of_a_path() {
+        let (_, document) = described();
+        let words = document.paths.paths.keys().flat_map(|path| path.split('/'));
+        let words = words.filter(|word| !word.is_empty() && !word.starts_with('{'));
+        let free: std::collections::BTreeSet<_> = words.filter(|word| field::check_slug(word).is_ok()).collect();
+        assert!(free.is_empty(), "add these words of paths to the reserved slugs in `access/field.rs`: {free:?}");
+    }
 
     #[tokio::test]
     async fn a_handler_that_panics_answers_without_internals_and_the_next_request_is_served() {

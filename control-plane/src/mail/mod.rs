@@ -4,6 +4,7 @@
 //! in the background, with retries: no request waits for it or fails with it. It is never stored, as most mails carry a
 //! one-time token, of which the database has the hash only; one that is lost with the process is asked for again.
 
+pub(crate) mod letters;
 mod way;
 
 pub(crate) use way::MailError;
@@ -129,6 +130,27 @@ mod tests {
         assert_eq!(landed.len(), 1);
         for line in ["To: ada@example.com", "Subject: Welcome", "Hello."] {
             assert!(landed[0].contains(line), "{line} in {}", landed[0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_copied_stands_in_the_file_as_it_is() {
+        let base = format!("https://{}.example.com", "long".repeat(12)).parse().unwrap();
+        let token = "0123456789012345678901234567890123456789012";
+        let mail = letters::reset(&base, "ada@example.com".into(), token);
+        let lines: Vec<String> = mail.text.lines().map(str::to_owned).collect();
+        let landed = landed(vec![mail]).await;
+        assert!(landed[0].contains("Content-Transfer-Encoding: 7bit\r\n"), "{}", landed[0]);
+        for line in lines {
+            assert!(landed[0].contains(&format!("{line}\r\n")), "{line:?} in {}", landed[0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_mail_cannot_hold_as_it_is_is_encoded() {
+        for text in ["Grüße.\n".to_owned(), "a".repeat(999)] {
+            let landed = landed(vec![Mail { to: "ada@example.com".into(), subject: "Hi".into(), text }]).await;
+            assert!(!landed[0].contains("7bit"), "{}", landed[0]);
         }
     }
 

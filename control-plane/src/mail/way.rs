@@ -3,7 +3,9 @@
 use super::Mail;
 use crate::settings::MailSettings;
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor, message::Mailbox, transport::smtp::Error as SmtpError,
+    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    message::{Body, Mailbox, header::ContentTransferEncoding},
+    transport::smtp::Error as SmtpError,
 };
 use secrecy::ExposeSecret;
 use std::{fs::DirBuilder, io::Write, path::PathBuf, time::Duration};
@@ -11,6 +13,8 @@ use uuid::Uuid;
 
 /// A server that says nothing for so long is not there.
 const SMTP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest line of a mail, by RFC 5322.
+const LINE_BYTES_MAX: usize = 998;
 /// Who writes a developer's mails.
 const DEV_FROM: &str = "agentruntime@localhost";
 
@@ -102,7 +106,17 @@ fn message(from: &Mailbox, mail: &Mail) -> Result<Message, MailError> {
     let to = mail.to.parse().map_err(|_| MailError::Recipient)?;
     // Names that people chose may stand in it.
     let subject: String = mail.subject.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-    Ok(Message::builder().from(from.clone()).to(Mailbox::new(None, to)).subject(subject).body(mail.text.clone())?)
+    Ok(Message::builder().from(from.clone()).to(Mailbox::new(None, to)).subject(subject).body(body(&mail.text))?)
+}
+
+/// A text as it is, where mails can hold it so: what is to be copied out of a developer's file would be broken by any other
+/// encoding.
+fn body(text: &str) -> Body {
+    let is_plain = |line: &str| line.is_ascii() && line.len() <= LINE_BYTES_MAX;
+    match text.lines().all(is_plain) {
+        true => Body::dangerous_pre_encoded(text.replace('\n', "\r\n").into_bytes(), ContentTransferEncoding::SevenBit),
+        false => Body::new(text.to_owned()),
+    }
 }
 
 fn create_private(folder: &PathBuf) -> std::io::Result<()> {

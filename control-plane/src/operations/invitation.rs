@@ -2,12 +2,12 @@
 
 use crate::{
     access::{
-        AccessError, May, TenantRole,
+        AccessError, May, TenantRole, field,
         invites::{self, Invite},
         permission::ManageTenant,
     },
     app::App,
-    mail::Mail,
+    mail::letters::{self, Invitation},
 };
 
 /// Invites an address and writes to it, once the invitation is durable. A mail that is lost is sent again by inviting again.
@@ -17,19 +17,14 @@ pub(crate) async fn invite(
     email: &str,
     role: TenantRole,
 ) -> Result<Invite, AccessError> {
+    // It is the same in every way of writing it, so that none of them is another to the counter.
+    let email = field::email(email)?;
+    app.attempts.invitation(may.caller.user, &may.place.tenant, &email)?;
     let mut tx = app.database().begin().await?;
-    let (invite, new) = invites::invite(&mut tx, may, email, role, app.clock().now()).await?;
+    let (invite, new) = invites::invite(&mut tx, may, &email, role, app.clock().now()).await?;
     tx.commit().await?;
-    let mut link = app.settings.public_url.clone();
-    link.set_path("/invite");
-    // After `#`, where no server's log and no other site sees it.
-    link.set_fragment(Some(new.expose()));
-    let (who, slug) = (&may.caller.email, &may.place.slug);
-    let text = format!(
-        "{who} invites you to the workspace `{slug}`.\n\nSign in with this address, then open\n\n  {link}\n\n\
-         The link is good once, until {}. If you do not know what this is about, there is nothing to do.\n",
-        invite.expires_at
-    );
-    app.mail.send(Mail { to: invite.email.clone(), subject: format!("Invitation to {slug}"), text });
+    let (from, slug, token) = (may.caller.email.as_str(), may.place.slug.as_str(), new.expose());
+    let invitation = Invitation { from, slug, token, expires: invite.expires_at.to_string() };
+    app.mail.send(letters::invitation(&app.settings.public_url, invite.email.clone(), &invitation));
     Ok(invite)
 }

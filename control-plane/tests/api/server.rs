@@ -3,6 +3,7 @@
 use agentruntime_tests::postgres;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
+use sqlx::Connection;
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -199,6 +200,27 @@ impl Server {
     /// Somebody without a credential.
     pub(crate) fn anybody(&self) -> Client {
         Client::of(&self.url)
+    }
+
+    /// Changes rows behind the service's back, by a statement with one value.
+    pub(crate) async fn change(&self, statement: &'static str, value: &str) {
+        let location = match self.data.starts_with("postgres:") {
+            true => self.data.clone(),
+            false => format!("sqlite:{}/journal.db", self.data),
+        };
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(&location).await.unwrap();
+        let changed = sqlx::query(statement).bind(value).execute(&mut connection).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1, "{statement}");
+        connection.close().await.unwrap();
+    }
+
+    /// The memory that the process holds, in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 }
 

@@ -1,6 +1,9 @@
 //! Workspaces and projects, and who is in them.
 
-use crate::server::{Server, on_both};
+use crate::{
+    mails::{Browser, mail, signed_in, token},
+    server::{Server, on_both},
+};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -54,15 +57,84 @@ async fn a_project_is_made_changed_and_archived() {
 
 #[tokio::test]
 async fn the_last_owner_stays() {
+    on_both(|server| async move {
+        let admin = server.admin();
+        let members = admin.get("/v1/tenants/current/members").await.expect(200);
+        let path = format!("/v1/tenants/current/members/{}", members["items"][0]["user_id"].as_str().unwrap());
+        admin.patch(&path, json!({ "role": "member" })).await.refused(409, "LAST_OWNER");
+        admin.patch(&path, json!({ "active": false })).await.refused(409, "LAST_OWNER");
+        admin.delete(&path).await.refused(409, "LAST_OWNER");
+        admin.patch(&path, json!({ "active": true })).await.expect(200);
+        admin.get("/v1/tenants/current").await.expect(200);
+        let unknown = "/v1/tenants/current/members/00000000-0000-7000-8000-000000000000";
+        admin.patch(unknown, json!({ "role": "member" })).await.refused(404, "NOT_FOUND");
+    })
+    .await;
+}
+
+/// Neither by a token nor by an own session does the last owner leave; the second last does.
+#[tokio::test]
+async fn an_owner_leaves_only_when_another_stays() {
+    on_both(|server| async move {
+        let (mut ada, mut bob) =
+            (signed_in(&server, "ada@example.com").await, signed_in(&server, "bob@example.com").await);
+        ada.post("/v1/tenants", json!({ "slug": "acme", "name": "Acme" })).await.expect(201);
+        let at = |browser: &Browser| {
+            let client = browser.client.with("cookie", &browser.cookie_header()).with("x-csrf-token", &browser.csrf);
+            client.with("x-tenant-id", "acme")
+        };
+        let path = async |browser: &mut Browser| {
+            let me = browser.get("/v1/auth/me").await.expect(200);
+            format!("/v1/tenants/current/members/{}", me["user"]["id"].as_str().unwrap())
+        };
+        let (ada_s, bob_s) = (path(&mut ada).await, path(&mut bob).await);
+        let invite = json!({ "email": "bob@example.com", "role": "owner" });
+        at(&ada).post("/v1/tenants/current/invites", invite).await.expect(201);
+        at(&ada).delete(&ada_s).await.refused(409, "LAST_OWNER");
+        let token = token(&mail(&server.mails, "bob@example.com", "Invitation to acme").await);
+        bob.post("/v1/invites/accept", json!({ "token": token })).await.expect(200);
+        // An owner who may not enter is none.
+        at(&ada).patch(&bob_s, json!({ "active": false })).await.expect(200);
+        at(&ada).delete(&ada_s).await.refused(409, "LAST_OWNER");
+        at(&ada).patch(&bob_s, json!({ "active": true })).await.expect(200);
+        at(&ada).delete(&ada_s).await.expect(204);
+        at(&ada).get("/v1/tenants/current").await.refused(404, "PLACE_NOT_FOUND");
+        for change in [json!({ "role": "tenant_admin" }), json!({ "active": false })] {
+            at(&bob).patch(&bob_s, change).await.refused(409, "LAST_OWNER");
+        }
+        at(&bob).delete(&bob_s).await.refused(409, "LAST_OWNER");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slug_is_no_word_of_the_api() {
     let server = Server::start();
-    let admin = server.admin();
-    let members = admin.get("/v1/tenants/current/members").await.expect(200);
-    let path = format!("/v1/tenants/current/members/{}", members["items"][0]["user_id"].as_str().unwrap());
-    admin.patch(&path, json!({ "role": "member" })).await.refused(409, "LAST_OWNER");
-    admin.patch(&path, json!({ "active": false })).await.refused(409, "LAST_OWNER");
-    admin.delete(&path).await.refused(409, "LAST_OWNER");
-    admin.patch(&path, json!({ "active": true })).await.expect(200);
-    admin.get("/v1/tenants/current").await.expect(200);
-    let unknown = "/v1/tenants/current/members/00000000-0000-7000-8000-000000000000";
-    admin.patch(unknown, json!({ "role": "member" })).await.refused(404, "NOT_FOUND");
+    let mut ada = signed_in(&server, "ada@example.com").await;
+    for slug in ["current", "members"] {
+        let new = json!({ "slug": slug, "name": "x" });
+        ada.post("/v1/tenants", new.clone()).await.refused(422, "INVALID_FIELD");
+        server.admin().post("/v1/projects", new).await.refused(422, "INVALID_FIELD");
+    }
+    for name in ["a\u{202e}b", "a\0b", "a\u{200b}b"] {
+        ada.post("/v1/tenants", json!({ "slug": "acme", "name": name })).await.refused(422, "INVALID_FIELD");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_does_not_write_to_the_world() {
+    let server = Server::start();
+    let invite = async |to: &str| server.admin().post("/v1/tenants/current/invites", json!({ "email": to })).await;
+    for _ in 0..5 {
+        invite("ada@example.com").await.expect(201);
+    }
+    // One address gets no more, however it is written.
+    let refused = invite(" Ada@Example.COM").await;
+    assert!(refused.headers.contains_key("retry-after"));
+    refused.refused(429, "TOO_MANY_ATTEMPTS");
+    // The one that was refused counted, too: 24 are left.
+    for number in 0..24 {
+        invite(&format!("{number}@example.com")).await.expect(201);
+    }
+    invite("24@example.com").await.refused(429, "TOO_MANY_ATTEMPTS");
 }

@@ -2,7 +2,7 @@
 
 use super::routes::{ProjectRole, TenantRole};
 use crate::{
-    mails::{Browser, PASSWORD, mail, signed_in},
+    mails::{self, Browser, PASSWORD, mail, signed_in},
     server::{Client, Server},
 };
 use serde_json::{Value, json};
@@ -13,6 +13,18 @@ use std::{
 
 /// All scopes of tokens.
 pub(super) const SCOPES: [&str; 5] = ["workflow:read", "workflow:write", "workflow:run", "mcp:execute", "admin"];
+/// Sessions that ended by themselves, and how they come to be so without waiting: by moving them into the past.
+const SESSIONS_OVER: [(&str, &str); 2] = [
+    (
+        "a session that was left alone for 12 hours",
+        "UPDATE sessions SET last_seen_at = last_seen_at - 43200000000 WHERE session_id = $1",
+    ),
+    (
+        "a session that was begun 30 days ago",
+        "UPDATE sessions SET created_at = created_at - 2592000000000, expires_at = expires_at - 2592000000000 \
+            WHERE session_id = $1",
+    ),
+];
 /// What has to come is here before this, or never.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -120,7 +132,7 @@ async fn join(server: &Server, owner: &Client, name: &str, role: &str) -> (Clien
     let email = format!("{name}@one.example");
     owner.post("/v1/tenants/current/invites", json!({ "email": email, "role": role })).await.expect(201);
     let invitation = mail(&server.mails, &email, "Invitation to one").await;
-    let token = invitation.lines().find_map(|line| line.split_once("/invite#")).unwrap().1;
+    let token = mails::token(&invitation);
     let mut browser = signed_in(server, &email).await;
     let joined = browser.post("/v1/invites/accept", json!({ "token": token })).await.expect(200);
     assert_eq!((&joined["slug"], &joined["role"]), (&json!("one"), &json!(role)));
@@ -156,13 +168,22 @@ async fn nobodies(server: &Server, owner: &Client) -> Vec<(&'static str, Client)
     let session = in_one(&ended);
     session.get("/v1/projects").await.expect(200);
     ended.post("/v1/auth/logout", json!({})).await.expect(204);
-    vec![
+    let mut over = Vec::new();
+    for (who, statement) in SESSIONS_OVER {
+        let mut browser = Browser::new(server);
+        let begun = browser.sign_in("ada@one.example", PASSWORD).await.expect(200);
+        in_one(&browser).get("/v1/projects").await.expect(200);
+        server.change(statement, begun["session_id"].as_str().unwrap()).await;
+        over.push((who, in_one(&browser)));
+    }
+    let nobodies = vec![
         ("nobody", named(server.anybody())),
         ("a made-up token", named(server.holder("pat_0000000000000000000000000000000000000000000000000"))),
         ("another scheme", named(server.anybody().with("authorization", "Basic YTpi"))),
         ("a revoked token", revoked),
         ("a session that was ended", session),
-    ]
+    ];
+    nobodies.into_iter().chain(over).collect()
 }
 
 /// The workspace `two`: its owner, who names `one` as everybody does, and what is in it.
