@@ -208,6 +208,7 @@ impl From<TriggerError> for Problem {
             E::NotGenuine => Self::new(StatusCode::UNAUTHORIZED, "NOT_AUTHENTICATED", sentence)
                 .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             E::NotJson(_) => Self::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", sentence),
+            E::BareNumber => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_BODY", sentence),
             E::KeyReused => Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_REUSED", sentence),
             E::Access(error) => error.into(),
             E::Operation(error) => error.into(),

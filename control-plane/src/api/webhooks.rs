@@ -53,8 +53,8 @@ struct Subscription {
     /// Start parameters of each run: `trigger_payload`, over which the body is laid, `trigger_steps`, `excluded_step_ids`.
     #[schema(value_type = Object)]
     extras: Map<String, Value>,
-    /// What becomes of a delivery without a key and without a signed time that has the body of an earlier one: `digest`
-    /// answers with the earlier run for five minutes, `none` starts a run of its own.
+    /// What becomes of a delivery without a signed time that has the body of an earlier one: `digest` answers with the
+    /// earlier run for five minutes, whatever its key; `none` starts a run of its own, unless its key is known.
     replay: Replay,
     /// Whether deliveries need a signed time.
     require_timestamp: bool,
@@ -338,8 +338,9 @@ async fn rotate(
 /// `X-Agentruntime-Signature: sha256=<hex HMAC-SHA256>` (over `{timestamp}.{body}` where `X-Agentruntime-Timestamp` is sent),
 /// or by the headers of Standard Webhooks. A signed time is within five minutes of now. What is not authenticated is refused
 /// alike, whatever the reason. A repeat under the same `Idempotency-Key` or `webhook-id` answers 200 with the first run for a
-/// day, the same with another body 409. Without a key, the same signed time and body are one delivery; without a signed time
-/// too, the same body is for five minutes, unless the subscription says otherwise.
+/// day, the same with another body 409. Whatever the key, and without one, the same signed time and body are one delivery;
+/// without a signed time, the same body is for five minutes, unless the subscription says otherwise. So a key that is not
+/// itself signed makes no new event of a captured one. Under `X-Agentruntime-Signature` the body is no bare number.
 #[utoipa::path(
     post,
     path = "/inbound-webhooks/{id}",

@@ -206,7 +206,7 @@ impl Project {
         // Naming the newest version saves the engine from asking which it is.
         request.version = request.version.or(live.published_version);
         request.user = call.user;
-        request.key = call.key;
+        request.keys.extend(call.key);
         match self.start_detached(app, request).await {
             Err(OperationError::Start(StartError::Repeated { run, same: true })) => {
                 let snapshot = self.snapshot(self.run(run).await?).await?;

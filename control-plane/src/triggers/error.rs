@@ -13,6 +13,9 @@ pub(crate) enum TriggerError {
     /// The body of a delivery is not JSON.
     #[error("the body is not JSON: {0}")]
     NotJson(String),
+    /// The body of a delivery is a bare number, under a signature that cannot tell it from a time.
+    #[error("the body is a bare number, which `X-Agentruntime-Signature` does not sign; send an object that holds it")]
+    BareNumber,
     /// The key of a delivery was used before, for another body.
     #[error("this key was used for another body before; send each event under a key of its own")]
     KeyReused,

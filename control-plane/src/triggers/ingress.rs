@@ -31,9 +31,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
 
-/// How long a key of the sender's is known.
+/// How long a name of the sender's is known.
 pub(crate) const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// How long a body without a key is known.
+/// How long a body without a signed time is known.
 pub(crate) const DIGEST_KEPT: Duration = Duration::from_secs(300);
 /// How long a signed time is known: it may lie ahead by the skew, and is taken until it lies behind by the same.
 const SIGNED_KEPT: Duration = Duration::from_secs(2 * SKEW_MAX.as_secs() + 1);
@@ -74,12 +74,15 @@ pub(crate) async fn deliver(app: &Arc<App>, delivery: Delivery<'_>) -> Result<Re
     let (subscription, may, signed) = authenticate(app, &delivery).await?;
     let body: Value =
         serde_json::from_slice(delivery.body).map_err(|error| TriggerError::NotJson(error.to_string()))?;
-    let key = key(&subscription, &delivery, &signed)?;
+    if signed.ours.is_some() && signature::is_number(delivery.body) {
+        return Err(TriggerError::BareNumber);
+    }
+    let keys = keys(&subscription, &delivery, &signed)?;
     let project = app.project(&may.place);
     project.live_workflow(&subscription.workflow).await?;
     let params = StartParams::read("extras", &subscription.extras)?.with_body(body);
     let mut request = params.request(subscription.workflow.clone(), "webhook");
-    request.key = key;
+    request.keys = keys;
     request.user = Some(may.caller.user.to_string());
     let (run, status, is_replayed) = match project.start_detached(app, request).await {
         Ok(started) => (started.snapshot.run, started.snapshot.status, false),
@@ -116,7 +119,7 @@ async fn authenticate(
         return Err(TriggerError::NotGenuine);
     };
     let is_bound = caller.credential.pat() == Some(subscription.pat);
-    if !is_bound || (subscription.require_timestamp && signed.at.is_none()) {
+    if !is_bound || (subscription.require_timestamp && !signed.is_timed()) {
         return Err(TriggerError::NotGenuine);
     }
     let may = enter(app, caller, &subscription).await?;
@@ -136,28 +139,42 @@ async fn enter(app: &App, caller: Caller, subscription: &Subscription) -> Result
     })
 }
 
-/// What makes a delivery the same as another: a signed id before any other key, as nobody on the way can change it; else
-/// the signed time and the body; else, for a while, the body.
-fn key(
+/// What makes a delivery the same as another: the name that it has, and what was signed.
+///
+/// A name that nobody signed is the sender's word, and whoever sends a delivery again can change it. So it makes a delivery
+/// a repeat, but what was signed does so beside it, under whatever name. Of two families of signatures each counts, because
+/// either can be left out.
+fn keys(
     subscription: &Subscription,
     delivery: &Delivery<'_>,
     signed: &Signed,
-) -> Result<Option<StartKey>, TriggerError> {
+) -> Result<Vec<StartKey>, TriggerError> {
     let digest = hex(&Sha256::digest(delivery.body));
-    let given = match &signed.id {
-        Some(id) => Some(id.clone()),
-        None => header(delivery.headers, IDEMPOTENCY_KEY)?.or(header(delivery.headers, WEBHOOK_ID)?),
-    };
-    let (name, keep) = match (given, &signed.at, subscription.replay) {
-        (Some(given), _, _) if given.is_empty() || given.len() > KEY_BYTES_MAX => {
-            return Err(TriggerError::invalid(KEY_FIELD, format!("it has 1 to {KEY_BYTES_MAX} bytes")));
+    let name = match &signed.id {
+        Some(id) => Some(format!("id:{}", checked(id)?)),
+        None => {
+            let given = header(delivery.headers, IDEMPOTENCY_KEY)?.or(header(delivery.headers, WEBHOOK_ID)?);
+            given.map(|given| checked(&given).map(|given| format!("key:{given}"))).transpose()?
         }
-        (Some(given), _, _) => (format!("key:{given}"), KEY_KEPT),
-        (None, Some(at), _) => (format!("at:{at}:{digest}"), SIGNED_KEPT),
-        (None, None, Replay::Digest) => (format!("body:{digest}"), DIGEST_KEPT),
-        (None, None, Replay::None) => return Ok(None),
     };
-    Ok(Some(StartKey { name: format!("webhook:{}:{name}", subscription.id), digest, keep }))
+    let content = signed.ours.as_ref().and_then(|ours| match (&ours.at, subscription.replay) {
+        (Some(at), _) => Some((format!("at:{at}:{digest}"), SIGNED_KEPT)),
+        (None, Replay::Digest) => Some((format!("body:{digest}"), DIGEST_KEPT)),
+        (None, Replay::None) => None,
+    });
+    let key = |(name, keep)| StartKey {
+        name: format!("webhook:{}:{name}", subscription.id),
+        digest: digest.clone(),
+        keep,
+    };
+    Ok(name.map(|name| (name, KEY_KEPT)).into_iter().chain(content).map(key).collect())
+}
+
+fn checked(name: &str) -> Result<&str, TriggerError> {
+    match name.is_empty() || name.len() > KEY_BYTES_MAX {
+        true => Err(TriggerError::invalid(KEY_FIELD, format!("it has 1 to {KEY_BYTES_MAX} bytes"))),
+        false => Ok(name),
+    }
 }
 
 const KEY_FIELD: &str = "Idempotency-Key";

@@ -217,7 +217,7 @@ impl<'a> Scheduler<'a> {
             Ok(_) => {
                 let mut request = schedule.terms.params.clone().request(schedule.workflow.clone(), "schedule");
                 let name = format!("schedule:{}:{}", schedule.id, due.as_micros());
-                request.key = Some(StartKey { name, digest: String::new(), keep: KEY_KEPT });
+                request.keys.push(StartKey { name, digest: String::new(), keep: KEY_KEPT });
                 request.user = Some(schedule.owner.to_string());
                 project.start(self.node, request).await
             }

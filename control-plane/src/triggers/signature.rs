@@ -8,6 +8,9 @@
 //! | Standard Webhooks | `webhook-id`, `webhook-timestamp`, `webhook-signature: v1,<base64> …` | `{id}.{timestamp}.{body}` |
 //!
 //! A time that is not part of what was signed counts for nothing.
+//!
+//! `{timestamp}.5` and a body `1767225600.5` are one text, so that what was signed as the one could be sent as the other.
+//! Only a body that is a bare number can be mistaken so; with our signature there is none, see [`is_number`].
 
 use super::secret::SigningSecret;
 use agentruntime_host_api::Timestamp;
@@ -35,13 +38,27 @@ const STANDARD_SIGNATURE: &str = "webhook-signature";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotSigned;
 
-/// What a right signature says.
+/// What right signatures say, each family for itself: whoever sends a delivery again may leave one of them out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Signed {
+    /// Ours, if it is there.
+    pub(crate) ours: Option<Ours>,
+    /// The signed id of the delivery, by Standard Webhooks; with it a time is signed.
+    pub(crate) id: Option<String>,
+}
+
+/// What our signature says beside the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ours {
     /// The signed time, as it was written.
     pub(crate) at: Option<String>,
-    /// The signed id of the delivery.
-    pub(crate) id: Option<String>,
+}
+
+impl Signed {
+    /// Whether a time was signed.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.id.is_some() || self.ours.as_ref().is_some_and(|ours| ours.at.is_some())
+    }
 }
 
 /// The secrets of a subscription that are valid now: the current one, and the one before while it is.
@@ -83,8 +100,10 @@ pub(crate) fn verify(
     for claim in &claims {
         is_right &= claim.is_right(secrets, body);
         is_right &= Choice::from(u8::from(claim.at.is_none_or(|at| is_near(at, now))));
-        signed.at = claim.at.map(str::to_owned).or(signed.at);
-        signed.id = claim.id.map(str::to_owned).or(signed.id);
+        match claim.family {
+            Family::Ours => signed.ours = Some(Ours { at: claim.at.map(str::to_owned) }),
+            Family::Standard => signed.id = claim.id.map(str::to_owned),
+        }
     }
     if is_right.into() { Ok(signed) } else { Err(NotSigned) }
 }
@@ -145,6 +164,11 @@ impl Claim<'_> {
         mac.update(body);
         mac.finalize().into_bytes().into()
     }
+}
+
+/// Whether a body is a bare number, if it is JSON at all.
+pub(crate) fn is_number(body: &[u8]) -> bool {
+    body.trim_ascii_start().first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-')
 }
 
 fn mac(key: &[u8]) -> Hmac<Sha256> {

@@ -95,7 +95,7 @@ const DELETE: &str = "DELETE FROM webhook_subscriptions WHERE tenant_id = $1 AND
     RETURNING pat_id, made_pat";
 
 words! {
-    /// What becomes of a delivery without a key and without a signed time that has the body of an earlier one.
+    /// What becomes of a delivery without a signed time that has the body of an earlier one.
     Replay {
         /// It starts a run of its own.
         None = "none",

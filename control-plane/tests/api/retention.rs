@@ -51,7 +51,7 @@ async fn ended_long_ago(data: &str) -> RunId {
         trigger_type: "manual".into(),
         user_id: None,
         external_user_id: None,
-        key: None,
+        keys: Vec::new(),
         events: Chunk::of(&[Event { seq: 1, at: LONG_AGO, kind }]),
     };
     let row = RowUpdate { status: RunStatus::Completed, awaiting: None, finished_at: Some(LONG_AGO), error: None };

@@ -247,6 +247,13 @@ impl Client {
         other
     }
 
+    /// The same without a header.
+    pub(crate) fn without(&self, name: &str) -> Self {
+        let mut other = self.clone();
+        other.headers.retain(|(known, _)| known != name);
+        other
+    }
+
     /// The same at another address.
     pub(crate) fn elsewhere(&self, base: &str) -> Self {
         Self { base: base.to_owned(), ..self.clone() }

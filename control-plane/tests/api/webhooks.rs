@@ -260,24 +260,90 @@ async fn a_repeated_delivery_answers_with_the_first_run() {
         let first = run(hook.deliver(&hook.signed(body), body).await.expect(202));
         let again = hook.deliver(&hook.signed(body), body).await.expect(200);
         assert_eq!((&again["run_id"], &again["replayed"]), (&json!(first), &json!(true)));
-        // A key of the sender's.
-        let keyed = |body: &[u8], key: &str| hook.signed(body).with("idempotency-key", key);
-        let first = run(hook.deliver(&keyed(body, "k1"), body).await.expect(202));
-        assert_eq!(run(hook.deliver(&keyed(body, "k1"), body).await.expect(200)), first);
-        assert_ne!(run(hook.deliver(&keyed(body, "k2"), body).await.expect(202)), first);
+        // A key of the sender's, signed at one time and at another.
+        let (key, at) = ("idempotency-key", now());
+        let first = run(hook.deliver(&hook.signed_at(at, body).with(key, "k1"), body).await.expect(202));
+        assert_eq!(run(hook.deliver(&hook.signed_at(at + 1, body).with(key, "k1"), body).await.expect(200)), first);
+        assert_ne!(run(hook.deliver(&hook.signed_at(at + 1, body).with(key, "k2"), body).await.expect(202)), first);
         let other = b"{\"n\": 2}";
-        hook.deliver(&keyed(other, "k1"), other).await.refused(409, "IDEMPOTENCY_KEY_REUSED");
-        hook.deliver(&keyed(body, &"k".repeat(256)), body).await.refused(422, "INVALID_FIELD");
+        let reused = hook.signed_at(at, other).with(key, "k1");
+        hook.deliver(&reused, other).await.refused(409, "IDEMPOTENCY_KEY_REUSED");
+        hook.deliver(&hook.signed(body).with(key, &"k".repeat(256)), body).await.refused(422, "INVALID_FIELD");
+        // What was refused took nothing.
+        hook.deliver(&hook.signed_at(at, other), other).await.expect(202);
         // A signed id, whatever time it is signed at and whatever stands beside it.
         let first = run(hook.deliver(&hook.standard("m1", now(), body), body).await.expect(202));
         let later = hook.standard("m1", now() + 1, body).with("idempotency-key", "k3");
         assert_eq!(run(hook.deliver(&later, body).await.expect(200)), first);
         hook.deliver(&hook.standard("m1", now(), other), other).await.refused(409, "IDEMPOTENCY_KEY_REUSED");
         // A signed time.
-        let at = now();
+        let at = now() + 2;
         let first = run(hook.deliver(&hook.signed_at(at, body), body).await.expect(202));
         assert_eq!(run(hook.deliver(&hook.signed_at(at, body), body).await.expect(200)), first);
         assert_ne!(run(hook.deliver(&hook.signed_at(at + 1, body), body).await.expect(202)), first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_nobody_signed_makes_no_new_event_of_a_captured_one() {
+    on_both(|server| async move {
+        let hook = hook(&server, json!({})).await;
+        let run = |answer: Value| answer["run_id"].as_str().unwrap().to_owned();
+        let (plain, timed, at) = (b"{\"n\": 1}", b"{\"n\": 2}", now());
+        let captured: [(&[u8], Client); 3] = [
+            (plain, hook.signed(plain).with("idempotency-key", "k1")),
+            (timed, hook.signed_at(at, timed).with("webhook-id", "m1")),
+            // Signed twice: by us without a time, and by Standard Webhooks.
+            (b"{\"n\": 3}", hook.standard("m2", at, b"{\"n\": 3}").with("x-agentruntime-signature", &hmac(&hook.secret, b"{\"n\": 3}"))),
+        ];
+        for (body, client) in captured {
+            let first = run(hook.deliver(&client, body).await.expect(202));
+            let stripped = client.without("webhook-signature").without("webhook-id").without("webhook-timestamp");
+            for replay in [
+                client.clone(),
+                client.with("idempotency-key", "k2"),
+                stripped.with("webhook-id", "m3"),
+                stripped.without("idempotency-key"),
+            ] {
+                assert_eq!(run(hook.deliver(&replay, body).await.expect(200)), first);
+            }
+        }
+        // The keys that the replays brought are nobody's.
+        let other = b"{\"n\": 4}";
+        hook.deliver(&hook.signed_at(at, other).with("idempotency-key", "k2"), other).await.expect(202);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_captured_delivery_under_twenty_keys_at_once_starts_one_run() {
+    on_both(|server| async move {
+        let (hook, body) = (hook(&server, json!({})).await, b"{\"n\": 1}");
+        let signed = hook.signed(body);
+        let clients: Vec<Client> = (0..20).map(|key| signed.with("idempotency-key", &format!("k{key}"))).collect();
+        let answers = futures_util::future::join_all(clients.iter().map(|client| hook.deliver(client, body))).await;
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 202).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 19, "{statuses:?}");
+        let runs: HashSet<String> = answers.iter().map(|answer| answer.body["run_id"].to_string()).collect();
+        assert_eq!(runs.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_signed_time_and_body_are_not_taken_for_another_body() {
+    on_both(|server| async move {
+        let (hook, at) = (hook(&server, json!({})).await, now());
+        // `{time}.5` is signed. Without its header, that is a number; and a number that was signed is time and body.
+        let number = format!("{at}.5");
+        let timed = hook.signed_at(at, b"5");
+        hook.deliver(&timed.without("x-agentruntime-timestamp"), number.as_bytes()).await.refused(422, "INVALID_BODY");
+        hook.deliver(&timed, b"5").await.refused(422, "INVALID_BODY");
+        hook.deliver(&hook.signed(b" -1"), b" -1").await.refused(422, "INVALID_BODY");
+        // Standard Webhooks parts what it signs, so that its numbers are numbers.
+        hook.deliver(&hook.standard("m1", at, b"5"), b"5").await.expect(202);
     })
     .await;
 }

@@ -37,8 +37,8 @@ pub struct StartRequest {
     pub user: Option<String>,
     /// The caller's own name for its user.
     pub external_user_id: Option<String>,
-    /// Under this key it starts once: a repeat is [`StartError::Repeated`].
-    pub key: Option<StartKey>,
+    /// Under each of these keys it starts once: a repeat under any is [`StartError::Repeated`].
+    pub keys: Vec<StartKey>,
     /// A run whose completed results are taken over.
     pub resume_from: Option<RunId>,
     /// The first step that is not taken over, nor what depends on it.
@@ -58,7 +58,7 @@ impl StartRequest {
             trigger_type: "manual".into(),
             user: None,
             external_user_id: None,
-            key: None,
+            keys: Vec::new(),
             resume_from: None,
             from_step: None,
         }
@@ -135,12 +135,12 @@ impl Node {
     async fn start_as(&self, scope: &Scope, mut request: StartRequest, run: RunId) -> Result<RunId, StartError> {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let key = request.key.take();
+        let keys = std::mem::take(&mut request.keys);
         check_size(&request, shared.tenants.of(&scope.tenant).input_bytes_max)?;
-        // The id or the key may be taken, and then nothing of this start may have happened.
-        let waits = request.run.is_some() || key.is_some();
+        // The id or a key may be taken, and then nothing of this start may have happened.
+        let waits = request.run.is_some() || !keys.is_empty();
         let state = self.prepare(scope, request, run, now).await?;
-        let new = NewRun { key, ..new_run(run, scope, &state.start, now) };
+        let new = NewRun { keys, ..new_run(run, scope, &state.start, now) };
         let of = Arc::new(Commission { scope: scope.clone(), workflow: new.workflow.clone() });
         let Some(admitted) = shared.tenants.admit(&shared.store, &scope.tenant).await? else {
             let limit = u64::from(shared.tenants.of(&scope.tenant).unfinished_runs_max);
@@ -313,7 +313,7 @@ pub(super) fn new_run(run: RunId, scope: &Scope, start: &Start, now: Timestamp) 
         trigger_type: start.trigger_type.clone(),
         user_id: start.user_id.clone(),
         external_user_id: start.external_user_id.clone(),
-        key: None,
+        keys: Vec::new(),
         events: Chunk::of(std::slice::from_ref(&first)),
     }
 }

@@ -114,12 +114,9 @@ fn waves(batch: &[Append]) -> Vec<Vec<(usize, &Append)>> {
     for (index, append) in batch.iter().enumerate() {
         let next = runs.entry(append.lease.run).or_default();
         let mut turn = *next;
-        let new = append.create.as_ref();
-        if let Some((new, key)) = new.and_then(|new| Some((new, new.key.as_ref()?))) {
-            let free = keys.entry((&new.scope, &key.name)).or_default();
-            turn = turn.max(*free);
-            *free = turn + 1;
-        }
+        let own = append.create.iter().flat_map(|new| new.keys.iter().map(move |key| (&new.scope, key.name.as_str())));
+        turn = own.clone().filter_map(|key| keys.get(&key)).fold(turn, |turn, free| turn.max(*free));
+        keys.extend(own.map(|key| (key, turn + 1)));
         *next = turn + 1;
         match waves.get_mut(turn) {
             Some(wave) => wave.push((index, append)),

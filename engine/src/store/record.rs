@@ -115,13 +115,16 @@ pub struct NewRun {
     pub user_id: Option<String>,
     /// The caller's own name for its user.
     pub external_user_id: Option<String>,
-    /// Under this key it starts once.
-    pub key: Option<StartKey>,
+    /// Under each of these keys it starts once.
+    pub keys: Vec<StartKey>,
     /// Its journal so far, from number 1: `run_started`.
     pub events: Chunk,
 }
 
 /// What makes a start happen once, however often it is asked for. It is written in the transaction that creates the run.
+///
+/// A start may have several: it takes all of them or none, and is a repeat if one is known. Where they tell of different
+/// runs, a key whose digest differs speaks before all others, and else the one that stands first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartKey {
     /// Unique within tenant and project as long as it is kept; whoever starts says in it whose key it is.

@@ -1,6 +1,8 @@
 //! Runs as the outside sees them: created, looked up, their events read.
 
-use super::{Chunk, NewRun, NodeId, Release, Repeated, RowUpdate, RunRecord, Scope, Store, start_keys};
+use super::{
+    Chunk, NewRun, NodeId, Release, Repeated, RowUpdate, RunRecord, Scope, Store, journal::CONFLICT_TRIES_MAX, start_keys,
+};
 use crate::database::{
     Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text,
     time,
@@ -67,9 +69,20 @@ impl Store {
     /// Accepts a run: pending, and claimable at once. An id that exists is [`StoreError::AlreadyExists`], a key that was
     /// used before [`StoreError::Repeated`].
     pub async fn create_run(&self, new: NewRun) -> Result<(), StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.try_create_run(&new).await {
+                // Starts with several keys may take them crosswise.
+                Err(error) if error.is_conflict() && tries < CONFLICT_TRIES_MAX => tries += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn try_create_run(&self, new: &NewRun) -> Result<(), StoreError> {
         let mut tx = self.shared.database.begin().await?;
-        let created = create(&mut tx, vec![RunRow::pending(&new)], self.shared.database.now(), Duration::ZERO).await?;
-        // Dropping the transaction takes the key back.
+        let created = create(&mut tx, vec![RunRow::pending(new)], self.shared.database.now(), Duration::ZERO).await?;
+        // Dropping the transaction takes the keys back.
         if let Some(&Repeated { run, same }) = created.repeated.get(&new.run) {
             return Err(StoreError::Repeated { run, same });
         }

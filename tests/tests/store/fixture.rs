@@ -60,7 +60,7 @@ pub(crate) fn new_run_of(scope: &Scope) -> NewRun {
         trigger_type: "manual".into(),
         user_id: None,
         external_user_id: None,
-        key: None,
+        keys: Vec::new(),
         events: chunk(1, 1),
     }
 }

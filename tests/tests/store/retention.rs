@@ -101,7 +101,7 @@ async fn is_there(store: &Store, run: RunId) -> bool {
 async fn a_run_goes_with_all_that_is_its_own(fixture: Fixture) {
     let (store, archive) = (fixture.open().await, Kept::default());
     let key = StartKey { name: "k".into(), digest: "a".into(), keep: 100 * DAY };
-    let new = NewRun { key: Some(key), external_user_id: Some("ü\0".into()), ..new_run() };
+    let new = NewRun { keys: vec![key], external_user_id: Some("ü\0".into()), ..new_run() };
     let lease = store.started(&new, &node("a")).await.lease;
     let task = TaskRecord {
         task: TaskId::derived(new.run.as_uuid(), "approve"),

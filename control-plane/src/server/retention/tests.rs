@@ -43,7 +43,7 @@ impl World {
             trigger_type: "manual".into(),
             user_id: None,
             external_user_id: None,
-            key: None,
+            keys: Vec::new(),
             events: Chunk::of(&[Event { seq: 1, at: now, kind: EventKind::RunCompleted { outputs } }]),
         };
         let row = RowUpdate { status: RunStatus::Completed, awaiting: None, finished_at: Some(now), error: None };

@@ -43,13 +43,18 @@ fn checked(pairs: &[(&str, &str)], body: &[u8]) -> Result<Signed, NotSigned> {
     checked_at(NOW * 1_000_000, &headers(pairs), body)
 }
 
+/// What our signature says alone.
+fn signed(at: Option<&str>) -> Signed {
+    Signed { ours: Some(Ours { at: at.map(str::to_owned) }), id: None }
+}
+
 #[test]
 fn a_signed_body_is_taken_and_an_altered_one_is_not() {
     let signature = sha256(&secret(1), BODY);
-    assert_eq!(checked(&[(SIGNATURE, &signature)], BODY), Ok(Signed::default()));
+    assert_eq!(checked(&[(SIGNATURE, &signature)], BODY), Ok(signed(None)));
     assert_eq!(
         checked(&[(SIGNATURE, &signature.to_uppercase().replace("SHA256", "sha256"))], BODY),
-        Ok(Signed::default())
+        Ok(signed(None))
     );
     for position in 0..BODY.len() * 8 {
         let mut altered = BODY.to_vec();
@@ -84,7 +89,7 @@ fn a_signed_time_is_near_to_the_very_edge() {
     let at_distance = |seconds: i64, micros: i64| {
         let (at, current) = ((NOW + seconds).to_string(), secret(1));
         let headers = headers(&[(SIGNATURE, &timed(&current, NOW + seconds, BODY)), (TIMESTAMP, &at)]);
-        checked_at(NOW * 1_000_000 + micros, &headers, BODY).map(|signed| signed.at == Some(at))
+        checked_at(NOW * 1_000_000 + micros, &headers, BODY).map(|found| found == signed(Some(&at)))
     };
     for seconds in [0, 299, 300, -299, -300] {
         assert_eq!(at_distance(seconds, 0), Ok(true), "{seconds}");
@@ -104,12 +109,25 @@ fn a_time_that_is_not_signed_counts_for_nothing() {
     assert_eq!(checked(&[(SIGNATURE, &signed), (TIMESTAMP, &(NOW + 1).to_string())], BODY), Err(NotSigned));
     assert_eq!(checked(&[(SIGNATURE, &signed)], BODY), Err(NotSigned));
     // The other family's time is not what ours signs.
-    assert_eq!(checked(&[(SIGNATURE, &bare), (STANDARD_TIMESTAMP, &at)], BODY), Ok(Signed::default()));
+    assert_eq!(checked(&[(SIGNATURE, &bare), (STANDARD_TIMESTAMP, &at)], BODY), Ok(signed(None)));
     for odd in ["", "+1", "-1", "1e9", " 1", "99999999999999999999"] {
         let text = [odd.as_bytes(), b".", BODY].concat();
         let pairs = [(SIGNATURE, sha256(&current, &text)), (TIMESTAMP, odd.to_owned())];
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(checked(&pairs, BODY), Err(NotSigned), "{odd}");
+    }
+}
+
+#[test]
+fn a_time_and_a_number_can_be_mistaken_for_a_number_and_nothing_else_can() {
+    for number in ["5", "0", "-1", "1767225600.5", " 7", "\n\t-2e3"] {
+        assert!(is_number(number.as_bytes()), "{number}");
+    }
+    for other in ["", "{}", "[5]", "\"5\"", "null", "true", " {\"a\": 5}"] {
+        assert!(!is_number(other.as_bytes()), "{other}");
+        // So that none of them behind a time is JSON again.
+        let behind = format!("{NOW}.{other}");
+        assert!(other.is_empty() || serde_json::from_str::<serde_json::Value>(&behind).is_err(), "{behind}");
     }
 }
 
@@ -120,7 +138,7 @@ fn standard_webhooks_are_taken_as_their_own_library_signs_them() {
     let check = |id: &str, at: &str, signature: &str, body: &[u8]| {
         checked(&[(STANDARD_ID, id), (STANDARD_TIMESTAMP, at), (STANDARD_SIGNATURE, signature)], body)
     };
-    let taken = Signed { at: Some(at.clone()), id: Some("msg_1".into()) };
+    let taken = Signed { ours: None, id: Some("msg_1".into()) };
     assert_eq!(check("msg_1", &at, &signature, BODY), Ok(taken.clone()));
     // One of several: other versions, other keys.
     let other = library(&secret(2)).sign("msg_1", NOW, BODY).unwrap();
@@ -151,7 +169,7 @@ fn of_two_families_both_have_to_be_right() {
         let pairs = [(SIGNATURE, ours), (STANDARD_ID, "m"), (STANDARD_TIMESTAMP, &at), (STANDARD_SIGNATURE, standard)];
         checked(&pairs, BODY)
     };
-    assert_eq!(pairs(&ours, &standard), Ok(Signed { at: Some(at.clone()), id: Some("m".into()) }));
+    assert_eq!(pairs(&ours, &standard), Ok(Signed { id: Some("m".into()), ..signed(None) }));
     assert_eq!(pairs(&sha256(&secret(2), BODY), &standard), Err(NotSigned));
     assert_eq!(pairs(&ours, "v1,AAAA"), Err(NotSigned));
 }
@@ -163,6 +181,6 @@ fn the_secret_before_is_taken_while_it_is_given() {
     let now = Timestamp::from_micros(NOW * 1_000_000);
     let check =
         |previous: Option<&SigningSecret>| verify(&Secrets { current: &current, previous }, &headers, BODY, now);
-    assert_eq!(check(Some(&previous)), Ok(Signed::default()));
+    assert_eq!(check(Some(&previous)), Ok(signed(None)));
     assert_eq!(check(None), Err(NotSigned));
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 fn request(workflow: &WorkflowId, digest: &str) -> StartRequest {
     let key = StartKey { name: "k".into(), digest: digest.into(), keep: Duration::from_secs(60) };
-    StartRequest { key: Some(key), user: Some("u".into()), ..StartRequest::new(workflow.clone(), json!({}).into()) }
+    StartRequest { keys: vec![key], user: Some("u".into()), ..StartRequest::new(workflow.clone(), json!({}).into()) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
