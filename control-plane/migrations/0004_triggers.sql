@@ -10,6 +10,8 @@ CREATE TABLE webhook_subscriptions (
     pat_id TEXT NOT NULL,
     -- 1: that token was made for this subscription, and ends with it.
     made_pat BIGINT NOT NULL,
+    -- The token by which it was made or changed last, and without which it starts nothing; none for a session.
+    by_pat TEXT,
     -- Signing secrets, sealed: the current one, and the one before while it is still accepted.
     secret TEXT NOT NULL,
     previous_secret TEXT,
@@ -50,6 +52,8 @@ CREATE TABLE schedules (
     created_by TEXT NOT NULL,
     -- In whose name runs are started: who made or changed it last.
     owner_id TEXT NOT NULL,
+    -- The token by which they did, and without which it starts nothing; none for a session.
+    by_pat TEXT,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );

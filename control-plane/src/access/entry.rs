@@ -58,7 +58,7 @@ where
     P::Place: Enter,
 {
     let place = P::Place::find(database, &caller, named).await?;
-    check_scope(&caller.credential, P::SCOPE)?;
+    P::SCOPES.iter().try_for_each(|scope| check_scope(&caller.credential, *scope))?;
     place.check(&caller.credential, P::ROLE)?;
     Ok(May::new(caller, place))
 }

@@ -28,8 +28,8 @@ pub(crate) trait Permission: Send + Sync + 'static {
     type Place: Place<Role = Self::Role>;
     /// The kind of role it asks for.
     type Role;
-    /// The scope that a token needs.
-    const SCOPE: TokenScope;
+    /// The scopes that a token needs, all of them.
+    const SCOPES: &'static [TokenScope];
     /// The least role that the caller needs.
     const ROLE: Self::Role;
 }
@@ -104,7 +104,7 @@ impl InSession {
 }
 
 macro_rules! permissions {
-    ($place:ident, $role:ident: $($(#[$doc:meta])* $name:ident = $scope:ident, $least:ident;)*) => {
+    ($place:ident, $role:ident: $($(#[$doc:meta])* $name:ident = $($scope:ident)&+, $least:ident;)*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,7 @@ macro_rules! permissions {
             impl Permission for $name {
                 type Place = $place;
                 type Role = $role;
-                const SCOPE: TokenScope = TokenScope::$scope;
+                const SCOPES: &'static [TokenScope] = &[$(TokenScope::$scope),+];
                 const ROLE: $role = $role::$least;
             }
         )*
@@ -128,8 +128,8 @@ permissions! { InProject, ProjectRole:
     ValidateWorkflows = WorkflowRead, Contributor;
     /// Start and control runs, answer tasks.
     RunWorkflows = WorkflowRun, Contributor;
-    /// Make and change webhooks and schedules.
-    WriteTriggers = WorkflowWrite, Contributor;
+    /// Make and change webhooks and schedules: they are written, and then they start runs.
+    WriteTriggers = WorkflowWrite & WorkflowRun, Contributor;
     /// Rename a project, open or close it, change its members.
     ManageProject = Admin, Admin;
 }

@@ -11,7 +11,7 @@ use super::{
     tenants::word,
     token::{self, NewToken, TokenHash},
 };
-use agentruntime_engine::database::{Database, Row, Tx, Values, id, maybe_text, maybe_time, number, text, time};
+use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, id, maybe_text, maybe_time, number, text, time};
 use agentruntime_host_api::{ProjectId, TenantId, Timestamp};
 use serde_json::json;
 
@@ -37,6 +37,9 @@ const LIVE: &str = "SELECT COUNT(*) FROM pats WHERE tenant_id = $1 AND user_id =
     AND (expires_at IS NULL OR expires_at > $3)";
 
 const END_OF_MAKER: &str = "SELECT expires_at FROM pats WHERE pat_id = $1 AND revoked_at IS NULL";
+
+const IS_LIVE: &str =
+    "SELECT 1 FROM pats WHERE pat_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
 
 const REVOKE: &str = "UPDATE pats SET revoked_at = $4 WHERE pat_id = $1 AND tenant_id = $2 AND user_id = $3 \
     AND revoked_at IS NULL AND ($5 IS NULL OR project_id = $5) RETURNING name";
@@ -225,14 +228,27 @@ pub(crate) async fn revoke_all(
     Ok(())
 }
 
-async fn check_not_wider(tx: &mut Tx<'_>, caller: &Caller, spec: &TokenSpec) -> Result<(), AccessError> {
-    let Credential::Token { pat, scopes, .. } = &caller.credential else { return Ok(()) };
+/// Whether a token was neither revoked nor has expired.
+pub(crate) async fn is_live(database: &Database, pat: PatId) -> Result<bool, StoreError> {
+    let mut values = Values::default();
+    values.id(pat).number(database.time().as_micros());
+    Ok(!database.rows(IS_LIVE, values).await?.is_empty())
+}
+
+/// When the caller's token ends; nothing for a session, or for a token without an end.
+pub(crate) async fn end_of(tx: &mut Tx<'_>, caller: &Caller) -> Result<Option<Timestamp>, AccessError> {
+    let Some(pat) = caller.credential.pat() else { return Ok(None) };
     let mut values = Values::default();
     values.id(pat);
-    let Some(maker) = tx.row(END_OF_MAKER, values).await? else {
-        return Err(AccessError::NotAuthenticated("this token was revoked"));
-    };
-    let ends_first = match (maybe_time(&maker, 0)?, spec.expires_at) {
+    match tx.row(END_OF_MAKER, values).await? {
+        Some(row) => Ok(maybe_time(&row, 0)?),
+        None => Err(AccessError::NotAuthenticated("this token was revoked")),
+    }
+}
+
+async fn check_not_wider(tx: &mut Tx<'_>, caller: &Caller, spec: &TokenSpec) -> Result<(), AccessError> {
+    let Credential::Token { scopes, .. } = &caller.credential else { return Ok(()) };
+    let ends_first = match (end_of(tx, caller).await?, spec.expires_at) {
         (Some(end), Some(asked)) => asked <= end,
         (Some(_), None) => false,
         (None, _) => true,

@@ -73,6 +73,8 @@ struct Schedule {
     created_by: Uuid,
     /// In whose name runs are started: who made or changed it last.
     owner: Uuid,
+    /// The token by which they did; null for a session. When it is revoked or expires, the schedule starts nothing more.
+    by_pat_id: Option<Uuid>,
     /// When it was made.
     #[schema(format = DateTime)]
     created_at: String,
@@ -162,7 +164,7 @@ async fn list(
     params(("id" = Uuid, Path, description = "The workflow")),
     request_body = NewSchedule,
     responses((status = 201, body = Schedule), (status = "default", body = ProblemBody)),
-    security(("token" = ["workflow:write"]), ("session" = []))
+    security(("token" = ["workflow:write", "workflow:run"]), ("session" = []))
 )]
 async fn create(
     may: May<WriteTriggers>,
@@ -214,7 +216,7 @@ async fn get(
     params(("id" = Uuid, Path, description = "The workflow"), ("trigger" = Uuid, Path, description = "The schedule")),
     request_body = ScheduleChange,
     responses((status = 200, body = Schedule), (status = "default", body = ProblemBody)),
-    security(("token" = ["workflow:write"]), ("session" = []))
+    security(("token" = ["workflow:write", "workflow:run"]), ("session" = []))
 )]
 async fn change(
     may: May<WriteTriggers>,
@@ -245,7 +247,7 @@ async fn change(
     tag = "triggers",
     params(("id" = Uuid, Path, description = "The workflow"), ("trigger" = Uuid, Path, description = "The schedule")),
     responses((status = 204), (status = "default", body = ProblemBody)),
-    security(("token" = ["workflow:write"]), ("session" = []))
+    security(("token" = ["workflow:write", "workflow:run"]), ("session" = []))
 )]
 async fn delete(
     may: May<WriteTriggers>,
@@ -280,6 +282,7 @@ fn shown(it: schedules::Schedule, now: Timestamp) -> Schedule {
         last_error: it.last_error,
         created_by: it.created_by.as_uuid(),
         owner: it.owner.as_uuid(),
+        by_pat_id: it.by_pat.map(|pat| pat.as_uuid()),
         created_at: it.created_at.to_string(),
         updated_at: it.updated_at.to_string(),
     }

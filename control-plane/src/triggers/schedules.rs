@@ -3,7 +3,7 @@
 use super::{ScheduleId, TriggerError, due::DueTimes, params::StartParams};
 use crate::{
     access::{
-        AccessError, May, UserId,
+        AccessError, May, PatId, UserId,
         audit::{self, Entry},
         permission::WriteTriggers,
         role::{UnknownWord, words},
@@ -28,7 +28,7 @@ pub(crate) const SCHEDULES_MAX: u32 = 100;
 macro_rules! columns {
     () => {
         "schedule_id, tenant_id, project_id, workflow_id, cron, timezone, start_params, overlap, catch_up, is_enabled, \
-         next_due, queued_due, last_due, last_run_id, last_error, created_by, owner_id, created_at, updated_at"
+         next_due, queued_due, last_due, last_run_id, last_error, created_by, owner_id, created_at, updated_at, by_pat"
     };
 }
 pub(super) use columns;
@@ -36,7 +36,7 @@ pub(super) use columns;
 const INSERT: &str = concat!(
     "INSERT INTO schedules (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL, NULL, NULL, NULL, $12, $12, $13, $13) RETURNING ",
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL, NULL, NULL, NULL, $12, $12, $13, $13, $14) RETURNING ",
     columns!()
 );
 
@@ -58,8 +58,8 @@ const SELECT: &str = concat!(
 /// What waits to be started is given up with whatever was changed: it was due under other terms.
 const UPDATE: &str = concat!(
     "UPDATE schedules SET cron = $5, timezone = $6, start_params = $7, overlap = $8, catch_up = $9, is_enabled = $10, \
-     next_due = $11, queued_due = NULL, last_error = NULL, owner_id = $12, updated_at = $13 \
-     WHERE tenant_id = $1 AND project_id = $2 AND workflow_id = $3 AND schedule_id = $4 AND updated_at = $14 RETURNING ",
+     next_due = $11, queued_due = NULL, last_error = NULL, owner_id = $12, updated_at = $13, by_pat = $14 \
+     WHERE tenant_id = $1 AND project_id = $2 AND workflow_id = $3 AND schedule_id = $4 AND updated_at = $15 RETURNING ",
     columns!()
 );
 
@@ -103,6 +103,8 @@ pub(crate) struct Schedule {
     pub(crate) created_by: UserId,
     /// In whose name runs are started.
     pub(crate) owner: UserId,
+    /// The token by which it was made or changed last, without which it starts nothing; none for a session.
+    pub(crate) by_pat: Option<PatId>,
     /// When it was made.
     pub(crate) created_at: Timestamp,
     /// When it was changed last.
@@ -165,7 +167,7 @@ pub(crate) async fn create(
     let mut values = Values::default();
     values.id(id).scope(scope).text(workflow.as_str());
     terms.put(&mut values);
-    values.number(next_due.as_micros()).id(may.caller.user).number(now.as_micros());
+    values.number(next_due.as_micros()).id(may.caller.user).number(now.as_micros()).maybe_text(may.pat());
     let row = tx.row(INSERT, values).await?.ok_or(StoreError::AlreadyExists)?;
     tx.commit().await?;
     Ok(schedule(&row)?)
@@ -211,7 +213,8 @@ pub(crate) async fn change(
     record(&mut tx, may, "schedule.update", id, &terms, now).await?;
     let mut values = key(scope, workflow, id);
     terms.put(&mut values);
-    values.number(next_due.as_micros()).id(may.caller.user).number(now.as_micros()).number(old.updated_at.as_micros());
+    values.number(next_due.as_micros()).id(may.caller.user).number(now.as_micros()).maybe_text(may.pat());
+    values.number(old.updated_at.as_micros());
     let row = tx.row(UPDATE, values).await?.ok_or_else(overtaken)?;
     tx.commit().await?;
     Ok(schedule(&row)?)
@@ -346,5 +349,6 @@ pub(super) fn schedule(row: &Row) -> Result<Schedule, StoreError> {
         owner: id(row, 16)?,
         created_at: time(row, 17)?,
         updated_at: time(row, 18)?,
+        by_pat: maybe_id(row, 19)?,
     })
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 use agentruntime_engine::{
     database::{
-        self, Database, Row, StoreError, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time,
+        self, Database, Row, StoreError, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text, time,
     },
     store::Scope,
 };
@@ -47,14 +47,14 @@ const KIND: &str = "inbound-webhook";
 macro_rules! columns {
     () => {
         "subscription_id, tenant_id, project_id, workflow_id, name, pat_id, secret, previous_secret, \
-         previous_valid_until, extras, replay, require_timestamp, is_enabled, created_by, created_at, updated_at"
+         previous_valid_until, extras, replay, require_timestamp, is_enabled, created_by, created_at, updated_at, by_pat"
     };
 }
 
 const INSERT: &str = concat!(
     "INSERT INTO webhook_subscriptions (",
     columns!(),
-    ", made_pat) VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, NULL, $8, $9, $10, $11, $12, $13, $13, $14) RETURNING ",
+    ", made_pat) VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, NULL, $8, $9, $10, $11, $12, $13, $13, $14, $15) RETURNING ",
     columns!()
 );
 
@@ -73,14 +73,19 @@ const SELECT: &str = concat!(
     " FROM webhook_subscriptions WHERE tenant_id = $1 AND project_id = $2 AND subscription_id = $3"
 );
 
-/// For a delivery, which knows nothing but the id, and has to prove the rest.
-const SELECT_ENABLED: &str =
-    concat!("SELECT ", columns!(), " FROM webhook_subscriptions WHERE subscription_id = $1 AND is_enabled = 1");
+/// For a delivery, which knows nothing but the id, and has to prove the rest. What was made by a token starts nothing after
+/// that token has ended.
+const SELECT_ENABLED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM webhook_subscriptions WHERE subscription_id = $1 AND is_enabled = 1 AND (by_pat IS NULL OR EXISTS ( \
+     SELECT 1 FROM pats p WHERE p.pat_id = by_pat AND p.revoked_at IS NULL AND (p.expires_at IS NULL OR p.expires_at > $2)))"
+);
 
 const UPDATE: &str = concat!(
     "UPDATE webhook_subscriptions SET name = COALESCE($4, name), pat_id = COALESCE($5, pat_id), \
      made_pat = CASE WHEN $5 IS NULL OR $5 = pat_id THEN made_pat ELSE 0 END, extras = COALESCE($6, extras), replay = COALESCE($7, replay), \
-     require_timestamp = COALESCE($8, require_timestamp), is_enabled = COALESCE($9, is_enabled), updated_at = $10 \
+     require_timestamp = COALESCE($8, require_timestamp), is_enabled = COALESCE($9, is_enabled), updated_at = $10, by_pat = $11 \
      WHERE tenant_id = $1 AND project_id = $2 AND subscription_id = $3 RETURNING ",
     columns!()
 );
@@ -130,6 +135,8 @@ pub(crate) struct Subscription {
     pub(crate) created_at: Timestamp,
     /// When it was changed last.
     pub(crate) updated_at: Timestamp,
+    /// The token by which it was made or changed last, without which it starts nothing; none for a session.
+    pub(crate) by_pat: Option<PatId>,
     /// Until when the secret before is accepted.
     pub(crate) previous_valid_until: Option<Timestamp>,
     sealed: String,
@@ -201,7 +208,7 @@ pub(crate) async fn create(app: &App, may: &May<WriteTriggers>, new: NewSubscrip
     let mut values = Values::default();
     values.id(id).scope(&scope).text(new.workflow.as_str()).text(&new.name).id(pat).text(sealed);
     values.text(json(&new.extras)).text(new.replay.as_str()).number(new.require_timestamp);
-    values.number(new.is_enabled).id(may.caller.user).number(now.as_micros()).number(token.is_some());
+    values.number(new.is_enabled).id(may.caller.user).number(now.as_micros()).maybe_text(may.pat()).number(token.is_some());
     let row = tx.row(INSERT, values).await?.ok_or(StoreError::AlreadyExists)?;
     tx.commit().await?;
     Ok(Shown { subscription: subscription(&row)?, secret, token })
@@ -231,11 +238,11 @@ pub(crate) async fn get(database: &Database, scope: &Scope, id: SubscriptionId) 
 /// The subscription that a delivery names, if it takes any.
 pub(super) async fn enabled(database: &Database, id: SubscriptionId) -> Result<Option<Subscription>, StoreError> {
     let mut values = Values::default();
-    values.id(id);
+    values.id(id).number(database.time().as_micros());
     database.rows(SELECT_ENABLED, values).await?.first().map(subscription).transpose()
 }
 
-/// Changes a subscription.
+/// Changes a subscription, which from then on lasts no longer than the token by which it was changed.
 pub(crate) async fn change(
     app: &App,
     may: &May<WriteTriggers>,
@@ -254,7 +261,7 @@ pub(crate) async fn change(
     let mut values = key(&scope, id);
     values.maybe_text(change.name).maybe_text(pat.map(|pat| pat.to_string()));
     values.maybe_text(change.extras.as_ref().map(json)).maybe_text(change.replay.map(Replay::as_str));
-    values.maybe_number(change.require_timestamp).maybe_number(change.is_enabled).number(now.as_micros());
+    values.maybe_number(change.require_timestamp).maybe_number(change.is_enabled).number(now.as_micros()).maybe_text(may.pat());
     let row = tx.row(UPDATE, values).await?.ok_or_else(|| unknown(id))?;
     tx.commit().await?;
     Ok(subscription(&row)?)
@@ -299,6 +306,11 @@ impl May<WriteTriggers> {
     /// Where the triggers lie that may be changed.
     pub(super) fn scope(&self) -> Scope {
         Scope { tenant: self.place.tenant.tenant.clone(), project: self.place.project.clone() }
+    }
+
+    /// The token by which they are changed, as it is stored.
+    pub(super) fn pat(&self) -> Option<String> {
+        self.caller.credential.pat().map(|pat| pat.to_string())
     }
 }
 
@@ -396,6 +408,7 @@ fn subscription(row: &Row) -> Result<Subscription, StoreError> {
         created_by: id(row, 13)?,
         created_at: time(row, 14)?,
         updated_at: time(row, 15)?,
+        by_pat: maybe_id(row, 16)?,
     })
 }
 

@@ -11,7 +11,7 @@ use reqwest::Method;
 use routes::{Needs, ProjectRole, ROUTES, Route, TenantRole};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use world::{Objects, SCOPES, World};
+use world::{Objects, World};
 
 /// The matrix asks more often than anybody may.
 const UNLIMITED: [&str; 3] =
@@ -120,13 +120,13 @@ fn expectations(world: &World, needs: Needs) -> Vec<(String, Client, Expected)> 
         Needs::Credential | Needs::CredentialWith(_) | Needs::Session => {
             let by_scope = |scope: &str| match needs {
                 Needs::Session => Refused(403, "SESSION_NEEDED"),
-                Needs::CredentialWith(needed) => if_let_in(scope == needed || scope == "admin", SCOPE),
+                Needs::CredentialWith(needed) => if_let_in(suffices(scope, needed), SCOPE),
                 _ => In,
             };
             say("the owner", world.owner(), In);
             say("somebody deactivated", &world.deactivated, In);
             say("somebody of another workspace", &world.others[0], In);
-            SCOPES.iter().for_each(|scope| say(scope, &world.tokens[scope], by_scope(scope)));
+            world.tokens.iter().for_each(|(scope, client)| say(scope, client, by_scope(scope)));
         }
         Needs::Tenant(least, needed) => {
             in_place(world, needed, &mut say);
@@ -165,9 +165,14 @@ fn in_place(world: &World, needed: &str, say: &mut impl FnMut(&str, &Client, Exp
     say("the owner of another workspace", &world.others[0], NO_PLACE);
     say("a token of another workspace", &world.others[1], NO_PLACE);
     say("no such workspace", &world.owner().with("x-tenant-id", "nowhere"), NO_PLACE);
-    for scope in SCOPES {
-        say(scope, &world.tokens[scope], if_let_in(scope == needed || scope == "admin", SCOPE));
+    for (scopes, client) in &world.tokens {
+        say(scopes, client, if_let_in(suffices(scopes, needed), SCOPE));
     }
+}
+
+/// Whether a token with these scopes may do what needs those.
+fn suffices(scopes: &str, needed: &str) -> bool {
+    needed.split(' ').all(|needed| scopes.split(' ').any(|scope| scope == needed || scope == "admin"))
 }
 
 /// Asks for what is elsewhere, and for what is nowhere: the answers are the same.

@@ -34,11 +34,15 @@ struct Hook {
 }
 
 async fn hook(server: &Server, settings: Value) -> Hook {
-    let owner = server.owner();
-    let workflow = published(&owner).await;
+    hook_by(server, &server.owner(), settings).await
+}
+
+/// A subscription that somebody makes.
+async fn hook_by(server: &Server, maker: &Client, settings: Value) -> Hook {
+    let workflow = published(&server.owner()).await;
     let mut body = json!({ "workflow_id": workflow, "name": "orders" });
     body.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-    let made = owner.post("/v1/inbound-webhooks", body).await.expect(201);
+    let made = maker.post("/v1/inbound-webhooks", body).await.expect(201);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let token = text(&made["automation_bearer"]);
     Hook {
@@ -470,9 +474,41 @@ async fn a_token_that_may_start_no_runs_makes_no_subscription_that_does() {
         let writer = server.holder(made["token"].as_str().unwrap());
         let body = |pat: &Value| json!({ "workflow_id": workflow, "name": "x", "automation_pat_id": pat });
         writer.post("/v1/inbound-webhooks", body(&Value::Null)).await.refused(403, "SCOPE_MISSING");
-        writer.post("/v1/inbound-webhooks", body(&made["pat"]["id"])).await.refused(422, "INVALID_FIELD");
+        // Not with a token that it does not hold itself, either.
+        writer.post("/v1/inbound-webhooks", body(&made["pat"]["id"])).await.refused(403, "SCOPE_MISSING");
+        let new = json!({ "name": "runner", "scopes": ["workflow:run"], "project_id": "default" });
+        let runner = server.admin().post("/v1/pats", new).await.expect(201);
+        writer.post("/v1/inbound-webhooks", body(&runner["pat"]["id"])).await.refused(403, "SCOPE_MISSING");
         let list = server.owner().get("/v1/inbound-webhooks").await.expect(200);
         assert_eq!(list["items"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subscription_lasts_no_longer_than_the_token_by_which_it_was_made() {
+    on_both(|server| async move {
+        let (owner, admin) = (server.owner(), server.admin());
+        let scopes = json!(["workflow:write", "workflow:run"]);
+        let new = json!({ "name": "maker", "scopes": scopes, "project_id": "default", "expires_at": "2999-01-01T00:00:00Z" });
+        let maker = admin.post("/v1/pats", new).await.expect(201);
+        let by_maker = server.holder(maker["token"].as_str().unwrap());
+        let hook = hook_by(&server, &by_maker, json!({ "replay": "none" })).await;
+        let own = format!("/v1/inbound-webhooks/{}", hook.id);
+        let shown = owner.get(&own).await.expect(200);
+        assert_eq!(shown["by_pat_id"], maker["pat"]["id"]);
+        // The token that was made for it ends with the one by which it was made.
+        let pats = admin.get("/v1/pats?limit=200").await.expect(200);
+        let made = pats["items"].as_array().unwrap().iter().find(|pat| pat["id"] == shown["automation_pat_id"]).unwrap();
+        assert_eq!(made["expires_at"], maker["pat"]["expires_at"]);
+        let body = b"{}";
+        hook.deliver(&hook.signed(body), body).await.expect(202);
+        admin.delete(&format!("/v1/pats/{}", maker["pat"]["id"].as_str().unwrap())).await.expect(204);
+        hook.deliver(&hook.signed(body), body).await.refused(401, "NOT_AUTHENTICATED");
+        // Whoever changes it answers for it from then on.
+        let changed = owner.patch(&own, json!({ "name": "taken over" })).await.expect(200);
+        assert_ne!(changed["by_pat_id"], maker["pat"]["id"]);
+        hook.deliver(&hook.signed(body), body).await.expect(202);
     })
     .await;
 }

@@ -3,10 +3,12 @@
 use super::*;
 use crate::{
     access::{
-        Caller, May, Visibility,
+        Caller, May, TokenScope, TokenScopes, Visibility,
         entry::{self, NamedPlace},
         permission::WriteTriggers,
-        tables, users,
+        tables,
+        tokens::{self, TokenSpec},
+        users,
     },
     operations::{Command, drafts::NewWorkflow},
     triggers::{
@@ -260,6 +262,32 @@ async fn a_schedule_whose_owner_may_not_start_runs_starts_none() {
     world.process.store.database().write(leave, values).await.unwrap();
     assert_eq!(world.after(1).await, 0);
     assert_eq!(world.read(id).await.last_error.as_deref(), Some(OWNER_GONE));
+}
+
+#[tokio::test]
+async fn a_schedule_starts_nothing_after_the_token_by_which_it_was_made() {
+    let mut world = World::new().await;
+    let database = world.process.store.database().clone();
+    let expires_at = Some(START.plus(MINUTE * 3));
+    let scopes = TokenScopes::new([TokenScope::WorkflowWrite, TokenScope::WorkflowRun]);
+    let spec = TokenSpec { name: "maker".into(), project: None, scopes, expires_at };
+    let mut tx = database.begin().await.unwrap();
+    let (_, new) = tokens::create(&mut tx, &world.may.caller, &world.may.place.tenant, &spec, START).await.unwrap();
+    tx.commit().await.unwrap();
+    let in_session = world.may.clone();
+    let caller = tokens::recognise(&database, new.expose(), in_session.caller.origin.clone()).await.unwrap().unwrap().caller;
+    let pat = caller.credential.pat();
+    let named = NamedPlace { project: Some("main".into()), ..NamedPlace::default() };
+    world.may = entry::enter(&database, caller, &named).await.unwrap();
+    let id = world.schedule("* * * * *", Overlap::Allow, false).await;
+    assert_eq!(world.read(id).await.by_pat, pat);
+    assert_eq!((world.after(1).await, world.after(1).await), (1, 2));
+    assert_eq!(world.after(1).await, 2, "it has expired");
+    let told = world.read(id).await;
+    assert_eq!((told.last_error.as_deref(), world.audited("schedule.failed").await), (Some(TOKEN_GONE), 1));
+    // In a session, there is no token that ends.
+    schedules::change(&world.project, &in_session, &world.workflow, id, Change::default()).await.unwrap();
+    assert_eq!((world.after(1).await, world.read(id).await.by_pat), (3, None));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ pub(super) enum Needs {
     LastSession,
     /// A role in the workspace of `X-Tenant-Id`, and this scope for tokens.
     Tenant(TenantRole, &'static str),
-    /// A role in the project of `X-Project-Id`, and this scope for tokens.
+    /// A role in the project of `X-Project-Id`, and these scopes for tokens, with a space between two.
     Project(ProjectRole, &'static str),
     /// The same in the project of the path.
     ProjectInPath(ProjectRole, &'static str),
@@ -55,6 +55,7 @@ const fn route(method: &'static str, path: &'static str, needs: Needs, body: &'s
 const READ: Needs = Needs::Project(ProjectRole::Viewer, "workflow:read");
 const CHECK: Needs = Needs::Project(ProjectRole::Contributor, "workflow:read");
 const WRITE: Needs = Needs::Project(ProjectRole::Contributor, "workflow:write");
+const TRIGGER: Needs = Needs::Project(ProjectRole::Contributor, "workflow:write workflow:run");
 const RUN: Needs = Needs::Project(ProjectRole::Contributor, "workflow:run");
 const ENTER: Needs = Needs::Tenant(TenantRole::Member, "workflow:read");
 const OWN_TOKENS: Needs = Needs::Tenant(TenantRole::Member, "admin");
@@ -124,15 +125,15 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/workflows/{workflow_id}/runs/{run_id}/tasks/pending", READ, ""),
     route("POST", "/workflows/{workflow_id}/runs/{run_id}/tasks/{task_id}/complete", RUN, r#"{"approved":true}"#),
     route("GET", "/workflows/{id}/triggers", READ, ""),
-    route("POST", "/workflows/{id}/triggers", WRITE, r#"{"cron":"* * * * *"}"#),
+    route("POST", "/workflows/{id}/triggers", TRIGGER, r#"{"cron":"* * * * *"}"#),
     route("GET", "/workflows/{id}/triggers/{trigger}", READ, ""),
-    route("PATCH", "/workflows/{id}/triggers/{trigger}", WRITE, "{}"),
-    route("DELETE", "/workflows/{id}/triggers/{trigger}", WRITE, ""),
+    route("PATCH", "/workflows/{id}/triggers/{trigger}", TRIGGER, "{}"),
+    route("DELETE", "/workflows/{id}/triggers/{trigger}", TRIGGER, ""),
     route("GET", "/inbound-webhooks", READ, ""),
-    route("POST", "/inbound-webhooks", WRITE, "{}"),
+    route("POST", "/inbound-webhooks", TRIGGER, "{}"),
     route("GET", "/inbound-webhooks/{id}", READ, ""),
-    route("PATCH", "/inbound-webhooks/{id}", WRITE, "{}"),
-    route("DELETE", "/inbound-webhooks/{id}", WRITE, ""),
-    route("POST", "/inbound-webhooks/{id}/rotate-secret", WRITE, "{}"),
+    route("PATCH", "/inbound-webhooks/{id}", TRIGGER, "{}"),
+    route("DELETE", "/inbound-webhooks/{id}", TRIGGER, ""),
+    route("POST", "/inbound-webhooks/{id}/rotate-secret", TRIGGER, "{}"),
     route("POST", "/inbound-webhooks/{id}", Needs::Nothing, "{}"),
 ];

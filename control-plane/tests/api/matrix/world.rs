@@ -39,7 +39,7 @@ pub(super) struct World {
     pub(super) in_tenant: Vec<(TenantRole, Client)>,
     /// Members of the workspace with a role in `closed`.
     pub(super) in_closed: Vec<(ProjectRole, Client)>,
-    /// Tokens of the owner, with one scope each.
+    /// Tokens of the owner, with one scope each, and one with the two that what starts runs needs.
     pub(super) tokens: BTreeMap<&'static str, Client>,
     /// A token of the owner with all scopes, for `open` only.
     pub(super) bound: Client,
@@ -87,6 +87,8 @@ impl World {
         for scope in SCOPES {
             tokens.insert(scope, token(&server, &owner, json!([scope]), Value::Null).await);
         }
+        let both = token(&server, &owner, json!(["workflow:write", "workflow:run"]), Value::Null).await;
+        tokens.insert("workflow:write workflow:run", both);
         let bound = token(&server, &owner, json!(SCOPES), json!("open")).await;
         let viewers_token = token(&server, &in_closed[0].1, json!(SCOPES), Value::Null).await;
         let mut nobodies = nobodies(&server, &owner).await;
