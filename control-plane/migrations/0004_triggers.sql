@@ -44,7 +44,7 @@ CREATE TABLE schedules (
     next_due BIGINT NOT NULL,
     -- A due time that waits for the run before it to end.
     queued_due BIGINT,
-    -- The last due time that started a run, and the run.
+    -- The last due time that was worked on, and the last run that was started.
     last_due BIGINT,
     last_run_id TEXT,
     -- Why the last due time started none.

@@ -1,7 +1,7 @@
 //! The log of who did what, from where: append only, each row's hash covering the row before, the head on the workspace's
 //! row. Written in the transaction of what it tells, so that neither is there without the other.
 
-use super::{AccessError, Caller, May, UserId, permission::ReadAudit, token::hex};
+use super::{AccessError, Caller, May, PatId, UserId, permission::ReadAudit, token::hex};
 use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, maybe_text, number, text, time};
 use agentruntime_host_api::{TenantId, Timestamp};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ const INSERT: &str = "INSERT INTO audit_log \
 /// The newest first.
 const LIST: &str = "SELECT seq, at, user_id, pat_id, address, request_id, action, target, details, hash FROM audit_log \
     WHERE tenant_id = $1 AND seq < $2 AND ($3 IS NULL OR action = $3) AND ($4 IS NULL OR user_id = $4) \
-    AND at >= $5 AND at < $6 ORDER BY seq DESC LIMIT $7";
+    AND ($5 IS NULL OR pat_id = $5) AND at >= $6 AND at < $7 ORDER BY seq DESC LIMIT $8";
 
 /// In the order of the chain.
 const FOLLOW: &str = "SELECT seq, at, user_id, pat_id, address, request_id, action, target, details, hash FROM audit_log \
@@ -103,6 +103,8 @@ pub(crate) struct Wanted {
     pub(crate) action: Option<String>,
     /// Those of one person.
     pub(crate) user: Option<UserId>,
+    /// Those with one token.
+    pub(crate) pat: Option<PatId>,
     /// Not before this.
     pub(crate) from: Option<Timestamp>,
     /// Before this.
@@ -139,6 +141,7 @@ pub(crate) async fn list(
     let mut values = Values::default();
     values.text(may.place.tenant.as_str()).number(wanted.before.unwrap_or(u64::MAX));
     values.maybe_text(wanted.action.as_deref()).maybe_text(wanted.user.map(|user| user.to_string()));
+    values.maybe_text(wanted.pat.map(|pat| pat.to_string()));
     values.number(wanted.from.map_or(i64::MIN, Timestamp::as_micros));
     values.number(wanted.to.map_or(i64::MAX, Timestamp::as_micros)).number(limit);
     database.rows(LIST, values).await?.iter().map(line).collect()

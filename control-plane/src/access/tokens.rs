@@ -11,7 +11,9 @@ use super::{
     tenants::word,
     token::{self, NewToken, TokenHash},
 };
-use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, id, maybe_text, maybe_time, number, text, time};
+use agentruntime_engine::database::{
+    Database, Row, StoreError, Tx, Values, id, maybe_text, maybe_time, number, text, time,
+};
 use agentruntime_host_api::{ProjectId, TenantId, Timestamp};
 use serde_json::json;
 

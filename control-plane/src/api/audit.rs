@@ -61,6 +61,8 @@ struct AuditQuery {
     action: Option<String>,
     /// Those of one person.
     user: Option<Uuid>,
+    /// Those with one token. What it started is told by the runs: `GET /v1/runs?pat_id=`.
+    pat_id: Option<Uuid>,
     /// Not before this time.
     #[param(format = DateTime)]
     from: Option<String>,
@@ -132,6 +134,7 @@ async fn list(
     let wanted = Wanted {
         action: query.action,
         user: query.user.map(Into::into),
+        pat: query.pat_id.map(Into::into),
         from: query.from.map(|at| point("from", &at)).transpose()?,
         to: query.to.map(|at| point("to", &at)).transpose()?,
         before: page.after::<u64>()?,

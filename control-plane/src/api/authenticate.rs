@@ -70,7 +70,7 @@ pub(super) async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, P
     let proven = prove(parts, app).await;
     if let Some(trail) = parts.extensions.get::<Trail>() {
         match &proven {
-            Ok(caller) => trail.user(caller.user),
+            Ok(caller) => trail.caller(caller),
             Err(AccessError::NotAuthenticated(_)) => trail.found(Verdict::Wrong),
             // A database that is away says nothing about the credential.
             Err(_) => {}
@@ -126,7 +126,7 @@ pub(super) struct Incoming {
     pub(super) headers: HeaderMap,
     /// Where it came from.
     pub(super) origin: Origin,
-    /// Where they say what they found.
+    /// Where it is told who it was, and what was found about the credential.
     pub(super) trail: Trail,
 }
 

@@ -67,7 +67,7 @@ enum CommandName {
 struct CommandBody {
     /// What to do.
     command: CommandName,
-    /// For `start`, the input itself, or an object with some of: `trigger_payload` (the input), `trigger_steps` (inputs by step),
+    /// For `start`, the input itself, or an object with some of these and nothing else: `trigger_payload` (the input), `trigger_steps` (inputs by step),
     /// `excluded_step_ids`, `use_run_setup_defaults`, `version`, `run_id`, `external_user_id`, `resume_from_run_id`,
     /// `from_step_id`. For the other commands `run_id`, and for `stop` also `graceful` (let what is under way finish).
     #[serde(default)]
@@ -219,17 +219,23 @@ impl Call {
     async fn start(&self, caller: &Caller, params: Value, key: Option<&str>) -> Result<(RunSnapshot, bool), Problem> {
         let key = key.map(|key| start_key(key, caller, &self.workflow, &params));
         let params = StartParams::read(params)?;
-        let call = StartCall { params, trigger_type: "manual", user: Some(caller.user.to_string()), key };
+        let pat = caller.credential.pat().map(|pat| pat.to_string());
+        let call = StartCall { params, trigger_type: "manual", user: Some(caller.user.to_string()), pat, key };
         let started = self.project.start_workflow(&self.app, &self.workflow, call).await?;
         let (run, is_repeat) = (started.snapshot.run, started.watcher.is_none());
         if self.wait.is_none() || started.snapshot.status.is_final() {
             return Ok((started.snapshot, is_repeat));
         }
-        let node = &self.app.node;
+        let (node, seen) = (&self.app.node, started.snapshot.clone());
         let waited = match started.watcher {
-            Some(watcher) => self.waited(run, self.project.settled(node, watcher, started.snapshot)).await?,
-            None => self.waited(run, self.project.settled_after(node, run, 0)).await?,
+            Some(watcher) => self.waited(run, self.project.settled(node, watcher, started.snapshot)).await,
+            None => self.waited(run, self.project.settled_after(node, run, 0)).await,
         };
+        // The start was accepted: whoever waited has to learn which run it is, as it was seen last.
+        let waited = waited.unwrap_or_else(|error| {
+            tracing::error!(%run, %error, "a run was started, and what became of it cannot be read");
+            seen
+        });
         Ok((waited, is_repeat))
     }
 
@@ -243,15 +249,16 @@ impl Call {
             .map_err(|error| OperationError::InvalidParams { field: "params", message: error.to_string() })?;
         let command = command(params.graceful);
         let record = self.project.run_of(&self.workflow, params.run_id).await?;
-        self.project.command_at(&self.app.node, &record, command).await?;
+        self.project.check_command(&record, command).await?;
         let details = json!({ "workflow_id": self.workflow, "graceful": params.graceful });
         let entry = Entry { action: action(command), target: record.run.to_string(), details };
         note(&self.app, &may.caller, &may.place, entry).await?;
+        self.project.command_at(&self.app.node, &record, command).await?;
         match self.wait {
             None => Ok(self.project.run(record.run).await?.into()),
             Some(_) => {
                 let settled = self.project.settled_after(&self.app.node, record.run, record.last_seq);
-                self.waited(record.run, settled).await
+                Ok(self.waited(record.run, settled).await?)
             }
         }
     }
@@ -261,12 +268,12 @@ impl Call {
         &self,
         run: RunId,
         settled: impl Future<Output = Result<RunSnapshot, OperationError>>,
-    ) -> Result<RunSnapshot, Problem> {
+    ) -> Result<RunSnapshot, OperationError> {
         let wait = self.wait.unwrap_or_default();
         let settled = time::timeout(wait, self.app.draining.run_until_cancelled(settled)).await;
         match settled {
-            Ok(Some(snapshot)) => Ok(snapshot?),
-            Ok(None) | Err(_) => Ok(self.project.snapshot(self.project.run(run).await?).await?),
+            Ok(Some(snapshot)) => snapshot,
+            Ok(None) | Err(_) => self.project.snapshot(self.project.run(run).await?).await,
         }
     }
 }
@@ -280,8 +287,8 @@ fn action(command: Command) -> &'static str {
     }
 }
 
-/// Writes into the audit log what was just done to a run. A start is not written: the run's journal names who and how, and a
-/// row here would cost each start a commit more.
+/// Writes into the audit log what is asked of a run, before it is done: so nothing is done that no line tells. A start is not
+/// written: the run itself names who started it, with which token, and a row here would cost each start a commit more.
 pub(super) async fn note(app: &App, caller: &Caller, place: &InProject, entry: Entry) -> Result<(), Problem> {
     let now = app.database().time().as_micros();
     let mut tx = app.database().begin().await?;

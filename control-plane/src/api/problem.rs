@@ -237,17 +237,24 @@ impl From<OperationError> for Problem {
             E::InvalidParams { .. } | E::Start(StartError::UnknownStep(_) | StartError::OtherWorkflow(_)) => {
                 refuse(StatusCode::UNPROCESSABLE_ENTITY)
             }
-            E::Start(StartError::Ceiling { what: Ceiling::InputBytes, .. }) => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "CEILING_REACHED", sentence)
-            }
-            E::Start(StartError::Ceiling { what: Ceiling::UnfinishedRuns, .. }) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "CEILING_REACHED", sentence)
+            E::Start(StartError::Ceiling { what: Ceiling::InputBytes, .. }) => refuse(StatusCode::PAYLOAD_TOO_LARGE),
+            E::Start(StartError::Ceiling { what: what @ Ceiling::UnfinishedRuns, .. }) => {
+                let refused = refuse(StatusCode::TOO_MANY_REQUESTS);
+                let seconds = what.retry_after().map(|time| HeaderValue::from(time.as_secs()));
+                seconds.map_or(refused.clone(), |seconds| refused.with_header(header::RETRY_AFTER, seconds))
             }
             E::Start(StartError::Repeated { .. }) => {
                 let error = format!("{sentence}; send another `Idempotency-Key` for another start");
                 Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_REUSED", error)
             }
-            E::Start(StartError::Stopping | StartError::Store(_)) => Self::unavailable("the node", &sentence),
+            E::Start(StartError::Stopping(_) | StartError::Store(_)) => {
+                Self::unavailable("the node", &sentence).with_details(details)
+            }
+            E::StartedUnseen { cause, .. } => {
+                tracing::error!(%cause, "a run was started and cannot be read");
+                refuse(StatusCode::SERVICE_UNAVAILABLE).with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            E::Panicked => Self::internal(&sentence),
             E::UnknownRun(_) | E::NoRuns | E::UnknownWorkflow(_) | E::UnknownVersion { .. } | E::UnknownTask { .. } => {
                 refuse(StatusCode::NOT_FOUND)
             }

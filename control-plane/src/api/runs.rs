@@ -71,6 +71,9 @@ struct RunSummary {
     trigger_type: String,
     /// Who started it.
     user_id: Option<String>,
+    /// The token with which they did; null in a session, or where nobody asked.
+    #[schema(format = Uuid)]
+    pat_id: Option<String>,
     /// The caller's own name for its user.
     external_user_id: Option<String>,
     /// The run that waits for it.
@@ -94,6 +97,7 @@ impl From<RunRecord> for RunSummary {
             error: run.error.map(Failure::from),
             trigger_type: run.trigger_type,
             user_id: run.user_id,
+            pat_id: run.pat_id,
             external_user_id: run.external_user_id,
             parent_run_id: run.parent,
             last_seq: run.last_seq,
@@ -116,6 +120,8 @@ struct RunsQuery {
     version: Option<u32>,
     /// Only those that this started: `manual`, `webhook`, `schedule`, `workflow_call`.
     trigger: Option<String>,
+    /// Only those that were started with this token.
+    pat_id: Option<Uuid>,
     /// Only those accepted at this time (RFC 3339) or later.
     started_from: Option<String>,
     /// Only those accepted before this time.
@@ -153,6 +159,7 @@ impl RunsQuery {
             workflow: self.workflow_id.map(|workflow| WorkflowId::new(workflow.to_string())),
             version: self.version,
             trigger_type: self.trigger.clone(),
+            pat_id: self.pat_id.map(|pat| pat.to_string()),
             started_from: time("started_from", self.started_from.as_deref())?,
             started_to: time("started_to", self.started_to.as_deref())?,
             text: self.q.clone().filter(|text| !text.is_empty()),

@@ -62,10 +62,10 @@ struct Schedule {
     /// The next five due times; none while it is not enabled.
     #[schema(value_type = Vec<String>)]
     next_due_times: Vec<String>,
-    /// The last due time that started a run.
+    /// The last due time that was worked on, whether a run was started or `last_error` says why not.
     #[schema(format = DateTime)]
     last_due: Option<String>,
-    /// That run.
+    /// The last run that it started.
     last_run_id: Option<Uuid>,
     /// Why the last due time started none.
     last_error: Option<String>,
@@ -86,13 +86,14 @@ struct Schedule {
 /// What a new schedule is to be.
 #[derive(Deserialize, ToSchema)]
 struct NewSchedule {
-    /// When it comes due: minute, hour, day of month, month, day of week. There is no field for seconds.
+    /// When it comes due: minute, hour, day of month, month, day of week, or one of `@yearly`, `@monthly`, `@weekly`,
+    /// `@daily`, `@hourly`. There is no field for seconds.
     #[schema(max_length = 200, example = "30 9 * * MON-FRI")]
     cron: String,
     /// The time zone in which that is read; `UTC` if it is missing.
     #[schema(example = "Europe/Berlin")]
     timezone: Option<String>,
-    /// The input of each run; an empty object if it is missing.
+    /// The input of each run; an empty object if it is missing. What the newest version would not take is refused here.
     trigger_payload: Option<Value>,
     /// Input of single steps, which also lets `no_auto_start` steps run.
     #[schema(value_type = Option<Object>)]
@@ -184,7 +185,7 @@ async fn create(
         catch_up: new.catch_up.unwrap_or(false),
         is_enabled: new.is_enabled.unwrap_or(true),
     };
-    let made = schedules::create(&app.project(&may.place), &may, &named(workflow), terms).await?;
+    let made = schedules::create(&app.project(&may.place), &app.node, &may, &named(workflow), terms).await?;
     Ok((StatusCode::CREATED, Json(shown(made, app.database().time()))))
 }
 
@@ -235,7 +236,8 @@ async fn change(
         is_enabled: change.is_enabled,
     };
     let project = app.project(&may.place);
-    let changed = schedules::change(&project, &may, &named(workflow), ScheduleId::from(trigger), change).await?;
+    let changed =
+        schedules::change(&project, &app.node, &may, &named(workflow), ScheduleId::from(trigger), change).await?;
     Ok(Json(shown(changed, app.database().time())))
 }
 

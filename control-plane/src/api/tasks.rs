@@ -176,8 +176,9 @@ async fn complete(
     let project = app.project(&may.place);
     let run = project.run_of(&workflow, run.into()).await?.run;
     let result = body.result.map_or_else(Json::empty_object, |fields| Json::from(Value::Object(fields)));
-    project.complete_task_at(&app.node, run, task, Answer { approved, result }).await?;
+    project.check_pending(run, task).await?;
     let details = json!({ "run_id": run, "workflow_id": workflow, "approved": approved });
     note(&app, &may.caller, &may.place, Entry { action: "task.complete", target: task.to_string(), details }).await?;
+    project.complete_task_at(&app.node, run, task, Answer { approved, result }).await?;
     Ok(JsonBody(CompletedTask { task_id: task, run_id: run, status: "completed", approved }))
 }

@@ -3,7 +3,7 @@
 //! Tells method, route and outcome; never paths with their ids, queries, headers or bodies.
 
 use crate::{
-    access::{RequestId, UserId, caller::Origin},
+    access::{Caller, PatId, RequestId, UserId, caller::Origin},
     observe::Telling,
 };
 use axum::{
@@ -24,7 +24,7 @@ pub(super) struct Trail(Arc<Found>);
 
 #[derive(Default)]
 struct Found {
-    user: OnceLock<UserId>,
+    caller: OnceLock<(UserId, Option<PatId>)>,
     verdict: OnceLock<Verdict>,
 }
 
@@ -39,9 +39,9 @@ pub(super) enum Verdict {
 
 // What was found first holds: neither changes within a request.
 impl Trail {
-    /// It is them, by the request's credential.
-    pub(super) fn user(&self, user: UserId) {
-        let _ = self.0.user.set(user);
+    /// It is them, by this token if it is one: the request's credential is genuine.
+    pub(super) fn caller(&self, caller: &Caller) {
+        let _ = self.0.caller.set((caller.user, caller.credential.pat()));
         self.found(Verdict::Genuine);
     }
 
@@ -70,7 +70,7 @@ pub(super) async fn tell(Given(telling): Given<Arc<Telling>>, mut request: Reque
     let (status, duration) = (response.status(), begun.elapsed());
     span.record("http.response.status_code", status.as_u16());
     count(method, route, status, duration);
-    span.in_scope(|| line(method, route, status, duration, trail.0.user.get()));
+    span.in_scope(|| line(method, route, status, duration, trail.0.caller.get()));
     response
 }
 
@@ -89,10 +89,17 @@ fn span(telling: &Telling, id: Option<RequestId>, method: &'static str, route: &
     span
 }
 
-fn line(method: &'static str, route: &str, status: StatusCode, duration: Duration, user: Option<&UserId>) {
+fn line(
+    method: &'static str,
+    route: &str,
+    status: StatusCode,
+    duration: Duration,
+    who: Option<&(UserId, Option<PatId>)>,
+) {
     let ms = duration.as_micros() as f64 / 1e3;
-    let user = user.map(tracing::field::display);
-    tracing::info!(target: "agentruntime::request", method, route, status = status.as_u16(), ms, user, "served");
+    let user = who.map(|(user, _)| tracing::field::display(user));
+    let pat = who.and_then(|(_, pat)| pat.as_ref()).map(tracing::field::display);
+    tracing::info!(target: "agentruntime::request", method, route, status = status.as_u16(), ms, user, pat, "served");
 }
 
 fn count(method: &'static str, route: &str, status: StatusCode, duration: Duration) {

@@ -381,12 +381,12 @@ async fn deliver(
     };
     let outcome = ingress::deliver(&app, delivery).await;
     match &outcome {
-        Ok(_) => incoming.trail.found(Verdict::Genuine),
+        Ok(received) => incoming.trail.caller(&received.caller),
         Err(TriggerError::NotGenuine) => incoming.trail.found(Verdict::Wrong),
         // Whatever else is in the way says nothing about the credential.
         Err(_) => {}
     }
-    let Received { run, status, workflow, is_replayed } = outcome?;
+    let Received { run, status, workflow, is_replayed, .. } = outcome?;
     let answer = DeliveryAnswer {
         run_id: run.as_uuid(),
         status: status.as_str().to_owned(),

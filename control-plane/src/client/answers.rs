@@ -121,6 +121,7 @@ pub(super) struct RunItem {
     #[serde(default)]
     trigger_type: String,
     user_id: Option<String>,
+    pat_id: Option<String>,
     external_user_id: Option<String>,
 }
 
@@ -141,6 +142,7 @@ impl RunItem {
             parent: self.parent_run_id,
             trigger_type: self.trigger_type,
             user_id: self.user_id,
+            pat_id: self.pat_id,
             external_user_id: self.external_user_id,
         })
     }

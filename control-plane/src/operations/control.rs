@@ -41,7 +41,8 @@ impl Project {
         Ok(node.signal(&self.scope, record.run, command.signal()).await?)
     }
 
-    async fn check_command(&self, record: &RunRecord, command: Command) -> Result<(), OperationError> {
+    /// Refuses a command that the run is not in the way of; nothing is done.
+    pub(crate) async fn check_command(&self, record: &RunRecord, command: Command) -> Result<(), OperationError> {
         let (run, status) = (record.run, record.status);
         if let Some(instead) = command.refusal(status) {
             return Err(OperationError::WrongStatus { command: command.word(), run, status, instead });

@@ -130,6 +130,19 @@ pub(crate) enum OperationError {
     /// The run was not started.
     #[error(transparent)]
     Start(StartError),
+    /// The run was started, now or by an earlier start under the same key, and what became of it cannot be told.
+    #[error(
+        "run {run} was started, but how it stands cannot be read; ask for it in a moment, and do not start it again"
+    )]
+    StartedUnseen {
+        /// The run.
+        run: RunId,
+        /// Why it cannot be read.
+        cause: StoreError,
+    },
+    /// The start ended by a fault of the program; where, is in the log.
+    #[error("the start failed here (the log says how); look for the run before you start it again")]
+    Panicked,
     /// A journal does not fit its graph.
     #[error("the journal of run {run} cannot be read: {reason}")]
     Unreadable {
@@ -171,8 +184,10 @@ impl OperationError {
             Self::Start(StartError::OtherWorkflow(_)) => "OTHER_WORKFLOW",
             Self::Start(StartError::Ceiling { .. }) => "CEILING_REACHED",
             Self::Start(StartError::Repeated { .. }) => "IDEMPOTENCY_KEY_REUSED",
-            Self::Start(StartError::Stopping) => "STOPPING",
+            Self::Start(StartError::Stopping(_)) => "STOPPING",
             Self::Start(StartError::Store(error)) | Self::Store(error) => error.code(),
+            Self::StartedUnseen { .. } => "STARTED_UNSEEN",
+            Self::Panicked => "INTERNAL",
             Self::Unreadable { .. } => "STORE_CORRUPT",
             Self::Access(_) => "ACCESS_REFUSED",
         }
@@ -187,6 +202,10 @@ impl OperationError {
             Self::UnknownTask { pending, .. } => Some(json!({ "pending": pending })),
             Self::InvalidParams { field, .. } => Some(json!({ "field": field })),
             Self::Start(StartError::Rejected { issues, .. }) => Some(json!({ "issues": issues })),
+            Self::Start(StartError::Ceiling { what, limit }) => {
+                Some(json!({ "ceiling": what.as_str(), "limit": limit }))
+            }
+            Self::Start(StartError::Stopping(run)) | Self::StartedUnseen { run, .. } => Some(json!({ "run_id": run })),
             _ => None,
         }
     }
@@ -197,6 +216,16 @@ impl From<StartError> for OperationError {
         match error {
             StartError::Store(error) => Self::Store(error),
             other => Self::Start(other),
+        }
+    }
+}
+
+impl OperationError {
+    /// The same about a run that was started: whoever started it has to learn its id.
+    pub(crate) fn of_started(self, run: RunId) -> Self {
+        match self {
+            Self::Store(cause) => Self::StartedUnseen { run, cause },
+            other => other,
         }
     }
 }

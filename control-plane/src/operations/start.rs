@@ -68,8 +68,12 @@ impl StartParams {
             Value::Object(params) => params,
             _ => return Err(invalid("params", "it is an object: the input, or the parameters of the start")),
         };
-        if !TRIGGER_KEYS.iter().any(|key| params.contains_key(*key)) {
+        let is_key = |key: &String| TRIGGER_KEYS.contains(&key.as_str());
+        let Some(known) = params.keys().find(|key| is_key(key)) else {
             return Ok(Self { trigger_payload: Some(Value::Object(params)), ..Self::default() });
+        };
+        if let Some(other) = params.keys().find(|key| !is_key(key)) {
+            return Err(mixed(known, other));
         }
         let read = Self {
             trigger_payload: take(&mut params, "trigger_payload")?,
@@ -164,6 +168,14 @@ fn take<T: DeserializeOwned>(params: &mut Map<String, Value>, key: &'static str)
     }
 }
 
+/// Half an input: the rest would be lost silently.
+fn mixed(known: &str, other: &str) -> OperationError {
+    let message = format!(
+        "`{known}` is a parameter of the start, and `{other}` is none; where one of them is a parameter, the input goes under `trigger_payload`"
+    );
+    invalid("params", message)
+}
+
 fn invalid(field: &'static str, message: impl Into<String>) -> OperationError {
     OperationError::InvalidParams { field, message: message.into() }
 }
@@ -177,6 +189,8 @@ pub(crate) struct StartCall {
     pub(crate) trigger_type: &'static str,
     /// Who starts it.
     pub(crate) user: Option<String>,
+    /// The token with which they do.
+    pub(crate) pat: Option<String>,
     /// What makes it happen once.
     pub(crate) key: Option<StartKey>,
 }
@@ -206,10 +220,12 @@ impl Project {
         // Naming the newest version saves the engine from asking which it is.
         request.version = request.version.or(live.published_version);
         request.user = call.user;
+        request.pat = call.pat;
         request.keys.extend(call.key);
         match self.start_detached(app, request).await {
             Err(OperationError::Start(StartError::Repeated { run, same: true })) => {
-                let snapshot = self.snapshot(self.run(run).await?).await?;
+                let snapshot = async { self.snapshot(self.run(run).await?).await };
+                let snapshot = snapshot.await.map_err(|error| error.of_started(run))?;
                 Ok(Started { snapshot, watcher: None })
             }
             other => other,
@@ -233,7 +249,7 @@ impl Project {
             }
         };
         // It is never aborted, so that it can only have panicked; where, is in the log.
-        task.await.unwrap_or(Err(OperationError::Start(StartError::Stopping)))
+        task.await.unwrap_or_else(|_| Err(OperationError::Panicked))
     }
 
     async fn start_watched(&self, app: &App, request: StartRequest) -> Result<Started, OperationError> {
@@ -255,7 +271,7 @@ impl Project {
         let told = watcher.next().now_or_never().flatten();
         let snapshot = match told.and_then(|events| RunSnapshot::begin(run, &events)) {
             Some(snapshot) => snapshot,
-            None => self.run(run).await?.into(),
+            None => self.run(run).await.map_err(|error| error.of_started(run))?.into(),
         };
         Ok(Started { snapshot, watcher: Some(watcher) })
     }
@@ -283,8 +299,20 @@ mod tests {
         assert_eq!(read(json!({ "name": "Ada" })).trigger_payload, Some(json!({ "name": "Ada" })));
         assert_eq!(read(json!({})).trigger_payload, Some(json!({})));
         assert_eq!(read(Value::Null).trigger_payload, Some(json!({})));
-        let with_key = read(json!({ "name": "Ada", "version": 2 }));
-        assert_eq!((with_key.trigger_payload, with_key.version), (None, Some(2)));
+        let with_key = read(json!({ "trigger_payload": { "name": "Ada", "version": 1 }, "version": 2 }));
+        assert_eq!(
+            (with_key.trigger_payload, with_key.version),
+            (Some(json!({ "name": "Ada", "version": 1 })), Some(2))
+        );
+    }
+
+    #[test]
+    fn parameters_mixed_with_an_input_are_refused_and_say_where_the_input_goes() {
+        for params in [json!({ "name": "Ada", "version": 2 }), json!({ "trigger_payload": {}, "exclude_step_ids": [] })]
+        {
+            let refused = StartParams::read(params).unwrap_err().to_string();
+            assert!(refused.contains("`trigger_payload`") && refused.starts_with("`params`"), "{refused}");
+        }
     }
 
     #[test]

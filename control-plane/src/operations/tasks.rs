@@ -4,7 +4,7 @@ use super::{OperationError, Project};
 use agentruntime_engine::{
     node::Node,
     run::TaskStatus,
-    store::{StoreError, TaskCursor, TaskFilter, TaskRecord},
+    store::{LIST_MAX, StoreError, TaskCursor, TaskFilter, TaskRecord},
 };
 use agentruntime_host_api::{Json, RunId, TaskId, WorkflowId};
 
@@ -32,6 +32,19 @@ impl Project {
         limit: u32,
     ) -> Result<Vec<(TaskRecord, WorkflowId)>, OperationError> {
         Ok(self.store.open_tasks(&self.scope, run, after, limit).await?)
+    }
+
+    /// Refuses an answer to a question that the run does not ask, or not any more; nothing is done.
+    pub(crate) async fn check_pending(&self, run: RunId, task: TaskId) -> Result<(), OperationError> {
+        let filter = TaskFilter { run: Some(run), status: None, limit: None };
+        let tasks = self.store.tasks(&self.scope, &filter).await?;
+        match tasks.iter().find(|known| known.task == task) {
+            Some(known) if known.status == TaskStatus::Pending => Ok(()),
+            Some(_) => Err(OperationError::TaskClosed { run, step: task.to_string() }),
+            // It may be among those that did not fit; the answer itself finds out.
+            None if tasks.len() >= LIST_MAX as usize => Ok(()),
+            None => Err(OperationError::UnknownTask { run, step: task.to_string(), pending: Vec::new() }),
+        }
     }
 
     /// Answers a question. A node takes the answer in.

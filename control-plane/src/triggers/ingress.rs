@@ -67,6 +67,8 @@ pub(crate) struct Received {
     pub(crate) workflow: WorkflowId,
     /// Whether an earlier delivery started it.
     pub(crate) is_replayed: bool,
+    /// In whose name.
+    pub(crate) caller: Caller,
 }
 
 /// Takes a delivery: starts a run, or finds the one that the same delivery started before.
@@ -79,20 +81,22 @@ pub(crate) async fn deliver(app: &Arc<App>, delivery: Delivery<'_>) -> Result<Re
     }
     let keys = keys(&subscription, &delivery, &signed)?;
     let project = app.project(&may.place);
-    project.live_workflow(&subscription.workflow).await?;
+    let live = project.live_workflow(&subscription.workflow).await?;
     let params = StartParams::read("extras", &subscription.extras)?.with_body(body);
     let mut request = params.request(subscription.workflow.clone(), "webhook");
+    request.version = live.published_version;
     request.keys = keys;
     request.user = Some(may.caller.user.to_string());
+    request.pat = Some(subscription.pat.to_string());
     let (run, status, is_replayed) = match project.start_detached(app, request).await {
         Ok(started) => (started.snapshot.run, started.snapshot.status, false),
         Err(OperationError::Start(StartError::Repeated { run, same: true })) => {
-            (run, status(&project, run).await?, true)
+            (run, status(&project, run).await.map_err(|error| error.of_started(run))?, true)
         }
         Err(OperationError::Start(StartError::Repeated { same: false, .. })) => return Err(TriggerError::KeyReused),
         Err(error) => return Err(error.into()),
     };
-    Ok(Received { run, status, workflow: subscription.workflow, is_replayed })
+    Ok(Received { run, status, workflow: subscription.workflow, is_replayed, caller: may.caller })
 }
 
 /// A delivery that proves everything it has to: which subscription, in whose name, and what was signed.
@@ -144,11 +148,7 @@ async fn enter(app: &App, caller: Caller, subscription: &Subscription) -> Result
 /// A name that nobody signed is the sender's word, and whoever sends a delivery again can change it. So it makes a delivery
 /// a repeat, but what was signed does so beside it, under whatever name. Of two families of signatures each counts, because
 /// either can be left out.
-fn keys(
-    subscription: &Subscription,
-    delivery: &Delivery<'_>,
-    signed: &Signed,
-) -> Result<Vec<StartKey>, TriggerError> {
+fn keys(subscription: &Subscription, delivery: &Delivery<'_>, signed: &Signed) -> Result<Vec<StartKey>, TriggerError> {
     let digest = hex(&Sha256::digest(delivery.body));
     let name = match &signed.id {
         Some(id) => Some(format!("id:{}", checked(id)?)),
@@ -162,11 +162,8 @@ fn keys(
         (None, Replay::Digest) => Some((format!("body:{digest}"), DIGEST_KEPT)),
         (None, Replay::None) => None,
     });
-    let key = |(name, keep)| StartKey {
-        name: format!("webhook:{}:{name}", subscription.id),
-        digest: digest.clone(),
-        keep,
-    };
+    let key =
+        |(name, keep)| StartKey { name: format!("webhook:{}:{name}", subscription.id), digest: digest.clone(), keep };
     Ok(name.map(|name| (name, KEY_KEPT)).into_iter().chain(content).map(key).collect())
 }
 
@@ -186,6 +183,6 @@ fn header(headers: &HeaderMap, name: &str) -> Result<Option<String>, TriggerErro
 }
 
 /// Where an earlier delivery's run stands.
-async fn status(project: &Project, run: RunId) -> Result<RunStatus, TriggerError> {
+async fn status(project: &Project, run: RunId) -> Result<RunStatus, OperationError> {
     Ok(project.run(run).await?.status)
 }

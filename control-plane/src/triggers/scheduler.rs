@@ -201,7 +201,7 @@ impl<'a> Scheduler<'a> {
             }
             Outcome::Failed(reason) => {
                 tracing::warn!(schedule = %schedule.id, %due, %reason, "a schedule started no run");
-                next.last_error = Some(reason);
+                (next.last_due, next.last_error) = (Some(due), Some(reason));
                 self.move_on(schedule, next).await
             }
         }
@@ -224,6 +224,8 @@ impl<'a> Scheduler<'a> {
                 let name = format!("schedule:{}:{}", schedule.id, due.as_micros());
                 request.keys.push(StartKey { name, digest: String::new(), keep: KEY_KEPT });
                 request.user = Some(schedule.owner.to_string());
+                request.pat = schedule.by_pat.map(|pat| pat.to_string());
+                request.due_at = Some(due);
                 project.start(self.node, request).await
             }
             Err(error) => Err(error),
@@ -231,7 +233,7 @@ impl<'a> Scheduler<'a> {
         match started {
             Ok(run) | Err(OperationError::Start(StartError::Repeated { run, .. })) => Ok(Outcome::Started(run)),
             // The database, or this node, may do it in a moment.
-            Err(error @ (OperationError::Store(_) | OperationError::Start(StartError::Stopping))) => Err(error),
+            Err(error @ (OperationError::Store(_) | OperationError::Start(StartError::Stopping(_)))) => Err(error),
             Err(error) => Ok(Outcome::Failed(error.to_string())),
         }
     }
@@ -266,7 +268,7 @@ impl<'a> Scheduler<'a> {
             return Ok(false);
         }
         if let Some(reason) = next.last_error.as_ref().filter(|_| next.last_error != seen.last_error) {
-            let details = serde_json::json!({ "reason": reason, "due": seen.next_due.to_string() });
+            let details = serde_json::json!({ "reason": reason, "due": next.last_due.map(|due| due.to_string()) });
             let entry = Entry { action: "schedule.failed", target: seen.id.to_string(), details };
             let now = self.database().time().as_micros();
             let recorded = audit::record(&mut tx, &seen.scope.tenant, &system(seen.owner), entry, now).await;

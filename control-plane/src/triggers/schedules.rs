@@ -13,6 +13,7 @@ use crate::{
 };
 use agentruntime_engine::{
     database::{Row, StoreError, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text, time},
+    node::{Node, StartRequest},
     store::Scope,
 };
 use agentruntime_host_api::{ProjectId, RunId, TenantId, Timestamp, WorkflowId};
@@ -93,9 +94,9 @@ pub(crate) struct Schedule {
     pub(crate) next_due: Timestamp,
     /// A due time that waits for the run before it to end.
     pub(crate) queued_due: Option<Timestamp>,
-    /// The last due time that started a run.
+    /// The last due time that was worked on.
     pub(crate) last_due: Option<Timestamp>,
-    /// That run.
+    /// The last run that it started.
     pub(crate) last_run: Option<RunId>,
     /// Why the last due time started none.
     pub(crate) last_error: Option<String>,
@@ -152,12 +153,14 @@ pub(crate) struct Change {
 /// Makes a schedule.
 pub(crate) async fn create(
     project: &Project,
+    node: &Node,
     may: &May<WriteTriggers>,
     workflow: &WorkflowId,
     terms: Terms,
 ) -> Result<Schedule, TriggerError> {
     let (database, scope) = (project.store.database(), &project.scope);
-    project.workflow(workflow).await?.not_archived()?;
+    let live = project.workflow(workflow).await?.not_archived()?;
+    terms.check_start(project, node, workflow, live.published_version).await?;
     let now = database.time();
     let next_due = terms.next_due(now)?;
     let id = ScheduleId::new_v7();
@@ -195,6 +198,7 @@ pub(crate) async fn get(project: &Project, workflow: &WorkflowId, id: ScheduleId
 /// Changes a schedule, which from then on runs in the caller's name.
 pub(crate) async fn change(
     project: &Project,
+    node: &Node,
     may: &May<WriteTriggers>,
     workflow: &WorkflowId,
     id: ScheduleId,
@@ -203,7 +207,12 @@ pub(crate) async fn change(
     let (database, scope) = (project.store.database(), &project.scope);
     let old = get(project, workflow, id).await?;
     let now = database.time();
+    let is_same_start = !change.is_of_start();
     let terms = change.over(old.terms.clone());
+    if !is_same_start {
+        let live = project.workflow(workflow).await?;
+        terms.check_start(project, node, workflow, live.published_version).await?;
+    }
     // A due time that nobody has worked on yet stays, where it is still one.
     let next_due = match terms.comes_due_like(&old.terms) {
         true => terms.next_due(now).map(|_| old.next_due)?,
@@ -246,6 +255,22 @@ impl Terms {
         due.after(now).ok_or_else(|| TriggerError::invalid("cron", "no such day comes; check day and month"))
     }
 
+    /// Refuses a start that could never be, as far as the newest version tells: it would fail at each due time, when nobody
+    /// looks. A workflow without a version is not known yet.
+    async fn check_start(
+        &self,
+        project: &Project,
+        node: &Node,
+        workflow: &WorkflowId,
+        version: Option<u32>,
+    ) -> Result<(), TriggerError> {
+        self.params.check()?;
+        let Some(version) = version else { return Ok(()) };
+        let request =
+            StartRequest { version: Some(version), ..self.params.clone().request(workflow.clone(), "schedule") };
+        Ok(node.check_start(&project.scope, request).await?)
+    }
+
     /// When it comes due.
     pub(crate) fn due_times(&self) -> Result<DueTimes, super::due::DueError> {
         DueTimes::parse(&self.cron, &self.timezone)
@@ -262,6 +287,11 @@ impl Terms {
 }
 
 impl Change {
+    /// Whether what is started changes, and not only when.
+    fn is_of_start(&self) -> bool {
+        self.trigger_payload.is_some() || self.trigger_steps.is_some() || self.excluded_step_ids.is_some()
+    }
+
     fn over(self, old: Terms) -> Terms {
         Terms {
             cron: self.cron.unwrap_or(old.cron),

@@ -20,7 +20,8 @@ use crate::{
 };
 use agentruntime_engine::{
     database::{
-        self, Database, Row, StoreError, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text, time,
+        self, Database, Row, StoreError, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number,
+        text, time,
     },
     store::Scope,
 };
@@ -208,7 +209,12 @@ pub(crate) async fn create(app: &App, may: &May<WriteTriggers>, new: NewSubscrip
     let mut values = Values::default();
     values.id(id).scope(&scope).text(new.workflow.as_str()).text(&new.name).id(pat).text(sealed);
     values.text(json(&new.extras)).text(new.replay.as_str()).number(new.require_timestamp);
-    values.number(new.is_enabled).id(may.caller.user).number(now.as_micros()).maybe_text(may.pat()).number(token.is_some());
+    values
+        .number(new.is_enabled)
+        .id(may.caller.user)
+        .number(now.as_micros())
+        .maybe_text(may.pat())
+        .number(token.is_some());
     let row = tx.row(INSERT, values).await?.ok_or(StoreError::AlreadyExists)?;
     tx.commit().await?;
     Ok(Shown { subscription: subscription(&row)?, secret, token })
@@ -261,7 +267,11 @@ pub(crate) async fn change(
     let mut values = key(&scope, id);
     values.maybe_text(change.name).maybe_text(pat.map(|pat| pat.to_string()));
     values.maybe_text(change.extras.as_ref().map(json)).maybe_text(change.replay.map(Replay::as_str));
-    values.maybe_number(change.require_timestamp).maybe_number(change.is_enabled).number(now.as_micros()).maybe_text(may.pat());
+    values
+        .maybe_number(change.require_timestamp)
+        .maybe_number(change.is_enabled)
+        .number(now.as_micros())
+        .maybe_text(may.pat());
     let row = tx.row(UPDATE, values).await?.ok_or_else(|| unknown(id))?;
     tx.commit().await?;
     Ok(subscription(&row)?)

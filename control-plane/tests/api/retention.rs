@@ -50,6 +50,7 @@ async fn ended_long_ago(data: &str) -> RunId {
         parent: None,
         trigger_type: "manual".into(),
         user_id: None,
+        pat_id: None,
         external_user_id: None,
         keys: Vec::new(),
         events: Chunk::of(&[Event { seq: 1, at: LONG_AGO, kind }]),

@@ -299,7 +299,11 @@ async fn what_nobody_signed_makes_no_new_event_of_a_captured_one() {
             (plain, hook.signed(plain).with("idempotency-key", "k1")),
             (timed, hook.signed_at(at, timed).with("webhook-id", "m1")),
             // Signed twice: by us without a time, and by Standard Webhooks.
-            (b"{\"n\": 3}", hook.standard("m2", at, b"{\"n\": 3}").with("x-agentruntime-signature", &hmac(&hook.secret, b"{\"n\": 3}"))),
+            (
+                b"{\"n\": 3}",
+                hook.standard("m2", at, b"{\"n\": 3}")
+                    .with("x-agentruntime-signature", &hmac(&hook.secret, b"{\"n\": 3}")),
+            ),
         ];
         for (body, client) in captured {
             let first = run(hook.deliver(&client, body).await.expect(202));
@@ -490,7 +494,8 @@ async fn a_subscription_lasts_no_longer_than_the_token_by_which_it_was_made() {
     on_both(|server| async move {
         let (owner, admin) = (server.owner(), server.admin());
         let scopes = json!(["workflow:write", "workflow:run"]);
-        let new = json!({ "name": "maker", "scopes": scopes, "project_id": "default", "expires_at": "2999-01-01T00:00:00Z" });
+        let new =
+            json!({ "name": "maker", "scopes": scopes, "project_id": "default", "expires_at": "2999-01-01T00:00:00Z" });
         let maker = admin.post("/v1/pats", new).await.expect(201);
         let by_maker = server.holder(maker["token"].as_str().unwrap());
         let hook = hook_by(&server, &by_maker, json!({ "replay": "none" })).await;
@@ -499,7 +504,8 @@ async fn a_subscription_lasts_no_longer_than_the_token_by_which_it_was_made() {
         assert_eq!(shown["by_pat_id"], maker["pat"]["id"]);
         // The token that was made for it ends with the one by which it was made.
         let pats = admin.get("/v1/pats?limit=200").await.expect(200);
-        let made = pats["items"].as_array().unwrap().iter().find(|pat| pat["id"] == shown["automation_pat_id"]).unwrap();
+        let made =
+            pats["items"].as_array().unwrap().iter().find(|pat| pat["id"] == shown["automation_pat_id"]).unwrap();
         assert_eq!(made["expires_at"], maker["pat"]["expires_at"]);
         let body = b"{}";
         hook.deliver(&hook.signed(body), body).await.expect(202);

@@ -4,6 +4,8 @@
 -- Rows from before were started by hand or by another run; nobody could name a user yet.
 ALTER TABLE runs ADD COLUMN trigger_type TEXT NOT NULL DEFAULT 'manual';
 ALTER TABLE runs ADD COLUMN user_id TEXT;
+-- The token with which they did.
+ALTER TABLE runs ADD COLUMN pat_id TEXT;
 -- A JSON string: callers write it, and a text column of PostgreSQL takes no NUL.
 ALTER TABLE runs ADD COLUMN external_user_id TEXT;
 UPDATE runs SET trigger_type = 'workflow_call' WHERE parent_run_id IS NOT NULL;

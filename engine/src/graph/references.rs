@@ -15,7 +15,7 @@ use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 pub(crate) const ROOTS: [&str; 9] =
     ["input", "steps", "run", "connection", "item", "index", "foreach", "body", "while"];
 /// What is known about a run.
-const RUN_KEYS: [&str; 5] = ["run_id", "started_at", "trigger_type", "external_user_id", "user_id"];
+const RUN_KEYS: [&str; 6] = ["run_id", "started_at", "trigger_type", "external_user_id", "user_id", "due_at"];
 /// What is known about connections.
 const CONNECTION_KEYS: [&str; 2] = ["connection_id", "by_instance"];
 

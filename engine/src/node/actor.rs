@@ -197,6 +197,8 @@ impl Actor {
                     trigger_type: "workflow_call".into(),
                     external_user_id: self.state.start.external_user_id.clone(),
                     user_id: self.state.start.user_id.clone(),
+                    pat_id: self.state.start.pat_id.clone(),
+                    due_at: self.state.start.due_at,
                     trace_parent: self.state.start.trace_parent.clone(),
                     parent: Some(Parent { run: self.lease.run, step, depth, descendants }),
                     reuse: None,

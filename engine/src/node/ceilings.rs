@@ -54,6 +54,24 @@ pub enum Ceiling {
     InputBytes,
 }
 
+impl Ceiling {
+    /// A stable name for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnfinishedRuns => "unfinished_runs",
+            Self::InputBytes => "input_bytes",
+        }
+    }
+
+    /// After what time it is worth trying the same again: when the tenant's runs are counted anew. Nothing where it never is.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::UnfinishedRuns => Some(COUNT_LASTS),
+            Self::InputBytes => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Ceiling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

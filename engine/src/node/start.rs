@@ -35,6 +35,10 @@ pub struct StartRequest {
     pub trigger_type: String,
     /// Who starts it here.
     pub user: Option<String>,
+    /// The token with which they do; nothing without one.
+    pub pat: Option<String>,
+    /// The time at which it came due, where a schedule starts it.
+    pub due_at: Option<Timestamp>,
     /// The caller's own name for its user.
     pub external_user_id: Option<String>,
     /// Under each of these keys it starts once: a repeat under any is [`StartError::Repeated`].
@@ -57,6 +61,8 @@ impl StartRequest {
             excluded_step_ids: Vec::new(),
             trigger_type: "manual".into(),
             user: None,
+            pat: None,
+            due_at: None,
             external_user_id: None,
             keys: Vec::new(),
             resume_from: None,
@@ -83,7 +89,7 @@ pub enum StartError {
     #[error("run {0} is of another workflow; results can be taken over between runs of one workflow only")]
     OtherWorkflow(RunId),
     /// The tenant has, or gives, as much as it may.
-    #[error("this workspace may have at most {limit} {what}")]
+    #[error("the workspace has reached a ceiling, which the operator can raise: at most {limit} {what}")]
     Ceiling {
         /// Of what.
         what: Ceiling,
@@ -103,9 +109,19 @@ pub enum StartError {
     Store(StoreError),
     /// The node was stopped, or its commit failed: the start may have been recorded all the same.
     #[error(
-        "the node is stopping, or its database failed (the log says which); look for the run before you start it again"
+        "the node is stopping, or its database failed (the log says which); look for run {0} before you start it again"
     )]
-    Stopping,
+    Stopping(RunId),
+}
+
+impl StartError {
+    /// Whether the start was refused for what it asks, or for what there is; another one might not be.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Rejected { .. } | Self::UnknownStep(_) | Self::OtherWorkflow(_) | Self::Ceiling { .. } => true,
+            Self::Repeated { .. } | Self::Store(_) | Self::Stopping(_) => false,
+        }
+    }
 }
 
 impl From<StoreError> for StartError {
@@ -132,7 +148,27 @@ impl Node {
         Ok((run, watcher))
     }
 
-    async fn start_as(&self, scope: &Scope, mut request: StartRequest, run: RunId) -> Result<RunId, StartError> {
+    /// Whether a start would be refused for what it asks. Nothing is recorded.
+    pub async fn check_start(&self, scope: &Scope, request: StartRequest) -> Result<(), StartError> {
+        let (run, shared) = (request.id(), &self.shared);
+        check_size(&request, shared.tenants.of(&scope.tenant).input_bytes_max)?;
+        self.prepare(scope, request, run, shared.clock.now()).await.map(drop)
+    }
+
+    /// A start that is a repeat is told so, also where it would be refused by now: the first one was not.
+    async fn start_as(&self, scope: &Scope, request: StartRequest, run: RunId) -> Result<RunId, StartError> {
+        let keys = request.keys.clone();
+        let started = self.begin(scope, request, run).await;
+        if keys.is_empty() || !started.as_ref().is_err_and(StartError::is_refusal) {
+            return started;
+        }
+        match self.shared.store.repeated(scope, &keys).await? {
+            Some(Repeated { run, same }) => Err(StartError::Repeated { run, same }),
+            None => started,
+        }
+    }
+
+    async fn begin(&self, scope: &Scope, mut request: StartRequest, run: RunId) -> Result<RunId, StartError> {
         let shared = &self.shared;
         let now = shared.clock.now();
         let keys = std::mem::take(&mut request.keys);
@@ -158,13 +194,13 @@ impl Node {
         let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(state.start.clone())) };
         let commit =
             Commit { of: of.clone(), append: Append::create(lease, new), events: vec![first], done: Some(done) };
-        shared.commits.send(commit).await.map_err(|_| StartError::Stopping)?;
+        shared.commits.send(commit).await.map_err(|_| StartError::Stopping(run))?;
         if waits {
-            is_accepted(accepted.await)?;
+            is_accepted(run, accepted.await)?;
             shared.spawn_fresh(&of, place, lease, state, Standing::Durable);
         } else {
             shared.spawn_fresh(&of, place, lease, state, Standing::Ahead);
-            is_accepted(accepted.await).inspect_err(|_| shared.abandon(lease))?;
+            is_accepted(run, accepted.await).inspect_err(|_| shared.abandon(lease))?;
             // The writer may have been done before the actor was known.
             shared.is_durable(lease);
         }
@@ -198,12 +234,12 @@ impl Node {
     }
 }
 
-fn is_accepted(answer: Result<Appended, oneshot::error::RecvError>) -> Result<(), StartError> {
+fn is_accepted(new: RunId, answer: Result<Appended, oneshot::error::RecvError>) -> Result<(), StartError> {
     match answer {
         Ok(Appended::Durable) => Ok(()),
         Ok(Appended::AlreadyExists) => Err(StoreError::AlreadyExists.into()),
         Ok(Appended::Repeated(Repeated { run, same })) => Err(StartError::Repeated { run, same }),
-        Ok(Appended::LeaseLost) | Err(_) => Err(StartError::Stopping),
+        Ok(Appended::LeaseLost) | Err(_) => Err(StartError::Stopping(new)),
     }
 }
 
@@ -224,6 +260,8 @@ impl StartRequest {
             trigger_type: self.trigger_type,
             external_user_id: self.external_user_id,
             user_id: self.user,
+            pat_id: self.pat,
+            due_at: self.due_at,
             trace_parent,
             parent: None,
             reuse,
@@ -312,6 +350,7 @@ pub(super) fn new_run(run: RunId, scope: &Scope, start: &Start, now: Timestamp) 
         parent: start.parent.as_ref().map(|parent| parent.run),
         trigger_type: start.trigger_type.clone(),
         user_id: start.user_id.clone(),
+        pat_id: start.pat_id.clone(),
         external_user_id: start.external_user_id.clone(),
         keys: Vec::new(),
         events: Chunk::of(std::slice::from_ref(&first)),

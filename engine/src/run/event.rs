@@ -151,6 +151,12 @@ pub struct Start {
     /// Who started it here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
+    /// The token with which they did; nothing without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pat_id: Option<String>,
+    /// The time at which it came due, where a schedule started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
     /// The place in a trace that the run began at, as W3C's trace context writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_parent: Option<String>,

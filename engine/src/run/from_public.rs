@@ -139,6 +139,8 @@ fn start(public: &mut Public) -> Result<Start, NotAnEvent> {
         trigger_type: public.take("trigger_type")?,
         external_user_id: public.find("external_user_id")?,
         user_id: public.find("user_id")?,
+        pat_id: public.find("pat_id")?,
+        due_at: public.find::<String>("due_at")?.map(|text| text.parse::<Timestamp>()).transpose()?,
         trace_parent: None,
         parent,
         reuse,
@@ -249,8 +251,10 @@ mod tests {
         let texts = || option::of("[a-z]{1,5}");
         let runs = || option::of(any::<u64>().prop_map(id::<RunId>));
         let given = (documents(), documents(), vec("[a-z]{1,4}", 0..3));
-        ("[a-z]{1,6}", any::<u32>(), given, (texts(), texts()), (runs(), runs())).prop_map(
-            |(workflow, version, (input, steps, excluded_step_ids), (external_user_id, user_id), (parent, reuse))| {
+        let due = option::of((0..1_i64 << 52).prop_map(Timestamp::from_micros));
+        ("[a-z]{1,6}", any::<u32>(), given, (texts(), texts(), texts(), due), (runs(), runs())).prop_map(
+            |(workflow, version, (input, steps, excluded_step_ids), who, (parent, reuse))| {
+                let (external_user_id, user_id, pat_id, due_at) = who;
                 let trigger_steps = steps.to_value().as_object().cloned().unwrap_or_default();
                 let step = StepPath::top(&"".into());
                 EventKind::RunStarted(Box::new(Start {
@@ -262,6 +266,8 @@ mod tests {
                     trigger_type: "manual".into(),
                     external_user_id,
                     user_id,
+                    pat_id,
+                    due_at,
                     trace_parent: None,
                     parent: parent.map(|run| Parent { run, step, depth: 0, descendants: 0 }),
                     reuse: reuse.map(|run| Reuse { run, results: BTreeMap::new() }),

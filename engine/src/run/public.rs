@@ -83,7 +83,9 @@ fn start_data(start: &Start) -> Value {
     let parent_run = start.parent.as_ref().map(|parent| parent.run);
     let reused = start.reuse.as_ref().map(|reuse| reuse.run);
     let data = with(with(data, "parent_run_id", &parent_run), "resume_from_run_id", &reused);
-    with(with(data, "external_user_id", &start.external_user_id), "user_id", &start.user_id)
+    let data = with(data, "due_at", &start.due_at.map(|due| due.to_string()));
+    let data = with(with(data, "external_user_id", &start.external_user_id), "user_id", &start.user_id);
+    with(data, "pat_id", &start.pat_id)
 }
 
 fn with<T: Serialize>(mut data: Value, key: &str, value: &Option<T>) -> Value {

@@ -203,6 +203,7 @@ impl RunState {
             "trigger_type": start.trigger_type,
             "external_user_id": start.external_user_id,
             "user_id": start.user_id,
+            "due_at": start.due_at.map(|due| due.to_string()),
         });
         Ok(Self {
             run,

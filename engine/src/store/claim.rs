@@ -7,7 +7,7 @@
 use super::{
     ClaimedRun, Lease, NodeId, Renewed, Store,
     journal::CONFLICT_TRIES_MAX,
-    runs::{run_columns, run_record},
+    runs::{RUN_COLUMNS, run_columns, run_record},
 };
 use crate::database::{Bulk, Number, StoreError, Text, Values, id, json, maybe_time, number};
 use agentruntime_host_api::{RunId, TenantId, Timestamp};
@@ -224,6 +224,6 @@ impl Store {
 
 fn claimed_run(row: &AnyRow) -> Result<ClaimedRun, StoreError> {
     let record = run_record(row)?;
-    let lease = Lease { run: record.run, epoch: number(row, 15)? };
-    Ok(ClaimedRun { lease, record, inbox_read: number(row, 16)? })
+    let lease = Lease { run: record.run, epoch: number(row, RUN_COLUMNS)? };
+    Ok(ClaimedRun { lease, record, inbox_read: number(row, RUN_COLUMNS + 1)? })
 }

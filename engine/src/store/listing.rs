@@ -22,7 +22,7 @@ macro_rules! list_where {
     () => {
         " FROM runs WHERE tenant_id = $1 AND project_id = $2 AND (started_at, run_id) < ($3, $4) AND started_at >= $5 \
          AND ($6 IS NULL OR status = $6) AND ($7 IS NULL OR trigger_type = $7) AND ($8 IS NULL OR version = $8) \
-         AND ($9 = 0 OR parent_run_id IS NULL) \
+         AND ($9 = 0 OR parent_run_id IS NULL) AND ($12 IS NULL OR pat_id = $12) \
          AND ($11 IS NULL OR run_id LIKE lower(CAST($11 AS TEXT)) ESCAPE '\\' OR lower(workflow_id) LIKE lower(CAST($11 AS TEXT)) ESCAPE '\\' \
          OR lower(external_user_id) LIKE lower(CAST($11 AS TEXT)) ESCAPE '\\' \
          OR lower(error) LIKE '%\"message\":\"' || lower(CAST($11 AS TEXT)) ESCAPE '\\')"
@@ -36,7 +36,7 @@ const LIST_OF_WORKFLOW: &str = concat!(
     "SELECT ",
     run_columns!(),
     list_where!(),
-    " AND workflow_id = $12 ORDER BY started_at DESC, run_id DESC LIMIT $10"
+    " AND workflow_id = $13 ORDER BY started_at DESC, run_id DESC LIMIT $10"
 );
 
 const COUNT_UNFINISHED: &str =
@@ -59,6 +59,7 @@ impl Store {
         values.maybe_text(filter.status.map(RunStatus::as_str)).maybe_text(filter.trigger_type.as_deref());
         values.maybe_number(filter.version).number(u8::from(filter.lineage == Lineage::Parentless));
         values.number(limit(filter)).maybe_text(filter.text.as_deref().map(pattern));
+        values.maybe_text(filter.pat_id.as_deref());
         let rows = match &filter.workflow {
             Some(workflow) => {
                 values.text(workflow.as_str());

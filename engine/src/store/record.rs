@@ -90,6 +90,8 @@ pub struct RunRecord {
     pub trigger_type: String,
     /// Who started it here.
     pub user_id: Option<String>,
+    /// The token with which they did; nothing without one.
+    pub pat_id: Option<String>,
     /// The caller's own name for its user.
     pub external_user_id: Option<String>,
 }
@@ -113,6 +115,8 @@ pub struct NewRun {
     pub trigger_type: String,
     /// Who starts it here.
     pub user_id: Option<String>,
+    /// The token with which they do; nothing without one.
+    pub pat_id: Option<String>,
     /// The caller's own name for its user.
     pub external_user_id: Option<String>,
     /// Under each of these keys it starts once.
@@ -173,6 +177,8 @@ pub struct RunFilter {
     pub version: Option<u32>,
     /// Only those that this started: `manual`, `workflow_call`, …
     pub trigger_type: Option<String>,
+    /// Only those that were started with this token.
+    pub pat_id: Option<String>,
     /// Only those accepted then or later.
     pub started_from: Option<Timestamp>,
     /// Only those accepted before.

@@ -15,7 +15,7 @@
 use super::{
     RunRecord, Store,
     journal::CONFLICT_TRIES_MAX,
-    runs::{run_columns, run_record},
+    runs::{RUN_COLUMNS, run_columns, run_record},
 };
 use crate::{
     database::{Bulk, StoreError, Text, Tx, Values, id, json, maybe_time, number, text, time},
@@ -138,6 +138,7 @@ struct Line<'r> {
     parent_run_id: Option<RunId>,
     trigger_type: &'r str,
     user_id: Option<&'r str>,
+    pat_id: Option<&'r str>,
     external_user_id: Option<&'r str>,
 }
 
@@ -228,7 +229,7 @@ impl Store {
     async fn tree(&self, root: RunId) -> Result<Tree, StoreError> {
         let mut values = Values::default();
         values.id(root);
-        let member = |row: &AnyRow| Ok((run_record(row)?, number(row, 15)?));
+        let member = |row: &AnyRow| Ok((run_record(row)?, number(row, RUN_COLUMNS)?));
         self.shared.database.rows(TREE, values).await?.iter().map(member).collect()
     }
 
@@ -346,6 +347,7 @@ fn lines(run: &RunRecord, journal: &[Event]) -> String {
         parent_run_id: run.parent,
         trigger_type: &run.trigger_type,
         user_id: run.user_id.as_deref(),
+        pat_id: run.pat_id.as_deref(),
         external_user_id: run.external_user_id.as_deref(),
     });
     lines.push('\n');

@@ -1,7 +1,8 @@
 //! Runs as the outside sees them: created, looked up, their events read.
 
 use super::{
-    Chunk, NewRun, NodeId, Release, Repeated, RowUpdate, RunRecord, Scope, Store, journal::CONFLICT_TRIES_MAX, start_keys,
+    Chunk, NewRun, NodeId, Release, Repeated, RowUpdate, RunRecord, Scope, Store, journal::CONFLICT_TRIES_MAX,
+    start_keys,
 };
 use crate::database::{
     Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text,
@@ -26,10 +27,13 @@ pub const EVENTS_MAX: u32 = 1_000;
 macro_rules! run_columns {
     () => {
         "run_id, tenant_id, project_id, workflow_id, version, status, awaiting, started_at, finished_at, error, last_seq, \
-         parent_run_id, trigger_type, user_id, external_user_id"
+         parent_run_id, trigger_type, user_id, external_user_id, pat_id"
     };
 }
 pub(crate) use run_columns;
+
+/// How many they are: where a query's own columns begin.
+pub(crate) const RUN_COLUMNS: usize = 16;
 
 const SELECT_RUN: &str =
     concat!("SELECT ", run_columns!(), " FROM runs WHERE tenant_id = $1 AND project_id = $2 AND run_id = $3");
@@ -47,14 +51,14 @@ const INSERT_RUNS: Bulk = Bulk {
     head: "WITH given (now_us, lease_us) AS (VALUES ({now}, ?)) \
         INSERT INTO runs (run_id, tenant_id, project_id, workflow_id, version, parent_run_id, started_at, last_seq, \
         status, awaiting, finished_at, error, lease_owner, lease_epoch, lease_expires_at, wake_at, \
-        priority, inbox, inbox_read, trigger_type, user_id, external_user_id) \
+        priority, inbox, inbox_read, trigger_type, user_id, external_user_id, pat_id) \
         SELECT column1, column2, column3, column4, column5, column6, column7, column8, \
         column9, column10, column11, column12, column13, column14, \
         CASE WHEN column13 IS NULL THEN NULL ELSE now_us + lease_us END, \
-        CASE WHEN column15 = 1 THEN now_us ELSE column16 END, 0, 0, 0, column17, column18, column19 FROM given,",
+        CASE WHEN column15 = 1 THEN now_us ELSE column16 END, 0, 0, 0, column17, column18, column19, column20 FROM given,",
     columns: &[
         Text, Text, Text, Text, Number, Text, Number, Number, Text, Text, Number, Text, Text, Number, Number, Number,
-        Text, Text, Text,
+        Text, Text, Text, Text,
     ],
     tail: "WHERE column1 IS NOT NULL ON CONFLICT (run_id) DO NOTHING RETURNING run_id",
 };
@@ -168,7 +172,7 @@ impl<'n> RunRow<'n> {
         values.maybe_text(owner).number(epoch).number(wake_now);
         values.maybe_number(wake_at.map(|at| at.as_micros()));
         values.text(&new.trigger_type).maybe_text(new.user_id.as_deref());
-        values.maybe_text(new.external_user_id.as_ref().map(json));
+        values.maybe_text(new.external_user_id.as_ref().map(json)).maybe_text(new.pat_id.as_deref());
     }
 }
 
@@ -250,5 +254,6 @@ pub(crate) fn run_record(row: &AnyRow) -> Result<RunRecord, StoreError> {
         trigger_type: text(row, 12)?.to_owned(),
         user_id: maybe_text(row, 13)?.map(str::to_owned),
         external_user_id: maybe_text(row, 14)?.map(document).transpose()?,
+        pat_id: maybe_text(row, 15)?.map(str::to_owned),
     })
 }

@@ -4,7 +4,7 @@
 //! starts with one key meet at that row: whichever is second finds it, also where it had to wait for the first to commit.
 //! A start that has several keys takes all of them; if one is not to be had, it gives the others back.
 
-use super::{NewRun, Repeated, StartKey, Store};
+use super::{NewRun, Repeated, Scope, StartKey, Store};
 use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, id, json, text};
 use agentruntime_host_api::{ProjectId, RunId, TenantId};
 use std::{
@@ -33,6 +33,9 @@ const HOLDERS: Bulk = Bulk {
     tail: "JOIN start_keys k ON k.tenant_id = v.column1 AND k.project_id = v.column2 AND k.name = v.column3",
 };
 
+const KNOWN: &str = "SELECT run_id, digest FROM start_keys \
+    WHERE tenant_id = $1 AND project_id = $2 AND name = $3 AND expires_at > $4";
+
 const GIVE_BACK: Bulk = Bulk {
     head: "DELETE FROM start_keys WHERE (tenant_id, project_id, name) IN (SELECT column1, column2, column3 FROM",
     columns: &[Text, Text, Text],
@@ -44,6 +47,21 @@ const SWEEP: &str = "DELETE FROM start_keys WHERE (tenant_id, project_id, name) 
     RETURNING run_id";
 
 impl Store {
+    /// What a start with these keys would repeat, as far as is known now. Takes nothing.
+    pub async fn repeated(&self, scope: &Scope, keys: &[StartKey]) -> Result<Option<Repeated>, StoreError> {
+        let mut told: Option<(Rank, Repeated)> = None;
+        for (place, key) in keys.iter().enumerate() {
+            let mut values = Values::default();
+            values.scope(scope).text(json(&key.name)).number(self.shared.database.time().as_micros());
+            for row in self.shared.database.rows(KNOWN, values).await? {
+                let same = key.digest == text(&row, 1)?;
+                let next = ((same, place), Repeated { run: id(&row, 0)?, same });
+                told = Some(told.map_or(next, |known| min_by_key(known, next, |(rank, _)| *rank)));
+            }
+        }
+        Ok(told.map(|(_, told)| told))
+    }
+
     /// Deletes keys that expired, at most [`KEYS_SWEPT_MAX`], and tells how many.
     pub async fn sweep_start_keys(&self) -> Result<u32, StoreError> {
         let mut values = Values::default();

@@ -55,6 +55,8 @@ pub(crate) fn start_with(input: Value) -> Start {
         trigger_type: "manual".into(),
         external_user_id: None,
         user_id: None,
+        pat_id: None,
+        due_at: None,
         trace_parent: None,
         parent: None,
         reuse: None,

@@ -59,6 +59,7 @@ pub(crate) fn new_run_of(scope: &Scope) -> NewRun {
         parent: None,
         trigger_type: "manual".into(),
         user_id: None,
+        pat_id: None,
         external_user_id: None,
         keys: Vec::new(),
         events: chunk(1, 1),

@@ -154,7 +154,9 @@ async fn a_start_takes_all_of_its_keys_or_none(fixture: Fixture) {
                 assert_eq!(store.commit_one(&node("a"), create(&again)).await, told(same));
             } else {
                 let refused = store.create_run(again.clone()).await;
-                assert!(matches!(refused, Err(StoreError::Repeated { run, same: told }) if run == first.run && told == same));
+                assert!(
+                    matches!(refused, Err(StoreError::Repeated { run, same: told }) if run == first.run && told == same)
+                );
             }
             assert!(!is_there(&store, &again).await);
         }

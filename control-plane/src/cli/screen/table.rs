@@ -178,6 +178,8 @@ mod tests {
             trigger_type: "manual".into(),
             external_user_id: None,
             user_id: None,
+            pat_id: None,
+            due_at: None,
             trace_parent: None,
             parent: None,
             reuse: None,

@@ -42,6 +42,7 @@ impl World {
             parent: None,
             trigger_type: "manual".into(),
             user_id: None,
+            pat_id: None,
             external_user_id: None,
             keys: Vec::new(),
             events: Chunk::of(&[Event { seq: 1, at: now, kind: EventKind::RunCompleted { outputs } }]),

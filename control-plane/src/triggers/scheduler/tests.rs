@@ -103,7 +103,7 @@ impl World {
         let params = StartParams { trigger_payload: Some(json!({ "n": 1 })), ..StartParams::default() };
         let (cron, timezone) = (cron.to_owned(), "UTC".to_owned());
         let terms = Terms { cron, timezone, params, overlap, catch_up, is_enabled: true };
-        schedules::create(&self.project, &self.may, &self.workflow, terms).await.unwrap().id
+        schedules::create(&self.project, &self.process.node, &self.may, &self.workflow, terms).await.unwrap().id
     }
 
     async fn read(&self, id: ScheduleId) -> Schedule {
@@ -231,8 +231,17 @@ async fn missed_due_times_are_made_up_for_only_if_asked_and_not_without_end() {
     assert_eq!(world.after(35).await, 0, "the newest was missed by five minutes");
     assert_eq!(world.after(5).await, 1, "the newest was missed by half a minute, the others by more");
     let change = Change { catch_up: Some(true), ..Change::default() };
-    schedules::change(&world.project, &world.may, &world.workflow, id, change).await.unwrap();
+    schedules::change(&world.project, &world.process.node, &world.may, &world.workflow, id, change).await.unwrap();
     assert_eq!(world.after(35).await, 4);
+    // Each run knows for which time it stands in.
+    let mut due = Vec::new();
+    for run in world.runs().await {
+        let events = world.project.events(run.run, 0).await.unwrap();
+        due.push(events[0].public(run.run)["data"]["due_at"].as_str().unwrap().to_owned());
+    }
+    due.sort();
+    let expected = ["00:40", "00:50", "01:00", "01:10"].map(|time| format!("2026-01-01T{time}:00.000000Z"));
+    assert_eq!(due, expected);
     assert_eq!(world.after(10 * 150).await, 4 + CATCH_UP_MAX);
     let runs = world.project.runs(&RunFilter { limit: Some(1), ..RunFilter::default() }).await.unwrap();
     assert_eq!(world.read(id).await.last_run, Some(runs[0].run));
@@ -248,6 +257,8 @@ async fn a_start_that_cannot_be_is_told_and_not_tried_for_ever() {
     let schedule = world.read(id).await;
     assert!(schedule.last_error.unwrap().contains("archived"));
     assert_eq!(schedule.next_due.to_string(), "2026-01-01T00:02:00.000000Z");
+    assert_eq!(schedule.last_due.unwrap().to_string(), "2026-01-01T00:01:00.000000Z");
+    assert_eq!(schedule.last_run, None);
     assert_eq!(world.after(1).await, 0);
     assert_eq!(world.audited("schedule.failed").await, 1, "the same failure again is not told again");
 }
@@ -275,7 +286,8 @@ async fn a_schedule_starts_nothing_after_the_token_by_which_it_was_made() {
     let (_, new) = tokens::create(&mut tx, &world.may.caller, &world.may.place.tenant, &spec, START).await.unwrap();
     tx.commit().await.unwrap();
     let in_session = world.may.clone();
-    let caller = tokens::recognise(&database, new.expose(), in_session.caller.origin.clone()).await.unwrap().unwrap().caller;
+    let caller =
+        tokens::recognise(&database, new.expose(), in_session.caller.origin.clone()).await.unwrap().unwrap().caller;
     let pat = caller.credential.pat();
     let named = NamedPlace { project: Some("main".into()), ..NamedPlace::default() };
     world.may = entry::enter(&database, caller, &named).await.unwrap();
@@ -286,7 +298,9 @@ async fn a_schedule_starts_nothing_after_the_token_by_which_it_was_made() {
     let told = world.read(id).await;
     assert_eq!((told.last_error.as_deref(), world.audited("schedule.failed").await), (Some(TOKEN_GONE), 1));
     // In a session, there is no token that ends.
-    schedules::change(&world.project, &in_session, &world.workflow, id, Change::default()).await.unwrap();
+    schedules::change(&world.project, &world.process.node, &in_session, &world.workflow, id, Change::default())
+        .await
+        .unwrap();
     assert_eq!((world.after(1).await, world.read(id).await.by_pat), (3, None));
 }
 
@@ -296,7 +310,7 @@ async fn what_is_not_enabled_does_not_come_due_and_what_was_missed_so_is_no_loss
     let id = world.schedule("* * * * *", Overlap::Allow, true).await;
     let switch = |is_enabled: bool| {
         let change = Change { is_enabled: Some(is_enabled), ..Change::default() };
-        schedules::change(&world.project, &world.may, &world.workflow, id, change)
+        schedules::change(&world.project, &world.process.node, &world.may, &world.workflow, id, change)
     };
     switch(false).await.unwrap();
     assert_eq!(world.after(10).await, 0);

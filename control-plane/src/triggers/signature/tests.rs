@@ -52,10 +52,7 @@ fn signed(at: Option<&str>) -> Signed {
 fn a_signed_body_is_taken_and_an_altered_one_is_not() {
     let signature = sha256(&secret(1), BODY);
     assert_eq!(checked(&[(SIGNATURE, &signature)], BODY), Ok(signed(None)));
-    assert_eq!(
-        checked(&[(SIGNATURE, &signature.to_uppercase().replace("SHA256", "sha256"))], BODY),
-        Ok(signed(None))
-    );
+    assert_eq!(checked(&[(SIGNATURE, &signature.to_uppercase().replace("SHA256", "sha256"))], BODY), Ok(signed(None)));
     for position in 0..BODY.len() * 8 {
         let mut altered = BODY.to_vec();
         altered[position / 8] ^= 1 << (position % 8);
@@ -105,9 +102,9 @@ fn a_time_that_is_not_signed_counts_for_nothing() {
     let bare = sha256(&current, BODY);
     // Added to a signature that is not over it, or changed, or taken away.
     assert_eq!(checked(&[(SIGNATURE, &bare), (TIMESTAMP, &at)], BODY), Err(NotSigned));
-    let signed = timed(&current, NOW, BODY);
-    assert_eq!(checked(&[(SIGNATURE, &signed), (TIMESTAMP, &(NOW + 1).to_string())], BODY), Err(NotSigned));
-    assert_eq!(checked(&[(SIGNATURE, &signed)], BODY), Err(NotSigned));
+    let dated = timed(&current, NOW, BODY);
+    assert_eq!(checked(&[(SIGNATURE, &dated), (TIMESTAMP, &(NOW + 1).to_string())], BODY), Err(NotSigned));
+    assert_eq!(checked(&[(SIGNATURE, &dated)], BODY), Err(NotSigned));
     // The other family's time is not what ours signs.
     assert_eq!(checked(&[(SIGNATURE, &bare), (STANDARD_TIMESTAMP, &at)], BODY), Ok(signed(None)));
     for odd in ["", "+1", "-1", "1e9", " 1", "99999999999999999999"] {

@@ -56,6 +56,7 @@ fn what_a_top_level_template_can_name() {
         "{{ steps.each.result.results.0 }}",
         "{{ run.run_id }}",
         "{{ run.external_user_id }}",
+        "{{ run.due_at }}",
         "{{ connection.by_instance.x.id }}",
         "\\{{ steps.none }}",
     ] {
