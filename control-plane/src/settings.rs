@@ -19,6 +19,7 @@ mod keys;
 pub(crate) use flags::SettingFlags;
 pub(crate) use given::{Effective, Given};
 
+use agentruntime_engine::node::Ceilings;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{
@@ -73,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) observe: Observe,
     /// How many runs the node works on at once.
     pub(crate) active_runs_max: usize,
+    /// How many runs of one workspace may be unfinished.
+    pub(crate) workspace_unfinished_runs_max: u32,
     /// When runs that ended are removed; never where nothing is given.
     pub(crate) retention: Option<Retention>,
 }
@@ -201,6 +204,11 @@ impl Settings {
     pub(crate) fn read(given: &mut Given, mode: Mode) -> Self {
         let listen = given.parsed_or("listen", "an address and a port, such as 0.0.0.0:8600", LISTEN);
         let tls = read_tls(given);
+        let unfinished = given.number(
+            "workspace_unfinished_runs_max",
+            1..=100_000_000,
+            Ceilings::default().unfinished_runs_max.into(),
+        );
         let settings = Self {
             master_key: given.secret("master_key"),
             listen,
@@ -221,6 +229,7 @@ impl Settings {
             rates: read_rates(given, mode),
             observe: read_observe(given),
             active_runs_max: usize_of(given.number("active_runs_max", 1..=100_000, 1_000)),
+            workspace_unfinished_runs_max: u32::try_from(unfinished).unwrap_or(u32::MAX),
             retention: read_retention(given),
         };
         if let Some(endpoint) = &settings.observe.otlp_endpoint

@@ -101,7 +101,8 @@ impl Enter for InTenant {
 impl Bound {
     /// The project, if the token's owner may enter it and the request means it.
     fn enter(&self, name: Option<&str>, reach: Reach) -> Option<InProject> {
-        let is_meant = |found: &&InProject| name.is_none_or(|name| name == found.slug || name == found.project.as_str());
+        let is_meant =
+            |found: &&InProject| name.is_none_or(|name| name == found.slug || name == found.project.as_str());
         let is_in_reach = reach == Reach::Archived || !self.is_archived;
         self.entered.as_ref().filter(is_meant).filter(|_| is_in_reach).cloned()
     }

@@ -112,8 +112,7 @@ pub(crate) async fn recognise(
 }
 
 fn recognised(row: &Row, origin: Origin) -> Result<Recognised, AccessError> {
-    let tenant =
-        InTenant { tenant: TenantId::new(text(row, 1)?), slug: text(row, 7)?.to_owned(), role: word(row, 8)? };
+    let tenant = InTenant { tenant: TenantId::new(text(row, 1)?), slug: text(row, 7)?.to_owned(), role: word(row, 8)? };
     let project = bound(row, &tenant)?;
     let credential = Credential::Token { pat: id(row, 0)?, tenant, project, scopes: word(row, 3)? };
     let caller = Caller { user: id(row, 5)?, email: text(row, 6)?.to_owned(), credential, origin };

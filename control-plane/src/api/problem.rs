@@ -239,9 +239,11 @@ impl From<OperationError> for Problem {
             }
             E::Start(StartError::Ceiling { what: Ceiling::InputBytes, .. }) => refuse(StatusCode::PAYLOAD_TOO_LARGE),
             E::Start(StartError::Ceiling { what: what @ Ceiling::UnfinishedRuns, .. }) => {
-                let refused = refuse(StatusCode::TOO_MANY_REQUESTS);
-                let seconds = what.retry_after().map(|time| HeaderValue::from(time.as_secs()));
-                seconds.map_or(refused.clone(), |seconds| refused.with_header(header::RETRY_AFTER, seconds))
+                let raise = "the operator of this service can raise this (`workspace_unfinished_runs_max`)";
+                let seconds = what.retry_after().map_or(1, |time| time.as_secs());
+                Self::new(StatusCode::TOO_MANY_REQUESTS, code, format!("{sentence}; {raise}"))
+                    .with_details(details)
+                    .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
             }
             E::Start(StartError::Repeated { .. }) => {
                 let error = format!("{sentence}; send another `Idempotency-Key` for another start");

@@ -13,7 +13,7 @@ use crate::{
     server::{self, FirstStart, Listeners},
     settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
 };
-use agentruntime_engine::node::NodeConfig;
+use agentruntime_engine::node::{Ceilings, NodeConfig};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::{
@@ -85,8 +85,9 @@ async fn open(context: &Context, mut settings: Settings, telling: Telling) -> an
     settings.listens_on(listeners.api.local_addr()?);
     let project = context.project().await?;
     let sandbox = context.sandbox()?;
-    let config =
-        NodeConfig { active_runs_max: settings.active_runs_max, traces: telling.of_runs(), ..NodeConfig::default() };
+    let ceilings = Ceilings { unfinished_runs_max: settings.workspace_unfinished_runs_max, ..Ceilings::default() };
+    let active_runs_max = settings.active_runs_max;
+    let config = NodeConfig { active_runs_max, ceilings, traces: telling.of_runs(), ..NodeConfig::default() };
     let node = context.serving_node(&project, sandbox.clone(), config);
     let sealer = context.sealer(settings.master_key.as_ref())?;
     if sealer.is_keyless() {

@@ -78,6 +78,11 @@ pub(crate) const KEYS: &[Key] = &[
     plain("anonymous_requests_per_minute", "N", "Requests without a credential from one address; 0 is without limit"),
     plain("failed_authentications_per_minute", "N", "Wrong credentials from one address; 0 is without limit"),
     plain("active_runs_max", "N", "Runs that this process works on at once; further ones wait"),
+    plain(
+        "workspace_unfinished_runs_max",
+        "N",
+        "Runs of one workspace that have not ended; further starts are refused",
+    ),
     plain("retention_days", "N", "Days after its end at which a run is removed; 0 keeps all"),
     plain("archive_dir", "DIR", "Where runs are written before they are removed; if not given, they are gone"),
     plain("log", "FILTER", "Which lines of the log are written: error, warn, info, debug, trace, or by target"),

@@ -1,7 +1,15 @@
 //! The log of who did what.
 
-use crate::server::on_both;
+use crate::{
+    server::{Server, on_both},
+    webhooks::published,
+};
+use agentruntime_engine::{
+    database::Values,
+    store::{Store, SystemClock},
+};
 use serde_json::json;
+use std::sync::Arc;
 
 #[tokio::test]
 async fn what_was_done_is_told_with_who_and_where() {
@@ -51,4 +59,56 @@ async fn pages_of_the_log_follow_each_other_and_its_chain_holds() {
         assert_eq!((&found["intact"], &found["checked_through"]), (&json!(true), &json!(4)));
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_done_with_one_token_is_found() {
+    on_both(|server| async move {
+        let (owner, admin) = (server.owner(), server.admin());
+        let workflow = published(&owner).await;
+        let new = json!({ "name": "leaked", "scopes": ["workflow:run", "workflow:read"], "project_id": "default" });
+        let made = admin.post("/v1/pats", new).await.expect(201);
+        let (leaked, pat) = (server.holder(made["token"].as_str().unwrap()), made["pat"]["id"].as_str().unwrap());
+        let command = format!("/v1/workflows/{workflow}/command");
+        let run = leaked.post(&command, json!({ "command": "start" })).await.expect(200)["run_id"].clone();
+        owner.post(&command, json!({ "command": "start" })).await.expect(200);
+        leaked.post(&command, json!({ "command": "stop", "params": { "run_id": run } })).await.expect(200);
+        let runs = admin.get(&format!("/v1/runs?pat_id={pat}")).await.expect(200);
+        let runs = runs["items"].as_array().unwrap();
+        assert_eq!((runs.len(), &runs[0]["run_id"], &runs[0]["pat_id"]), (1, &run, &json!(pat)));
+        let path = format!("/v1/workflows/{workflow}/runs/{}/events", run.as_str().unwrap());
+        assert_eq!(owner.get(&path).await.expect(200)["items"][0]["data"]["pat_id"], pat);
+        let log = admin.get(&format!("/v1/audit?pat_id={pat}")).await.expect(200);
+        let lines = log["items"].as_array().unwrap();
+        assert_eq!((lines.len(), &lines[0]["action"], &lines[0]["target"]), (1, &json!("run.stop"), &run));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_done_to_a_run_that_no_line_tells() {
+    let Some(postgres) = agentruntime_tests::postgres::server() else { return };
+    let server = Server::start_with(Some(&postgres.database()), &[]);
+    let owner = server.owner();
+    let workflow = published(&owner).await;
+    let command = format!("/v1/workflows/{workflow}/command");
+    let run = owner.post(&format!("{command}?wait=30s"), json!({ "command": "start" })).await.expect(200);
+    let run = run["run_id"].as_str().unwrap();
+    let own = format!("/v1/workflows/{workflow}/runs/{run}");
+    let task = owner.get(&format!("{own}/tasks/pending")).await.expect(200)["items"][0]["task_id"].clone();
+    // Whatever was refused is not told, either.
+    owner
+        .post(&command, json!({ "command": "resume", "params": { "run_id": run } }))
+        .await
+        .refused(409, "WRONG_STATUS");
+    let log = server.admin().get("/v1/audit?action=run.resume").await.expect(200);
+    assert_eq!(log["items"], json!([]));
+    let store = Store::open(&server.data.parse().unwrap(), Arc::new(SystemClock)).await.unwrap();
+    store.database().write("ALTER TABLE audit_log RENAME TO away", Values::default()).await.unwrap();
+    let stop = json!({ "command": "stop", "params": { "run_id": run } });
+    owner.post(&command, stop).await.refused(503, "DEPENDENCY_UNAVAILABLE");
+    let complete = format!("{own}/tasks/{}/complete", task.as_str().unwrap());
+    owner.post(&complete, json!({ "approved": true })).await.refused(503, "DEPENDENCY_UNAVAILABLE");
+    let still = owner.get(&own).await.expect(200);
+    assert_eq!((&still["status"], &still["awaiting"]), (&json!("running"), &json!("human_task")));
 }

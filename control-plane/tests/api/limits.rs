@@ -3,6 +3,7 @@
 use crate::{
     mails::signed_in,
     server::{Server, answer},
+    webhooks::published,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -244,4 +245,21 @@ async fn one_session_with_other_things_beside_it_is_one() {
         beside(&number.to_string()).get("/v1/auth/me").await.expect(200);
     }
     beside("3").get("/v1/auth/me").await.refused(429, "RATE_LIMITED");
+}
+
+#[tokio::test]
+async fn a_workspace_at_its_ceiling_learns_which_and_who_can_raise_it() {
+    let server = Server::start_with(None, &["--workspace-unfinished-runs-max", "1"]);
+    let workflow = published(&server.owner()).await;
+    let (path, start) = (format!("/v1/workflows/{workflow}/command"), json!({ "command": "start" }));
+    let keyed = server.owner().with("idempotency-key", "once");
+    let first = keyed.post(&path, start.clone()).await.expect(200);
+    let refused = server.owner().post(&path, start.clone()).await;
+    let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    let body = refused.refused(429, "CEILING_REACHED");
+    assert_eq!(body["details"], json!({ "ceiling": "unfinished_runs", "limit": 1 }));
+    assert!(body["error"].as_str().unwrap().contains("`workspace_unfinished_runs_max`"), "{body}");
+    // A repeat starts nothing, and so meets no ceiling.
+    assert_eq!(keyed.post(&path, start).await.expect(200)["run_id"], first["run_id"]);
 }

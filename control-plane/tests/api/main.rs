@@ -15,6 +15,7 @@ mod real;
 mod retention;
 mod runs;
 mod schedules;
+mod secrets;
 mod server;
 mod serving;
 mod signin;

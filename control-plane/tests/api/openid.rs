@@ -85,6 +85,21 @@ async fn start(browser: &mut Browser, return_to: &str) -> String {
     location
 }
 
+/// Signs somebody in by the issuer; gives all of it that nobody else may see.
+pub(crate) async fn secrets_of_signing_in(server: &Server) -> Vec<String> {
+    let mut browser = Browser::new(server);
+    let page: Url = start(&mut browser, "/").await.parse().unwrap();
+    let mut secrets: Vec<String> = browser.cookies.iter().map(|(_, value)| value.clone()).collect();
+    let back = AtIssuer::new(server).sign_in(page.as_str(), "1:ada@example.com").await;
+    browser.get(&back).await.expect(303);
+    let back: Url = format!("http://localhost{back}").parse().unwrap();
+    let is_secret = |name: &str| matches!(name, "state" | "nonce" | "code");
+    let pairs = page.query_pairs().chain(back.query_pairs());
+    secrets.extend(pairs.filter(|(name, _)| is_secret(name)).map(|(_, value)| value.into_owned()));
+    secrets.extend(browser.cookies.iter().map(|(_, value)| value.clone()));
+    secrets
+}
+
 #[tokio::test]
 async fn somebody_signs_in_with_an_account_elsewhere() {
     let Some(issuers) = issuers() else { return };

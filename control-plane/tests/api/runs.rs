@@ -4,7 +4,12 @@ use crate::{
     server::{Server, on_both},
     workflow::{PATIENCE, Workflow, asking, failing, greeting},
 };
+use agentruntime_engine::{
+    database::Values,
+    store::{Store, SystemClock},
+};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tokio::time::{self, Instant};
 
 const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
@@ -280,4 +285,41 @@ async fn a_start_takes_the_defaults_of_the_workflow_where_it_asks() {
     workflow.client.delete(&workflow.path("")).await.expect(204);
     workflow.command("start", json!({ "name": "Ada" })).await.refused(409, "WORKFLOW_ARCHIVED");
     workflow.get(&format!("/runs/{run}")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_start_that_was_accepted_names_its_run_also_when_the_database_is_gone() {
+    let Some(postgres) = agentruntime_tests::postgres::server() else { return };
+    let server = Server::start_with(Some(&postgres.database()), &[]);
+    let sleeping = json!({ "steps": [{ "id": "rest", "type": "sleep", "duration_s": 3600 }] });
+    let workflow = Workflow::publish(server.owner(), sleeping).await;
+    let (path, start) = (workflow.path("/command?wait=20s"), json!({ "command": "start" }));
+    let keyed = server.owner().with("idempotency-key", "once");
+    let waiting = {
+        let (keyed, path, start) = (keyed.clone(), path.clone(), start.clone());
+        tokio::spawn(async move { keyed.post(&path, start).await })
+    };
+    let run = loop {
+        let runs = workflow.get("/runs").await.expect(200);
+        if let Some(run) = runs["items"].as_array().unwrap().first() {
+            break run["run_id"].clone();
+        }
+    };
+    let store = Store::open(&server.data.parse().unwrap(), Arc::new(SystemClock)).await.unwrap();
+    store.database().write("ALTER TABLE runs RENAME TO away", Values::default()).await.unwrap();
+    // Its key is known, and the run is not to be read.
+    let repeat = keyed.post(&path, start).await.refused(503, "STARTED_UNSEEN");
+    assert_eq!(repeat["details"]["run_id"], run);
+    let answered = waiting.await.unwrap().expect(200);
+    assert_eq!((&answered["run_id"], &answered["status"]), (&run, &json!("running")));
+}
+
+#[tokio::test]
+async fn parameters_of_a_start_mixed_with_an_input_start_nothing() {
+    let server = Server::start();
+    let workflow = Workflow::publish(server.owner(), greeting()).await;
+    let refused =
+        workflow.command("start", json!({ "name": "Ada", "version": 1 })).await.refused(422, "INVALID_PARAMS");
+    assert!(refused["error"].as_str().unwrap().contains("`trigger_payload`"), "{refused}");
+    assert_eq!(workflow.get("/runs").await.expect(200)["items"], json!([]));
 }

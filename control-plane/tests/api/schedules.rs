@@ -57,3 +57,32 @@ async fn a_schedule_that_makes_no_sense_is_refused_and_says_where() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_schedule_whose_input_could_never_fit_is_refused_when_it_is_made() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let steps = json!([{ "id": "ask", "type": "human_task", "task_type": "approval" }]);
+        let graph = json!({ "input_schema": [{ "name": "order", "type": "string" }], "steps": steps });
+        let made = owner.post("/v1/workflows", json!({ "name": "strict", "graph": graph })).await.expect(201);
+        let workflow = format!("/v1/workflows/{}", made["id"].as_str().unwrap());
+        let path = format!("{workflow}/triggers");
+        let with = |input: Value| json!({ "cron": "@daily", "trigger_payload": input });
+        // Without a version, there is nothing to fit yet.
+        let early = owner.post(&path, with(json!({}))).await.expect(201);
+        owner.post(&format!("{workflow}/versions"), json!({})).await.expect(201);
+        let refused = owner.post(&path, with(json!({ "order": 7 }))).await.refused(422, "INVALID_INPUT");
+        assert!(!refused["issues"].as_array().unwrap().is_empty(), "{refused}");
+        let unknown = json!({ "cron": "@daily", "trigger_payload": { "order": "x" }, "excluded_step_ids": ["none"] });
+        owner.post(&path, unknown).await.refused(422, "UNKNOWN_STEP");
+        let own = format!(
+            "{path}/{}",
+            owner.post(&path, with(json!({ "order": "x" }))).await.expect(201)["id"].as_str().unwrap()
+        );
+        owner.patch(&own, json!({ "trigger_payload": {} })).await.refused(422, "INVALID_INPUT");
+        // What was made before can still be switched off.
+        let early = format!("{path}/{}", early["id"].as_str().unwrap());
+        owner.patch(&early, json!({ "is_enabled": false })).await.expect(200);
+    })
+    .await;
+}

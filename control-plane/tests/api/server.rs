@@ -154,10 +154,24 @@ impl Server {
     }
 
     /// The same with further arguments.
-    pub(crate) fn restart_with(mut self, arguments: &[&str]) -> Self {
+    pub(crate) fn restart_with(self, arguments: &[&str]) -> Self {
+        self.restart_by(|folder, data| Self::command(folder, data, arguments))
+    }
+
+    /// The same, with a log that goes to a file.
+    pub(crate) fn restart_logging(self, log: &Path, arguments: &[&str]) -> Self {
+        self.restart_by(|folder, data| {
+            let mut command = Self::command(folder, data, arguments);
+            command.stderr(std::fs::File::create(log).unwrap());
+            command
+        })
+    }
+
+    fn restart_by(mut self, command: impl FnOnce(&TempDir, &str) -> Command) -> Self {
         self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        let mut next = Self::start_in(folder, self.data.clone(), arguments);
+        let command = command(&folder, &self.data);
+        let mut next = Self::launch(command, folder, self.data.clone());
         next.token.clone_from(&self.token);
         next.admin_token.clone_from(&self.admin_token);
         next
@@ -245,6 +259,11 @@ impl Client {
         other.headers.retain(|(known, _)| known != name);
         other.headers.push((name.to_owned(), value.to_owned()));
         other
+    }
+
+    /// The value of a header that it sends.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The same without a header.

@@ -94,6 +94,25 @@ impl Hook {
     }
 }
 
+/// Makes a subscription, delivers to it in both ways and rotates its secret; gives all of it that nobody else may see.
+pub(crate) async fn secrets_of_deliveries(server: &Server) -> Vec<String> {
+    let (hook, body) = (hook(server, json!({})).await, br#"{"note": "a-delivered-secret"}"#);
+    let signed = hook.signed(body);
+    hook.deliver(&signed, body).await.expect(202);
+    hook.deliver(&hook.standard("a-secret-id", now(), body), body).await.expect(202);
+    hook.deliver(&signed.with("authorization", "Bearer pat_somebody-elses"), body)
+        .await
+        .refused(401, "NOT_AUTHENTICATED");
+    hook.deliver(&hook.signed(b"no-json-but-secret"), b"no-json-but-secret").await.refused(400, "MALFORMED_JSON");
+    let rotated = server.owner().post(&format!("{}/rotate-secret", hook.path), json!({})).await.expect(200);
+    let mut secrets = vec![hook.secret.clone(), rotated["signing_secret"].as_str().unwrap().to_owned()];
+    secrets.extend(hook.secret.strip_prefix("whsec_").map(str::to_owned));
+    secrets.extend(signed.header("authorization").map(|value| value.replace("Bearer ", "")));
+    secrets.extend(signed.header("x-agentruntime-signature").map(|value| value.replace("sha256=", "")));
+    secrets.extend(["a-delivered-secret", "pat_somebody-elses", "no-json-but-secret"].map(str::to_owned));
+    secrets
+}
+
 async fn input(owner: &Client, run: &Value) -> Value {
     let path = format!(
         "/v1/workflows/{}/runs/{}/context",

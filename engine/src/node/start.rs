@@ -89,7 +89,7 @@ pub enum StartError {
     #[error("run {0} is of another workflow; results can be taken over between runs of one workflow only")]
     OtherWorkflow(RunId),
     /// The tenant has, or gives, as much as it may.
-    #[error("the workspace has reached a ceiling, which the operator can raise: at most {limit} {what}")]
+    #[error("this workspace may have at most {limit} {what}")]
     Ceiling {
         /// Of what.
         what: Ceiling,

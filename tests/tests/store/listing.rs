@@ -25,6 +25,7 @@ async fn a_row_says_who_started_it_and_how(fixture: Fixture) {
     let new = NewRun {
         trigger_type: "webhook".into(),
         user_id: Some("u-1".into()),
+        pat_id: Some("p-1".into()),
         external_user_id: Some("Zoë\0\"".into()),
         ..new_run()
     };
@@ -33,7 +34,12 @@ async fn a_row_says_who_started_it_and_how(fixture: Fixture) {
     store.commit_one(&node("a"), create(&plain)).await;
     let record = store.run(&new.scope, new.run).await.unwrap();
     assert_eq!((record.trigger_type.as_str(), record.user_id.as_deref()), ("webhook", Some("u-1")));
-    assert_eq!(record.external_user_id.as_deref(), Some("Zoë\0\""));
+    assert_eq!((record.external_user_id.as_deref(), record.pat_id.as_deref()), (Some("Zoë\0\""), Some("p-1")));
+    let with = |pat: &str| RunFilter { pat_id: Some(pat.into()), ..RunFilter::default() };
+    assert_eq!(store.runs(&new.scope, &with("p-1")).await.unwrap().len(), 1);
+    let of_workflow = RunFilter { workflow: Some(new.workflow.clone()), ..with("p-1") };
+    assert_eq!(store.runs(&new.scope, &of_workflow).await.unwrap().len(), 1);
+    assert!(store.runs(&new.scope, &with("p-2")).await.unwrap().is_empty());
     let claimed = store.claim_all(&node("b")).await;
     assert_eq!(claimed[0].record, store.run(&new.scope, new.run).await.unwrap());
     let record = store.run(&plain.scope, plain.run).await.unwrap();

@@ -1,7 +1,7 @@
 //! Starts under a key, as a node answers them.
 
 use super::{Place, Scripted};
-use agentruntime_engine::node::{StartError, StartKey, StartRequest};
+use agentruntime_engine::node::{Ceilings, StartError, StartKey, StartRequest};
 use agentruntime_host_api::{RunId, WorkflowId};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -79,5 +79,29 @@ async fn a_start_with_the_id_of_a_run_at_work_leaves_that_run_alone() {
     assert_eq!((guest.dropped(), node.active_runs()), (0, 1));
     guest.release(1);
     place.end(run).await.unwrap();
+    assert_eq!(guest.begun("a"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_told_its_run_also_where_a_new_start_would_be_refused() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let node = place.node(&guest);
+    let workflow = place.publish("once", json!([{ "id": "a", "script": "hold" }])).await;
+    let first = node.start_run(&place.scope, request(&workflow, "x")).await.unwrap();
+    let full = Ceilings { unfinished_runs_max: 1, ..Ceilings::default() };
+    node.set_ceilings(place.scope.tenant.clone(), Some(full));
+    let fresh = StartRequest::new(workflow.clone(), json!({}).into());
+    let refused = node.start_run(&place.scope, fresh.clone()).await;
+    assert!(matches!(refused, Err(StartError::Ceiling { .. })), "{refused:?}");
+    // At the ceiling, and naming what the graph does not have any more.
+    let gone = StartRequest { excluded_step_ids: vec!["gone".into()], ..request(&workflow, "x") };
+    for repeat in [request(&workflow, "x"), gone] {
+        let told = node.start_run(&place.scope, repeat).await;
+        assert!(matches!(told, Err(StartError::Repeated { run, same: true }) if run == first), "{told:?}");
+    }
+    let other = node.start_run(&place.scope, request(&workflow, "y")).await;
+    assert!(matches!(other, Err(StartError::Repeated { run, same: false }) if run == first), "{other:?}");
+    guest.release(1);
+    place.end(first).await.unwrap();
     assert_eq!(guest.begun("a"), 1);
 }
