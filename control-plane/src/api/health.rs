@@ -9,7 +9,7 @@ use super::{
     problem::{self, Problem},
 };
 use crate::app::App;
-use agentruntime_engine::database::Values;
+use agentruntime_engine::database::{OutageKind, Values};
 use axum::{
     Json, Router,
     extract::{ConnectInfo, State as Given},
@@ -36,6 +36,10 @@ pub(crate) struct Pulse(Mutex<Option<(Instant, bool)>>);
 
 impl Pulse {
     async fn beats(&self, app: &App) -> bool {
+        // What is known already is told at once.
+        if app.database().outage().is_some_and(|outage| outage.kind == OutageKind::Unreachable) {
+            return false;
+        }
         // Whoever comes meanwhile waits for the same answer.
         let mut last = self.0.lock().await;
         if let Some((at, beats)) = *last
@@ -45,9 +49,6 @@ impl Pulse {
         }
         let asked = tokio::time::timeout(DATABASE_MAX, app.database().rows("SELECT 1", Values::default())).await;
         let beats = matches!(asked, Ok(Ok(_)));
-        if !beats {
-            tracing::warn!("the database does not answer");
-        }
         *last = Some((Instant::now(), beats));
         beats
     }
@@ -67,8 +68,12 @@ pub(crate) fn metrics_alone(app: State) -> Router {
 }
 
 async fn ready(Given(app): Given<State>) -> Result<Response, Problem> {
+    let is_answered = app.pulse.beats(&app).await;
+    let outage = app.database().outage();
+    let is_written = outage.as_ref().is_none_or(|outage| outage.kind != OutageKind::ReadOnly);
     let checks = [
-        ("database", app.pulse.beats(&app).await, "the database does not answer"),
+        ("database", is_answered, "the database does not answer"),
+        ("storage", is_written, "the storage of the database takes no writes"),
         ("node", app.node.is_working(), "the node has stopped working on runs"),
         ("accepting", !app.draining.is_cancelled(), "the service is ending"),
     ];
@@ -76,8 +81,10 @@ async fn ready(Given(app): Given<State>) -> Result<Response, Problem> {
     match checks.iter().find(|(_, holds, _)| !holds) {
         None => Ok(Json(json!({ "status": "ready", "checks": serde_json::Value::Object(details()) })).into_response()),
         Some((_, _, wrong)) => {
+            let cause = outage.map(|outage| outage.cause.to_string());
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "NOT_READY", *wrong);
-            Err(problem.with_details(Some(json!({ "checks": serde_json::Value::Object(details()) }))))
+            let details = json!({ "checks": serde_json::Value::Object(details()), "cause": cause });
+            Err(problem.with_details(Some(details)))
         }
     }
 }

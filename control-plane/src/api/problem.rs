@@ -5,6 +5,7 @@
 
 use crate::{access::AccessError, operations::OperationError, triggers::TriggerError, vault::SealError};
 use agentruntime_engine::{
+    database::{Outage, OutageKind},
     graph::Issue,
     node::{Ceiling, StartError},
     store::StoreError,
@@ -100,6 +101,16 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// The database cannot be used, which it tells the log of itself: once, and not for each request.
+    fn outage(outage: &Outage) -> Self {
+        let error = match outage.kind {
+            OutageKind::Unreachable => "the database does not answer; try again in a moment",
+            OutageKind::ReadOnly => "the storage of the database takes no writes; nothing was changed, try again later",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", error)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+    }
+
     /// The answer for a request with this id.
     pub(super) fn body(&self, request: &str) -> Vec<u8> {
         let mut body = json!({
@@ -191,7 +202,9 @@ impl From<StoreError> for Problem {
             }
             StoreError::AlreadyClosed => Self::new(StatusCode::CONFLICT, "ALREADY_CLOSED", error.to_string()),
             StoreError::Database(cause) => Self::unavailable("the database", &cause),
-            StoreError::Corrupt(_)
+            StoreError::Outage(outage) => Self::outage(&outage),
+            StoreError::Connect { .. }
+            | StoreError::Corrupt(_)
             | StoreError::InUse { .. }
             | StoreError::Location(_)
             | StoreError::SchemaTooNew { .. }

@@ -10,6 +10,7 @@ use crate::{
     client::Server,
     data,
     operations::Project,
+    server,
     vault::{MasterKeyError, Sealer},
 };
 use agentruntime_engine::{
@@ -63,6 +64,12 @@ impl Context {
     pub(crate) async fn project(&self) -> anyhow::Result<Project> {
         let Where::Here { location, .. } = &self.place else { anyhow::bail!("this data lies at a server") };
         Ok(Project::local(Store::open(location, Arc::new(SystemClock)).await?))
+    }
+
+    /// Opens the store of a service, which waits for its database.
+    pub(crate) async fn serving_project(&self) -> anyhow::Result<Project> {
+        let location = self.location().expect("a service has its data here");
+        Ok(Project::local(server::open_store(location).await?))
     }
 
     /// The server, where the command works at one.

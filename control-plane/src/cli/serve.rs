@@ -83,7 +83,7 @@ async fn open(context: &Context, mut settings: Settings, telling: Telling) -> an
     let listeners =
         Listeners { api: listen(settings.listen)?, metrics: settings.observe.metrics_listen.map(listen).transpose()? };
     settings.listens_on(listeners.api.local_addr()?);
-    let project = context.project().await?;
+    let project = context.serving_project().await?;
     let sandbox = context.sandbox()?;
     let ceilings = Ceilings { unfinished_runs_max: settings.workspace_unfinished_runs_max, ..Ceilings::default() };
     let active_runs_max = settings.active_runs_max;

@@ -3,17 +3,20 @@
 //! | file | owns |
 //! |---|---|
 //! | `connections` | how many connections there are, and how slow a client may be |
+//! | `database` | waiting for the database at the start |
 //! | `tls` | the certificate, and reading it again |
 //! | `signals` | being told to end |
 //! | `dev` | the first start of a developer's server |
 //! | `retention` | removing runs that ended long ago |
 
 mod connections;
+mod database;
 mod dev;
 mod retention;
 mod signals;
 mod tls;
 
+pub(crate) use database::open_store;
 pub(crate) use dev::{FirstStart, PLACE, first_start, new_token};
 
 use crate::{api, app::App, settings::Settings, triggers};

@@ -77,7 +77,9 @@ pub(crate) async fn run(app: Arc<App>) {
         let wait = match scheduler.work().await {
             Ok(next) => next.map_or(POLL, |next| next.since(app.database().time()).min(POLL)),
             Err(error) => {
-                tracing::error!(%error, "schedules could not be read; trying again");
+                if !error.is_outage() {
+                    tracing::error!(%error, "schedules could not be read; trying again");
+                }
                 POLL
             }
         };

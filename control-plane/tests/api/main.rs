@@ -10,6 +10,7 @@ mod load;
 mod mails;
 mod matrix;
 mod openid;
+mod outages;
 mod pats;
 mod real;
 mod retention;

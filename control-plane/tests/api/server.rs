@@ -105,8 +105,13 @@ impl Server {
 
     /// A service whose log goes to a file.
     pub(crate) fn logging(log: &Path, arguments: &[&str]) -> Self {
+        Self::logging_on(None, log, arguments)
+    }
+
+    /// The same on a database, or in another folder.
+    pub(crate) fn logging_on(data: Option<&str>, log: &Path, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data").to_str().unwrap().to_owned();
+        let data = data.map_or_else(|| folder.path().join("data").to_str().unwrap().to_owned(), str::to_owned);
         let mut command = Self::command(&folder, &data, arguments);
         command.stderr(std::fs::File::create(log).unwrap());
         Self::launch(command, folder, data)

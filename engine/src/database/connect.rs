@@ -1,15 +1,23 @@
 //! Opening a database: where it lies, and the pools of connections.
 
-use super::{Clock, Database, Shared, dialect::Dialect, error::StoreError, folder, statement::Texts};
+use super::{
+    Clock, Database, Shared,
+    dialect::Dialect,
+    error::StoreError,
+    folder,
+    outage::{self, Condition},
+    statement::Texts,
+};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions, Connection, Executor,
     any::{AnyConnectOptions, AnyPoolOptions},
+    postgres::PgConnectOptions,
 };
 use std::{
     fmt::{self, Write},
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -17,6 +25,10 @@ use std::{
 const SQLITE_READERS_MAX: u32 = 4;
 /// Connections of one process to PostgreSQL. The group commit needs one at a time; the rest serve readers and callers.
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+/// How long somebody may wait for a connection to PostgreSQL while all are taken; longer than any statement of ours takes.
+const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+/// A connection that does not answer within this time is not used again.
+const PING_MAX: Duration = Duration::from_secs(2);
 /// A connection unused for longer is asked whether it is alive before it is used.
 const TRUST_IDLE: Duration = Duration::from_secs(5);
 
@@ -84,36 +96,65 @@ impl Database {
         let options = connect_options(&sqlite_url(&file)?)?;
         let writer = sqlite_pool(1, Dialect::Sqlite.setup()).connect_with(options.clone()).await?;
         let reader = sqlite_pool(SQLITE_READERS_MAX, SQLITE_READER).connect_with(options).await?;
-        Ok(Self::of(Dialect::Sqlite, clock, [writer, reader], Some(lock)))
+        Ok(Self::of(Dialect::Sqlite, clock, [writer, reader], Arc::new(Condition::new()), None, Some(lock)))
     }
 
     async fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let options = connect_options(url)?;
+        outage::greet(&options, &place(url)?).await?;
+        let condition = Arc::new(Condition::new());
+        let (before, after) = (condition.clone(), condition.clone());
         let pool = AnyPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS_MAX)
+            .acquire_timeout(ACQUIRE_MAX)
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(sqlx::raw_sql(Dialect::Postgres.setup())).await.map(drop) })
             })
             .test_before_acquire(false)
-            .before_acquire(|connection, metadata| {
-                Box::pin(
-                    async move { Ok(metadata.idle_for < TRUST_IDLE || AnyConnection::ping(connection).await.is_ok()) },
-                )
+            .before_acquire(move |connection, metadata| {
+                let is_old = before.outlived(metadata.age);
+                Box::pin(async move {
+                    let is_trusted = !is_old && metadata.idle_for < TRUST_IDLE;
+                    Ok(is_trusted || !is_old && answers(connection).await)
+                })
             })
-            .connect_with(options)
+            // What was given up in the middle is not waited for where nobody answers.
+            .after_release(move |_, metadata| {
+                let is_kept = !after.is_unreachable() && !after.outlived(metadata.age);
+                Box::pin(async move { Ok(is_kept) })
+            })
+            .connect_with(options.clone())
             .await?;
-        Ok(Self::of(Dialect::Postgres, clock, [pool.clone(), pool], None))
+        Ok(Self::of(Dialect::Postgres, clock, [pool.clone(), pool], condition, Some(options), None))
     }
 
     fn of(
         dialect: Dialect,
         clock: Arc<dyn Clock>,
         [writer, reader]: [AnyPool; 2],
+        condition: Arc<Condition>,
+        server: Option<AnyConnectOptions>,
         folder: Option<folder::FolderLock>,
     ) -> Self {
-        let texts = Texts::new(dialect);
-        Self { shared: Arc::new(Shared { texts, clock, writer, reader, _folder: folder }) }
+        let (texts, notes) = (Texts::new(dialect), OnceLock::new());
+        Self { shared: Arc::new(Shared { texts, clock, writer, reader, condition, server, notes, folder }) }
     }
+}
+
+async fn answers(connection: &mut AnyConnection) -> bool {
+    matches!(tokio::time::timeout(PING_MAX, AnyConnection::ping(connection)).await, Ok(Ok(())))
+}
+
+/// Where a server is, and as whom it is asked; never the password.
+fn place(url: &str) -> Result<String, StoreError> {
+    let options = url.parse::<PgConnectOptions>()?;
+    let server = match options.get_socket() {
+        Some(socket) => format!("socket {}", socket.display()),
+        None => format!("host {}", options.get_host()),
+    };
+    let (port, user) = (options.get_port(), options.get_username());
+    let database = options.get_database().unwrap_or(user);
+    Ok(format!("{server}, port {port}, database {database}, user {user}"))
 }
 
 fn connect_options(url: &str) -> Result<AnyConnectOptions, StoreError> {
@@ -170,6 +211,16 @@ mod tests {
         assert_eq!(shown("postgres://me:s/cr@et@db/runs"), "Location(postgres://db/runs)");
         assert_eq!(shown("postgres://me:s?cret@db/runs"), "Location(postgres://…)");
         assert_eq!(shown("postgres://db/runs?password=s@cret"), "Location(postgres://…)");
+    }
+
+    #[test]
+    fn the_place_of_a_server_is_told_without_its_password() {
+        let url = "postgres://me:secret@db.example.com:5433/runs?sslmode=require";
+        assert_eq!(place(url).unwrap(), "host db.example.com, port 5433, database runs, user me");
+        assert_eq!(
+            place("postgres://me@%2Frun%2Fpg/runs").unwrap(),
+            "socket /run/pg, port 5432, database runs, user me"
+        );
     }
 
     #[test]

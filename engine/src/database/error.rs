@@ -1,5 +1,6 @@
 //! How the store fails.
 
+use super::Outage;
 use agentruntime_host_api::RunId;
 use std::path::PathBuf;
 
@@ -61,6 +62,20 @@ pub enum StoreError {
         /// Why not.
         source: std::io::Error,
     },
+    /// There is no way to the database yet.
+    #[error("cannot connect to the database at {place}: {cause}")]
+    Connect {
+        /// Where it should be, and as whom it was asked; never the password.
+        place: String,
+        /// Why not.
+        cause: String,
+        /// Whether it may be there in a moment: nobody answers, or it is starting.
+        is_passing: bool,
+    },
+    /// The database cannot be used for the time being. Whether a commit under way took effect is not known, unless it is
+    /// [read-only](super::OutageKind::ReadOnly).
+    #[error("{0}")]
+    Outage(Outage),
     /// The database failed. Whether a commit under way took effect is not known.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
@@ -79,8 +94,13 @@ impl StoreError {
             Self::Location(_) => "DATA_LOCATION_INVALID",
             Self::SchemaTooNew { .. } => "SCHEMA_TOO_NEW",
             Self::Corrupt(_) => "STORE_CORRUPT",
-            Self::Folder { .. } | Self::Database(_) => "STORE_UNAVAILABLE",
+            Self::Folder { .. } | Self::Connect { .. } | Self::Outage(_) | Self::Database(_) => "STORE_UNAVAILABLE",
         }
+    }
+
+    /// Whether an outage is the cause, which the database tells the log of itself.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Outage(_))
     }
 
     /// Whether the database itself undid the transaction, because another one was in its way, and wants it tried again.

@@ -12,6 +12,8 @@ const LOCK: &str = "lock";
 
 /// The right to use a data folder; it ends when this is dropped, or with the process.
 pub(crate) struct FolderLock {
+    /// The folder.
+    pub(super) path: PathBuf,
     _file: File,
 }
 
@@ -55,7 +57,7 @@ fn lock(folder: &Path) -> Result<FolderLock, StoreError> {
     }
     file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(FolderLock { _file: file })
+    Ok(FolderLock { path: folder.to_owned(), _file: file })
 }
 
 fn private_file(path: &Path) -> std::io::Result<File> {

@@ -67,6 +67,9 @@ impl Database {
         if found > known {
             return Err(StoreError::SchemaTooNew { found, known });
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        // That of the part which came first stays.
+        let _ = self.shared.notes.set(notes);
+        Ok(())
     }
 }

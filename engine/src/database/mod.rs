@@ -11,6 +11,7 @@
 //! | `connect` | opening: location, folder lock, pools |
 //! | `migrate` | bringing tables to the form that this program knows |
 //! | `statement` | statements over one row and many, their values and columns |
+//! | `outage` | whether the database can be used, and who is told when not |
 //! | `dialect` | what differs between the databases |
 //! | `clock` | what time it is |
 
@@ -20,12 +21,15 @@ pub(crate) mod dialect;
 mod error;
 mod folder;
 mod migrate;
+mod outage;
 mod statement;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connect::Location;
 pub use error::StoreError;
 pub use migrate::{Migration, Migrations};
+pub(crate) use outage::Access;
+pub use outage::{Outage, OutageKind};
 pub use sqlx::any::AnyRow as Row;
 pub(crate) use statement::{Bulk, Number, Text};
 pub use statement::{
@@ -33,9 +37,12 @@ pub use statement::{
 };
 
 use agentruntime_host_api::Timestamp;
-use sqlx::{AnyPool, query_with};
+use sqlx::{AnyPool, any::AnyConnectOptions, query_with};
 use statement::Texts;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 /// An open database. Cloning shares it; the last clone to go closes it.
 #[derive(Clone)]
@@ -48,8 +55,13 @@ struct Shared {
     clock: Arc<dyn Clock>,
     writer: AnyPool,
     reader: AnyPool,
+    condition: Arc<outage::Condition>,
+    /// The server that is connected to, where there is one.
+    server: Option<AnyConnectOptions>,
+    /// The table that notes the first migrations: it has a row that can be written without changing anything.
+    notes: OnceLock<String>,
     /// Held as long as the database is open, and released last: fields drop in order.
-    _folder: Option<folder::FolderLock>,
+    folder: Option<folder::FolderLock>,
 }
 
 impl Database {
@@ -68,13 +80,15 @@ impl Database {
     /// A transaction that writes.
     pub async fn begin(&self) -> Result<Tx<'_>, StoreError> {
         let texts = &self.shared.texts;
-        Ok(Tx { texts, transaction: self.shared.writer.begin_with(texts.dialect.begin()).await? })
+        let begun = async { Ok(self.shared.writer.begin_with(texts.dialect.begin()).await?) };
+        let transaction = self.guard(Access::Write, begun).await?;
+        Ok(Tx { database: self, texts, transaction })
     }
 
     /// Rows outside a transaction. Reads only: SQLite's readers cannot write.
     pub async fn rows(&self, sql: &'static str, values: Values) -> Result<Vec<Row>, StoreError> {
         let query = query_with(self.shared.texts.single(sql), values.into_arguments());
-        Ok(query.fetch_all(&self.shared.reader).await?)
+        self.guard(Access::Read, async { Ok(query.fetch_all(&self.shared.reader).await?) }).await
     }
 
     /// One row outside a transaction; none is [`StoreError::NotFound`].
@@ -110,7 +124,7 @@ impl Database {
         }
     }
 
-    /// A statement and the readers' pool, for rows that are taken one by one.
+    /// A statement and the readers' pool, for rows that are taken one by one, within [`Self::guard`].
     pub(crate) fn reading(&self, sql: &'static str) -> (sqlx::AssertSqlSafe<Arc<str>>, &AnyPool) {
         (self.shared.texts.single(sql), &self.shared.reader)
     }

@@ -4,7 +4,7 @@
 //! thread or server and back. A list is filled up with empty rows to a power of two, so that there are few texts in all
 //! and every one stays prepared.
 
-use super::{dialect::Dialect, error::StoreError};
+use super::{Access, Database, dialect::Dialect, error::StoreError};
 use crate::store::Scope;
 use agentruntime_host_api::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
@@ -166,6 +166,7 @@ impl Values {
 
 /// A transaction that writes.
 pub struct Tx<'s> {
+    pub(super) database: &'s Database,
     pub(crate) texts: &'s Texts,
     pub(crate) transaction: Transaction<'static, Any>,
 }
@@ -174,7 +175,8 @@ impl Tx<'_> {
     /// Runs a single statement and gives what it returns.
     pub async fn rows(&mut self, sql: &'static str, values: Values) -> Result<Vec<AnyRow>, StoreError> {
         let query = query_with(self.texts.single(sql), values.0);
-        Ok(query.fetch_all(&mut *self.transaction).await?)
+        let transaction = &mut self.transaction;
+        self.database.guard(Access::Write, async { Ok(query.fetch_all(&mut **transaction).await?) }).await
     }
 
     /// Runs a single statement that returns one row or none.
@@ -202,14 +204,17 @@ impl Tx<'_> {
                 values.padding(bulk.columns);
             }
             let query = query_with(self.texts.bulk(bulk, size), values.0);
-            returned.append(&mut query.fetch_all(&mut *self.transaction).await?);
+            let transaction = &mut self.transaction;
+            let rows = async { Ok(query.fetch_all(&mut **transaction).await?) };
+            returned.append(&mut self.database.guard(Access::Write, rows).await?);
         }
         Ok(returned)
     }
 
     /// Ends the transaction; what it wrote is durable. Dropping it instead takes everything back.
     pub async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.transaction.commit().await?)
+        let Self { database, transaction, .. } = self;
+        database.guard(Access::Write, async { Ok(transaction.commit().await?) }).await
     }
 }
 

@@ -93,7 +93,9 @@ impl Actor {
     async fn work_on(mut self) {
         let lease = self.lease;
         if let Err(error) = self.try_work().await {
-            tracing::error!(run = %lease.run, %error, "lets go of a run; it is taken up again from the journal");
+            if !error.is_outage() {
+                tracing::error!(run = %lease.run, %error, "lets go of a run; it is taken up again from the journal");
+            }
             self.shared.abandon(lease);
         }
     }

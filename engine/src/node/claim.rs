@@ -21,7 +21,9 @@ pub(super) async fn take_up(shared: Arc<Shared>) {
         let claimed = match claim(&shared, want).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                tracing::error!(%error, "cannot claim runs");
+                told(&error, "cannot claim runs");
+                // Nothing can be claimed before; asking again and again would only be refused.
+                shared.store.database().in_order().await;
                 0
             }
         };
@@ -65,7 +67,7 @@ async fn hear(shared: &Shared) {
             let active = shared.active();
             runs.iter().filter_map(|run| active.get(run)).for_each(|active| active.news.notify_one());
         }
-        Err(error) => tracing::error!(%error, "cannot ask for signals from other processes"),
+        Err(error) => told(&error, "cannot ask for signals from other processes"),
     }
 }
 
@@ -79,7 +81,7 @@ async fn pause(shared: &Shared, want: usize) -> Duration {
         Ok(Some(due)) => due.since(shared.clock.now()).min(poll).max(Duration::from_millis(1)),
         Ok(None) => poll,
         Err(error) => {
-            tracing::error!(%error, "cannot ask when the next run is due");
+            told(&error, "cannot ask when the next run is due");
             poll
         }
     }
@@ -91,7 +93,9 @@ async fn go_on(shared: Arc<Shared>, claimed: ClaimedRun, news: Arc<tokio::sync::
         Ok(state) => Actor::recovered(shared, claimed, state, news).work().await,
         // The lease runs out by itself; by then the database may be well again, or an operator has seen this line.
         Err(error) => {
-            tracing::error!(%run, %error, "cannot take up a run");
+            if !error.is_outage() {
+                tracing::error!(%run, %error, "cannot take up a run");
+            }
             shared.forget(lease);
         }
     }
@@ -127,7 +131,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
                     }
                 }
             }
-            Err(error) => tracing::error!(%error, "cannot renew the leases of this node"),
+            Err(error) => told(&error, "cannot renew the leases of this node"),
         }
     }
 }
@@ -138,8 +142,15 @@ async fn sweep_start_keys(shared: &Shared) {
         match shared.store.sweep_start_keys().await {
             Ok(swept) if swept == KEYS_SWEPT_MAX => {}
             Ok(_) => return,
-            Err(error) => return tracing::error!(%error, "cannot delete expired keys of starts"),
+            Err(error) => return told(&error, "cannot delete expired keys of starts"),
         }
+    }
+}
+
+/// Tells the log what failed, unless that is an outage, which is told once and not by everybody who meets it.
+fn told(error: &StoreError, what: &str) {
+    if !error.is_outage() {
+        tracing::error!(%error, "{what}");
     }
 }
 

@@ -60,7 +60,9 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
             // Whether it took effect is not known. The runs are let go and claimed again: what counts is what the
             // journal then says.
             Err(error) => {
-                tracing::error!(%error, runs = appends.len(), "a commit failed; its runs are taken up again from the journal");
+                if !error.is_outage() {
+                    tracing::error!(%error, runs = appends.len(), "a commit failed; its runs are taken up again from the journal");
+                }
                 for append in &appends {
                     shared.abandon(append.lease);
                     shared.watchers.end(append.lease.run);

@@ -2,7 +2,7 @@
 
 use super::{Ceiling, Commission, Node, Shared, Standing, Watcher, commit::Commit};
 use crate::{
-    database::json,
+    database::{OutageKind, json},
     graph::{Graph, Issue},
     run::{
         Phase, RunState, Signal,
@@ -196,11 +196,13 @@ impl Node {
             Commit { of: of.clone(), append: Append::create(lease, new), events: vec![first], done: Some(done) };
         shared.commits.send(commit).await.map_err(|_| StartError::Stopping(run))?;
         if waits {
-            is_accepted(run, accepted.await)?;
+            is_accepted(run, accepted.await).map_err(|error| shared.explained(error))?;
             shared.spawn_fresh(&of, place, lease, state, Standing::Durable);
         } else {
             shared.spawn_fresh(&of, place, lease, state, Standing::Ahead);
-            is_accepted(run, accepted.await).inspect_err(|_| shared.abandon(lease))?;
+            is_accepted(run, accepted.await)
+                .inspect_err(|_| shared.abandon(lease))
+                .map_err(|error| shared.explained(error))?;
             // The writer may have been done before the actor was known.
             shared.is_durable(lease);
         }
@@ -270,6 +272,16 @@ impl StartRequest {
 }
 
 impl Shared {
+    /// Why a commit came to nothing, where that is known: the database takes no writes, and has recorded nothing.
+    fn explained(&self, error: StartError) -> StartError {
+        match (error, self.store.database().outage()) {
+            (StartError::Stopping(_), Some(outage)) if outage.kind == OutageKind::ReadOnly => {
+                StartError::Store(StoreError::Outage(outage))
+            }
+            (error, _) => error,
+        }
+    }
+
     /// What a new run can take over from another: results, and the start payload.
     async fn reuse(
         &self,

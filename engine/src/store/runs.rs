@@ -5,8 +5,8 @@ use super::{
     start_keys,
 };
 use crate::database::{
-    Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text,
-    time,
+    Access, Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number,
+    text, time,
 };
 use crate::run::{
     Awaiting,
@@ -118,16 +118,19 @@ impl Store {
         // One chunk more than events are wanted: the first may end just where the page begins.
         values.id(run).number(after_seq).number(limit + 1);
         let (sql, reader) = self.shared.database.reading(SELECT_CHUNKS);
-        let mut chunks = sqlx::query_with(sql, values.into_arguments()).fetch(reader);
-        let mut page = Vec::new();
-        while page.len() < limit as usize
-            && let Some(row) = chunks.try_next().await?
-        {
-            let events: Vec<Event> = document(text(&row, 0)?)?;
-            page.extend(events.into_iter().filter(|event| event.seq > after_seq));
-        }
-        page.truncate(limit as usize);
-        Ok(page)
+        let read = async {
+            let mut chunks = sqlx::query_with(sql, values.into_arguments()).fetch(reader);
+            let mut page = Vec::new();
+            while page.len() < limit as usize
+                && let Some(row) = chunks.try_next().await?
+            {
+                let events: Vec<Event> = document(text(&row, 0)?)?;
+                page.extend(events.into_iter().filter(|event| event.seq > after_seq));
+            }
+            page.truncate(limit as usize);
+            Ok(page)
+        };
+        self.shared.database.guard(Access::Read, read).await
     }
 
     /// The whole journal of a run, for the node that owns it.

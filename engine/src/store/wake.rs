@@ -6,7 +6,7 @@
 //! wait for each other.
 
 use crate::database::StoreError;
-use sqlx::postgres::{PgListener, PgPool};
+use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
 use std::time::Duration;
 use tokio::{
     sync::watch,
@@ -20,6 +20,8 @@ const NOTIFY_EVERY: Duration = Duration::from_millis(5);
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// How long one attempt to notify may take.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// One that listens, and one that notifies.
+const CONNECTIONS_MAX: u32 = 2;
 const CHANNEL: &str = "agentruntime_news";
 
 pub(crate) struct Wake {
@@ -38,7 +40,7 @@ impl Wake {
 
     /// News from all processes on the same PostgreSQL database.
     pub(crate) async fn shared(url: &str) -> Result<Self, StoreError> {
-        let pool = PgPool::connect(url).await?;
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect(url).await?;
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.ignore_pool_close_event(true);
         listener.listen(CHANNEL).await?;
@@ -65,12 +67,18 @@ impl Drop for Wake {
 }
 
 async fn listen(mut listener: PgListener, heard: watch::Sender<u64>) {
+    let mut is_lost = false;
     loop {
         // No notification means that the connection was lost and is there again: what was sent meanwhile is unknown,
         // which is news.
-        if let Err(error) = listener.try_recv().await {
-            tracing::warn!(%error, "lost the connection that listens for news; nodes poll until it is back");
-            sleep(RECONNECT_AFTER).await;
+        match listener.try_recv().await {
+            Ok(_) => is_lost = false,
+            Err(error) => {
+                if !std::mem::replace(&mut is_lost, true) {
+                    tracing::warn!(%error, "lost the connection that listens for news; nodes poll until it is back");
+                }
+                sleep(RECONNECT_AFTER).await;
+            }
         }
         heard.send_modify(|count| *count += 1);
     }
@@ -78,11 +86,14 @@ async fn listen(mut listener: PgListener, heard: watch::Sender<u64>) {
 
 async fn notify(pool: PgPool, mut made: watch::Receiver<u64>) {
     let sql = format!("NOTIFY {CHANNEL}");
+    let mut is_lost = false;
     while made.changed().await.is_ok() {
         let sent = timeout(NOTIFY_TIMEOUT, sqlx::raw_sql(sqlx::AssertSqlSafe(sql.as_str())).execute(&pool)).await;
-        if !matches!(sent, Ok(Ok(_))) {
+        let fails = !matches!(sent, Ok(Ok(_)));
+        if fails && !is_lost {
             tracing::warn!("could not notify other nodes of news; they find it by polling");
         }
+        is_lost = fails;
         sleep(NOTIFY_EVERY).await;
     }
 }
