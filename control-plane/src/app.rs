@@ -54,6 +54,8 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     /// Whether the database answers.
     pub(crate) pulse: Pulse,
+    /// Cancelled when the service was told to end: it says that it is not ready any more.
+    pub(crate) ending: CancellationToken,
     /// Cancelled when the service drains: long answers end then.
     pub(crate) draining: CancellationToken,
 }
@@ -104,6 +106,7 @@ impl App {
             telling: Arc::new(telling),
             pulse: Pulse::default(),
             seats: Seats::default(),
+            ending: CancellationToken::new(),
             draining: CancellationToken::new(),
         }))
     }

@@ -37,6 +37,8 @@ use url::{Host, Url};
 pub(crate) struct Settings {
     /// The key that seals stored secrets, in base64; where none is given, a data folder has its own.
     pub(crate) master_key: Option<SecretString>,
+    /// Keys that only open what they sealed before.
+    pub(crate) previous_master_keys: Vec<SecretString>,
     /// Where it listens.
     pub(crate) listen: SocketAddr,
     /// How it is reached from outside: in links, and as the origin of browsers.
@@ -66,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) connections_per_address_max: Option<NonZeroUsize>,
     /// How long a client may take to send the head of a request, and its body beyond what the body's size earns.
     pub(crate) read_max: Duration,
+    /// How long everything is served still after the service was told to end, while `/readyz` says that it will.
+    pub(crate) drain_notice: Duration,
     /// How long requests under way may take after the service was told to end.
     pub(crate) drain: Duration,
     /// How many requests anybody may send.
@@ -211,6 +215,7 @@ impl Settings {
         );
         let settings = Self {
             master_key: given.secret("master_key"),
+            previous_master_keys: given.secrets_in_files("previous_master_key_files"),
             listen,
             public_url: read_public_url(given, listen, tls.is_some(), mode),
             is_dev: mode == Mode::Dev,
@@ -225,6 +230,7 @@ impl Settings {
             connections_max: usize_of(given.number("connections_max", 1..=1_000_000, CONNECTIONS_MAX)),
             connections_per_address_max: read_connections_per_address_max(given),
             read_max: Duration::from_secs(given.number("read_seconds_max", 1..=3_600, READ_SECONDS)),
+            drain_notice: Duration::from_secs(given.number("drain_notice_seconds", 0..=3_600, 0)),
             drain: Duration::from_secs(given.number("drain_seconds", 0..=3_600, DRAIN_SECONDS)),
             rates: read_rates(given, mode),
             observe: read_observe(given),

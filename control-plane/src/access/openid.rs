@@ -70,6 +70,18 @@ pub(crate) struct Finished {
     pub(crate) return_to: String,
 }
 
+/// Whether signing in elsewhere could be set up as the settings say; nobody is asked.
+pub(crate) fn check(settings: &Settings) -> Result<(), OpenIdSetupError> {
+    issuer(settings).map(drop)
+}
+
+fn issuer(settings: &Settings) -> Result<Option<Issuer>, OpenIdSetupError> {
+    let Some(openid) = &settings.openid else { return Ok(None) };
+    let mut callback = settings.public_url.clone();
+    callback.set_path(CALLBACK);
+    Issuer::new(openid, &callback).map(Some)
+}
+
 impl OpenId {
     /// Signing in elsewhere, if the settings name an issuer.
     pub(crate) fn new(
@@ -77,10 +89,7 @@ impl OpenId {
         settings: &Settings,
         attempts: Arc<Attempts>,
     ) -> Result<Option<Self>, OpenIdSetupError> {
-        let Some(openid) = &settings.openid else { return Ok(None) };
-        let mut callback = settings.public_url.clone();
-        callback.set_path(CALLBACK);
-        Ok(Some(Self { database, issuer: Issuer::new(openid, &callback)?, attempts }))
+        Ok(issuer(settings)?.map(|issuer| Self { database, issuer, attempts }))
     }
 
     /// Begins a sign-in, or for somebody who is signed in, the linking of an account elsewhere.

@@ -75,7 +75,7 @@ async fn ready(Given(app): Given<State>) -> Result<Response, Problem> {
         ("database", is_answered, "the database does not answer"),
         ("storage", is_written, "the storage of the database takes no writes"),
         ("node", app.node.is_working(), "the node has stopped working on runs"),
-        ("accepting", !app.draining.is_cancelled(), "the service is ending"),
+        ("accepting", !app.ending.is_cancelled(), "the service is ending"),
     ];
     let details = || checks.iter().map(|(name, holds, _)| ((*name).to_owned(), (*holds).into())).collect();
     match checks.iter().find(|(_, holds, _)| !holds) {

@@ -76,12 +76,12 @@ pub(crate) struct PlaceArguments {
     #[arg(help_heading = GLOBAL)]
     pub(crate) profile: Option<String>,
 
-    /// The workspace at the server, where the token does not tell
+    /// The workspace at the server, where the token does not tell; or of a server's data that --data names
     #[arg(long, global = true, env = "AGENTRUNTIME_TENANT", hide_env_values = true, value_name = "SLUG")]
     #[arg(help_heading = GLOBAL)]
     pub(crate) tenant: Option<String>,
 
-    /// The project at the server, where the token does not tell
+    /// The project at the server, where the token does not tell; or of a server's data that --data names
     #[arg(long, global = true, env = "AGENTRUNTIME_PROJECT", hide_env_values = true, value_name = "SLUG")]
     #[arg(help_heading = GLOBAL)]
     pub(crate) project: Option<String>,
@@ -498,6 +498,10 @@ pub(crate) struct DevArguments {
     #[arg(long)]
     pub(crate) new_token: bool,
 
+    /// Go on without a master key that is lost, and without the secrets that it sealed
+    #[arg(long, value_name = "KEY")]
+    pub(crate) give_up_master_key: Option<String>,
+
     #[command(flatten)]
     pub(crate) settings: SettingFlags,
 }
@@ -524,6 +528,10 @@ pub(crate) struct ServeArguments {
     /// Check the settings, print those that hold, and serve nothing
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Go on without a master key that is lost, and without the secrets that it sealed
+    #[arg(long, value_name = "KEY")]
+    pub(crate) give_up_master_key: Option<String>,
 
     #[command(flatten)]
     pub(crate) settings: SettingFlags,

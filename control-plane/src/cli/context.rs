@@ -3,23 +3,18 @@
 use super::{
     arguments::{PlaceArguments, Typed},
     desk::Desk,
+    failure::Refusal,
     place::{Reach, Where},
     style,
+    workspace::Workspace,
 };
-use crate::{
-    client::Server,
-    data,
-    operations::Project,
-    server,
-    vault::{MasterKeyError, Sealer},
-};
+use crate::{client::Server, data, operations::Project};
 use agentruntime_engine::{
     node::{Node, NodeConfig},
     store::{Location, Store, SystemClock},
 };
 use agentruntime_sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context as _;
-use secrecy::SecretString;
 use std::{path::PathBuf, sync::Arc};
 
 /// What all commands have in common.
@@ -27,6 +22,7 @@ pub(crate) struct Context {
     /// Whether output is JSON.
     pub(crate) json: bool,
     place: Where,
+    workspace: Option<Workspace>,
 }
 
 /// Where runs go on while a command looks: with a node of this process, or at a server.
@@ -44,12 +40,20 @@ impl Context {
             Some(text) => text.parse()?,
             None => data::default_location()?,
         };
-        Ok(Self { json, place: Where::Here { location, flags: Vec::new() } })
+        Ok(Self { json, place: Where::Here { location, flags: Vec::new() }, workspace: None })
     }
 
     /// Says where a command works; opens nothing.
     pub(crate) fn choose(arguments: &PlaceArguments, typed: Typed, reach: Reach, json: bool) -> anyhow::Result<Self> {
-        Ok(Self { json, place: Where::choose(arguments, typed, reach)? })
+        let place = Where::choose(arguments, typed, reach)?;
+        // Those of the environment are for servers.
+        let tenant = arguments.tenant.as_deref().filter(|_| typed.tenant);
+        let project = arguments.project.as_deref().filter(|_| typed.project);
+        let workspace = Workspace::named(tenant, project).filter(|_| matches!(place, Where::Here { .. }));
+        if workspace.is_some() && reach == Reach::HereOnly {
+            return Err(not_into_a_servers().into());
+        }
+        Ok(Self { json, place, workspace })
     }
 
     /// Opens what the command works on.
@@ -63,13 +67,17 @@ impl Context {
     /// Opens the store of this machine.
     pub(crate) async fn project(&self) -> anyhow::Result<Project> {
         let Where::Here { location, .. } = &self.place else { anyhow::bail!("this data lies at a server") };
-        Ok(Project::local(Store::open(location, Arc::new(SystemClock)).await?))
+        self.workspace().enter(Store::open(location, Arc::new(SystemClock)).await?).await
     }
 
-    /// Opens the store of a service, which waits for its database.
-    pub(crate) async fn serving_project(&self) -> anyhow::Result<Project> {
-        let location = self.location().expect("a service has its data here");
-        Ok(Project::local(server::open_store(location).await?))
+    /// The workspace of this machine's data that is looked into.
+    pub(crate) fn workspace(&self) -> Workspace {
+        self.workspace.clone().unwrap_or_else(Workspace::local)
+    }
+
+    /// Refuses to publish past a server, which keeps drafts, permissions and the audit log besides.
+    pub(crate) fn check_publishes_here(&self) -> Result<(), Refusal> {
+        if self.workspace.is_some() { Err(not_into_a_servers()) } else { Ok(()) }
     }
 
     /// The server, where the command works at one.
@@ -85,7 +93,8 @@ impl Context {
         matches!(self.place, Where::Here { location: Location::Sqlite(_), .. })
     }
 
-    fn location(&self) -> Option<&Location> {
+    /// Where the data lies, where that is here.
+    pub(crate) fn location(&self) -> Option<&Location> {
         match &self.place {
             Where::Here { location, .. } => Some(location),
             Where::Server { .. } => None,
@@ -118,11 +127,6 @@ impl Context {
         Ok(Workshop { desk: desk.patient(), node })
     }
 
-    /// What seals stored secrets.
-    pub(crate) fn sealer(&self, given: Option<&SecretString>) -> Result<Sealer, MasterKeyError> {
-        Sealer::open(self.location().expect("a service has its data here"), given)
-    }
-
     /// Where a developer's mails land: beside the data, or where there is no folder, in a temporary one.
     pub(crate) fn mail_folder(&self) -> PathBuf {
         match self.location() {
@@ -147,6 +151,12 @@ impl Context {
         }
         line
     }
+}
+
+fn not_into_a_servers() -> Refusal {
+    let message = "a server's workspace is looked into here, and its runs are controlled; what is published and started there goes by \
+                   the server: say --server URL instead of --data";
+    Refusal::new("USAGE", message)
 }
 
 impl Workshop {

@@ -5,6 +5,7 @@
 //! | `arguments` | what can be written on the command line, and its help |
 //! | `place` | which data is meant: this machine's, or a server's |
 //! | `desk` | one face for both |
+//! | `workspace` | which workspace of this machine's data is meant |
 //! | `context` | opening what a command needs: store, sandbox, node, server |
 //! | `graph_file`, `json_argument` | what is read from files and arguments |
 //! | `follow` | following a run to its end or its next wait |
@@ -38,6 +39,7 @@ mod tasks;
 mod trigger;
 mod validate;
 mod workflows;
+mod workspace;
 
 use crate::observe;
 use arguments::{Arguments, Color, Subcommand, TaskCommand, Typed};

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     app::App,
     observe::{self, Telling},
+    operations::Project,
     server::{self, FirstStart, Listeners},
     settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
 };
@@ -24,30 +25,35 @@ use std::{
 
 /// Serves, or says how it would.
 pub(crate) async fn serve(data: Option<String>, json: bool, arguments: ServeArguments) -> anyhow::Result<Ending> {
-    let ServeArguments { config, check, settings } = arguments;
+    let ServeArguments { config, check, give_up_master_key, settings } = arguments;
     let read = read(data, &settings, config.as_deref(), Mode::Serve)?;
     if check {
-        server::check(&read.settings).await?;
+        let context = Context::new(read.data, json)?;
+        let location = context.location().expect("a service has its data here");
+        let checked = server::check(&read.settings, location, give_up_master_key.as_deref()).await;
+        for note in checked.map_err(|error| Refusal::new(error.code(), error.to_string()))? {
+            screen::show(&format!("note: {note}\n"))?;
+        }
         screen::print(&if json { object(&read.effective) } else { toml(&read.effective) })?;
         return Ok(Ending::Done);
     }
     let telling = observe::service(&read.settings.observe)?;
     let context = Context::new(read.data, json)?;
-    let (app, listeners) = open(&context, read.settings, telling).await?;
+    let (app, listeners) = open(&context, read.settings, telling, give_up_master_key.as_deref()).await?;
     server::serve(app, listeners).await?;
     Ok(Ending::Done)
 }
 
 /// Serves one developer.
 pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArguments) -> anyhow::Result<Ending> {
-    let DevArguments { config, new_token, settings } = arguments;
+    let DevArguments { config, new_token, give_up_master_key, settings } = arguments;
     let mut read = read(data, &settings, config.as_deref(), Mode::Dev)?;
     let telling = observe::service(&read.settings.observe)?;
     let context = Context::new(read.data, json)?;
     if matches!(read.settings.mail, MailSettings::Off) {
         read.settings.mail = MailSettings::Folder(context.mail_folder());
     }
-    let (app, listeners) = open(&context, read.settings, telling).await?;
+    let (app, listeners) = open(&context, read.settings, telling, give_up_master_key.as_deref()).await?;
     let tokens = match server::first_start(&app).await? {
         Some(first) => Some(first),
         None if new_token => Some(server::new_token(&app).await?),
@@ -79,20 +85,25 @@ fn unicode((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(S
 }
 
 /// Takes the port first, so that a second server on it does nothing to the data of the first; then opens the rest.
-async fn open(context: &Context, mut settings: Settings, telling: Telling) -> anyhow::Result<(Arc<App>, Listeners)> {
+async fn open(
+    context: &Context,
+    mut settings: Settings,
+    telling: Telling,
+    given_up: Option<&str>,
+) -> anyhow::Result<(Arc<App>, Listeners)> {
     let listeners =
         Listeners { api: listen(settings.listen)?, metrics: settings.observe.metrics_listen.map(listen).transpose()? };
     settings.listens_on(listeners.api.local_addr()?);
-    let project = context.serving_project().await?;
+    let location = context.location().expect("a service has its data here");
+    let project = Project::local(server::open_store(location).await?);
+    // Before anything works on a run, or takes a delivery that it could not check.
+    let sealer = server::open_keys(project.store.database(), location, &settings, given_up).await;
+    let sealer = sealer.map_err(|error| Refusal::new("MASTER_KEY_REFUSED", error.to_string()))?;
     let sandbox = context.sandbox()?;
     let ceilings = Ceilings { unfinished_runs_max: settings.workspace_unfinished_runs_max, ..Ceilings::default() };
     let active_runs_max = settings.active_runs_max;
     let config = NodeConfig { active_runs_max, ceilings, traces: telling.of_runs(), ..NodeConfig::default() };
     let node = context.serving_node(&project, sandbox.clone(), config);
-    let sealer = context.sealer(settings.master_key.as_ref())?;
-    if sealer.is_keyless() {
-        tracing::warn!("no master key is given (`master_key_file`): whatever has to keep a secret is refused");
-    }
     let app = App::new(project.store, node, sandbox, sealer, settings, telling).await?;
     Ok((app, listeners))
 }

@@ -2,24 +2,30 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `check` | trying what a start would do, and changing nothing |
 //! | `connections` | how many connections there are, and how slow a client may be |
 //! | `database` | waiting for the database at the start |
+//! | `keys` | the master key fits the database, or nothing is started |
 //! | `tls` | the certificate, and reading it again |
 //! | `signals` | being told to end |
 //! | `dev` | the first start of a developer's server |
 //! | `retention` | removing runs that ended long ago |
 
+mod check;
 mod connections;
 mod database;
 mod dev;
+mod keys;
 mod retention;
 mod signals;
 mod tls;
 
+pub(crate) use check::check;
 pub(crate) use database::open_store;
 pub(crate) use dev::{FirstStart, PLACE, first_start, new_token};
+pub(crate) use keys::open_keys;
 
-use crate::{api, app::App, settings::Settings, triggers};
+use crate::{api, app::App, triggers};
 use axum_server::{Handle, accept::NoDelayAcceptor};
 use connections::Counted;
 use std::{
@@ -53,14 +59,6 @@ pub(crate) enum ServeError {
     /// The store could not be left in order.
     #[error(transparent)]
     Store(#[from] agentruntime_engine::store::StoreError),
-}
-
-/// Checks what only trying can show.
-pub(crate) async fn check(settings: &Settings) -> Result<(), ServeError> {
-    match &settings.tls {
-        Some(files) => Certificate::load(files).await.map(drop).map_err(ServeError::Certificate),
-        None => Ok(()),
-    }
 }
 
 /// Serves until the process is told to end, then lets what is under way finish and leaves everything in order.
@@ -119,10 +117,20 @@ async fn accept(
     }
 }
 
-/// Waits until the process is told to end. Then nothing new is accepted; a second word ends everything at once.
+/// Waits until the process is told to end. Those who send requests here hear of it first, if there is time for that; then
+/// nothing new is accepted. A second word ends everything at once.
 async fn end_when_told(app: Arc<App>, handle: Handle<SocketAddr>) {
     let mut signals = signals::Ending::listen();
     signals.told().await;
+    app.ending.cancel();
+    if !app.settings.drain_notice.is_zero() {
+        tracing::info!(seconds = app.settings.drain_notice.as_secs(), "told to end: not ready any more, serving on");
+        if tokio::time::timeout(app.settings.drain_notice, signals.told()).await.is_ok() {
+            tracing::warn!("told again: ending at once");
+            app.draining.cancel();
+            return handle.shutdown();
+        }
+    }
     tracing::info!(seconds = app.settings.drain.as_secs(), "told to end: what is under way finishes");
     app.draining.cancel();
     handle.graceful_shutdown(Some(app.settings.drain.max(FAREWELL)));

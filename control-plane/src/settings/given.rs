@@ -278,6 +278,13 @@ impl Given {
         secret.map(SecretString::from)
     }
 
+    /// Secrets, each in a file of its own.
+    pub(crate) fn secrets_in_files(&mut self, name: &'static str) -> Vec<SecretString> {
+        let paths: Vec<String> = self.list(name, "the path of a file");
+        let read = |path: &String| read_secret(Path::new(path)).map_err(|message| self.refuse(name, &message)).ok();
+        paths.iter().filter_map(read).map(SecretString::from).collect()
+    }
+
     /// Notes that a setting cannot be what it is.
     pub(crate) fn refuse(&mut self, name: &'static str, message: &str) {
         let place = match self.source(name) {

@@ -7,6 +7,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `secret` | signing secrets |
+//! | `sealed` | under which master keys signing secrets are sealed |
 //! | `signature` | whether and when a delivery was signed |
 //! | `automation` | the token in whose name a subscription's runs are started |
 //! | `subscriptions` | subscriptions: their rows, and what can be done with them |
@@ -23,6 +24,7 @@ pub(crate) mod ingress;
 mod params;
 pub(crate) mod scheduler;
 pub(crate) mod schedules;
+pub(crate) mod sealed;
 mod secret;
 mod signature;
 pub(crate) mod subscriptions;

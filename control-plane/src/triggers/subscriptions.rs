@@ -42,7 +42,7 @@ pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const GRACE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What sealed secrets are bound to.
-const KIND: &str = "inbound-webhook";
+pub(super) const KIND: &str = "inbound-webhook";
 
 /// The columns that [`subscription`] reads, in its order.
 macro_rules! columns {

@@ -21,7 +21,7 @@ pub(super) const KEY_BYTES: usize = 32;
 const FILE_BYTES_MAX: u64 = 256;
 const FILE_NAME: &str = "master.key";
 /// What an operator gave, in errors.
-const GIVEN: &str = "the setting `master_key`";
+const GIVEN: &str = "the setting `master_key`, or one of `previous_master_key_files`,";
 
 /// The key itself.
 pub(super) type Key = SecretBox<[u8; KEY_BYTES]>;
@@ -42,18 +42,31 @@ pub(crate) enum MasterKeyError {
     Form(String),
 }
 
-/// The key that was given, else that of the data folder, where it is made if it is missing. None for a database server
-/// where none was given.
-pub(super) fn find(location: &Location, given: Option<&SecretString>) -> Result<Option<Key>, MasterKeyError> {
-    match (given, location) {
-        (Some(text), _) => parse(text.expose_secret()).ok_or_else(|| MasterKeyError::Form(GIVEN.into())).map(Some),
+/// Where the key is.
+pub(super) enum Found {
+    /// Here it is.
+    Key(Key),
+    /// A data folder keeps its own, and has none yet; it lies there when it is made.
+    Unmade(PathBuf),
+    /// A database server has none of its own, and none was given.
+    None,
+}
+
+/// The key that was given, else that of the data folder.
+pub(super) fn find(location: &Location, current: Option<&SecretString>) -> Result<Found, MasterKeyError> {
+    match (current, location) {
+        (Some(text), _) => given(text).map(Found::Key),
         (None, Location::Sqlite(folder)) => {
             let path = folder.join(FILE_NAME);
-            make(&path)?;
-            read(&path).map(Some)
+            if path.exists() { read(&path).map(Found::Key) } else { Ok(Found::Unmade(path)) }
         }
-        (None, Location::Postgres(_)) => Ok(None),
+        (None, Location::Postgres(_)) => Ok(Found::None),
     }
+}
+
+/// A key as an operator gives it.
+pub(super) fn given(text: &SecretString) -> Result<Key, MasterKeyError> {
+    parse(text.expose_secret()).ok_or_else(|| MasterKeyError::Form(GIVEN.into()))
 }
 
 fn read(path: &Path) -> Result<Key, MasterKeyError> {
@@ -68,11 +81,8 @@ fn parse(text: &str) -> Option<Key> {
     <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok().map(boxed)
 }
 
-/// Writes a new key, for its owner alone, unless there is one. It is complete before it has its name.
-fn make(path: &Path) -> Result<(), MasterKeyError> {
-    if path.exists() {
-        return Ok(());
-    }
+/// Makes a key and writes it, for its owner alone. It is complete before it has its name.
+pub(super) fn make(path: &Path) -> Result<Key, MasterKeyError> {
     let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
     let draft = path.with_extension(format!("key.{}", std::process::id()));
     let mut options = OpenOptions::new();
@@ -82,7 +92,8 @@ fn make(path: &Path) -> Result<(), MasterKeyError> {
     let text = Zeroizing::new(BASE64_STANDARD.encode(random().expose_secret()) + "\n");
     let mut file = options.open(&draft).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&draft, path).map_err(failed)
+    std::fs::rename(&draft, path).map_err(failed)?;
+    read(path)
 }
 
 /// A new key.
@@ -103,15 +114,18 @@ fn boxed(mut bytes: [u8; KEY_BYTES]) -> Key {
 mod tests {
     use super::*;
 
-    fn bytes(key: Option<Key>) -> [u8; KEY_BYTES] {
-        *key.unwrap().expose_secret()
+    fn bytes(found: Found) -> [u8; KEY_BYTES] {
+        let Found::Key(key) = found else { panic!("there is no key") };
+        *key.expose_secret()
     }
 
     #[test]
     fn a_data_folder_keeps_the_key_that_its_first_start_made() {
         let folder = tempfile::tempdir().unwrap();
         let location = Location::Sqlite(folder.path().to_owned());
-        let first = bytes(find(&location, None).unwrap());
+        let Found::Unmade(path) = find(&location, None).unwrap() else { panic!("it has a key") };
+        assert!(!path.exists(), "looking for a key makes none");
+        let first = *make(&path).unwrap().expose_secret();
         assert_eq!(bytes(find(&location, None).unwrap()), first);
         #[cfg(unix)]
         {
@@ -126,7 +140,7 @@ mod tests {
     #[test]
     fn a_database_server_has_the_key_that_was_given_and_no_other() {
         let location = Location::Postgres("postgres://db/x".into());
-        assert!(find(&location, None).unwrap().is_none());
+        assert!(matches!(find(&location, None), Ok(Found::None)));
         let given = |text: &str| find(&location, Some(&SecretString::from(text)));
         assert_eq!(bytes(given(&BASE64_STANDARD.encode([7; KEY_BYTES])).unwrap()), [7; KEY_BYTES]);
         for wrong in ["", "short", &BASE64_STANDARD.encode([7; 31])] {

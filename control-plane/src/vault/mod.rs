@@ -1,10 +1,18 @@
 //! Secrets that are needed again: how they are kept.
 //!
-//! Owns the master key and the sealed form. Never knows what a secret is for: whoever keeps one says where it lies, and the
+//! Owns the master keys and the sealed form. Never knows what a secret is for: whoever keeps one says where it lies, and the
 //! sealed form opens there and nowhere else.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `master_key` | one key, in a file or given |
+//! | `keys` | which key a database belongs to |
+//! | `seal` | the sealed form |
 
+mod keys;
 mod master_key;
 mod seal;
 
+pub(crate) use keys::{GivenKeys, Keys, VaultError, note_current};
 pub(crate) use master_key::MasterKeyError;
-pub(crate) use seal::{Place, SealError, Sealer};
+pub(crate) use seal::{BEGINNING_CHARS, Place, SealError, Sealer, beginning, key_of};

@@ -1,11 +1,10 @@
 //! Sealing: XChaCha20-Poly1305 under the master key.
 //!
-//! A sealed secret is `v1.<key>.<base64 of nonce and ciphertext>`, where `<key>` names the master key, so that a later one
-//! can be told from it. Its place (workspace, kind, id) is authenticated with it: a row whose secret was copied from another
+//! A sealed secret is `v1.<key>.<base64 of nonce and ciphertext>`, where `<key>` names the master key: those of before open
+//! what they sealed, and the current one seals. Its place (workspace, kind, id) is authenticated with it: a row whose secret was copied from another
 //! row does not open.
 
-use super::master_key::{self, Key, MasterKeyError};
-use agentruntime_engine::store::Location;
+use super::master_key::Key;
 use agentruntime_host_api::TenantId;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chacha20poly1305::{
@@ -25,7 +24,8 @@ const KEY_ID_BYTES: usize = 4;
 
 /// Seals secrets and opens them again.
 pub(crate) struct Sealer {
-    key: Option<(String, Key)>,
+    own: Option<(String, Key)>,
+    previous: Vec<(String, Key)>,
 }
 
 /// Where a secret lies.
@@ -54,26 +54,45 @@ pub(crate) enum SealError {
 }
 
 impl Sealer {
-    /// With the master key that was given, else with that of the data folder. A database server without a given key has
-    /// none: then nothing is sealed, and whoever wants to is told why.
-    pub(crate) fn open(location: &Location, given: Option<&SecretString>) -> Result<Self, MasterKeyError> {
-        Ok(Self { key: master_key::find(location, given)?.map(identified) })
+    /// With a master key, if there is one, and others that only open. Without one nothing is sealed, and whoever wants to
+    /// is told why.
+    pub(super) fn of(own: Option<Key>, previous: Vec<Key>) -> Self {
+        Self { own: own.map(identified), previous: previous.into_iter().map(identified).collect() }
+    }
+
+    /// Seals with this key from now on.
+    pub(super) fn take(&mut self, own: Key) {
+        self.own = Some(identified(own));
     }
 
     /// Whether there is no master key, so that nothing can be sealed.
     pub(crate) fn is_keyless(&self) -> bool {
-        self.key.is_none()
+        self.own.is_none()
+    }
+
+    /// The name of the key that seals.
+    pub(crate) fn own_id(&self) -> Option<&str> {
+        self.own.as_ref().map(|(id, _)| id.as_str())
+    }
+
+    /// Whether what was sealed under a key can be opened.
+    pub(crate) fn opens(&self, id: &str) -> bool {
+        self.key(id).is_some()
+    }
+
+    fn key(&self, id: &str) -> Option<&Key> {
+        self.own.iter().chain(&self.previous).find(|(known, _)| known == id).map(|(_, key)| key)
     }
 
     /// With a key of its own, that nobody has kept.
     #[cfg(test)]
     pub(crate) fn ephemeral() -> Self {
-        Self { key: Some(identified(master_key::random())) }
+        Self::of(Some(super::master_key::random()), Vec::new())
     }
 
     /// Seals a secret for its place.
     pub(crate) fn seal(&self, place: Place<'_>, secret: &SecretString) -> Result<String, SealError> {
-        let (id, key) = self.key.as_ref().ok_or(SealError::NoMasterKey)?;
+        let (id, key) = self.own.as_ref().ok_or(SealError::NoMasterKey)?;
         let mut bytes = vec![0; NONCE_BYTES];
         // Without randomness there is no safe way on.
         getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
@@ -85,14 +104,14 @@ impl Sealer {
 
     /// Opens what was sealed for this place.
     pub(crate) fn open_sealed(&self, place: Place<'_>, sealed: &str) -> Result<SecretString, SealError> {
-        let (own, key) = self.key.as_ref().ok_or(SealError::NoMasterKey)?;
+        if self.own.is_none() && self.previous.is_empty() {
+            return Err(SealError::NoMasterKey);
+        }
         let mut parts = sealed.splitn(3, '.');
         let (Some(FORM), Some(id), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(SealError::Damaged);
         };
-        if id != own {
-            return Err(SealError::OtherMasterKey(id.to_owned()));
-        }
+        let key = self.key(id).ok_or_else(|| SealError::OtherMasterKey(id.to_owned()))?;
         let bytes = BASE64_STANDARD.decode(text).map_err(|_| SealError::Damaged)?;
         let (start, ciphertext) = bytes.split_at_checked(NONCE_BYTES).ok_or(SealError::Damaged)?;
         let payload = Payload { msg: ciphertext, aad: &place.bytes() };
@@ -100,6 +119,19 @@ impl Sealer {
         let opened = Zeroizing::new(opened);
         std::str::from_utf8(&opened).map(SecretString::from).map_err(|_| SealError::Damaged)
     }
+}
+
+/// How everything begins that is sealed under a key.
+pub(crate) fn beginning(key_id: &str) -> String {
+    format!("{FORM}.{key_id}.")
+}
+
+/// How many characters that is.
+pub(crate) const BEGINNING_CHARS: usize = FORM.len() + 2 * KEY_ID_BYTES + 2;
+
+/// The key under which something is sealed, by its beginning.
+pub(crate) fn key_of(sealed: &str) -> Option<&str> {
+    sealed.strip_prefix(FORM)?.strip_prefix('.')?.split('.').next()
 }
 
 impl Place<'_> {
@@ -112,7 +144,8 @@ impl Place<'_> {
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealer").field("key", &self.key.as_ref().map(|(id, _)| id)).finish()
+        let previous: Vec<&String> = self.previous.iter().map(|(id, _)| id).collect();
+        f.debug_struct("Sealer").field("key", &self.own_id()).field("previous", &previous).finish()
     }
 }
 
@@ -134,6 +167,7 @@ fn nonce(bytes: &[u8]) -> Result<XNonce, SealError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::SecretBox;
 
     fn tenant() -> TenantId {
         TenantId::new("t1")
@@ -184,9 +218,29 @@ mod tests {
         let place = Place { tenant: &tenant, kind: "webhook", id: "a" };
         let sealed = Sealer::ephemeral().seal(place, &SecretString::from("secret")).unwrap();
         assert!(matches!(Sealer::ephemeral().open_sealed(place, &sealed), Err(SealError::OtherMasterKey(_))));
-        let none = Sealer::open(&Location::Postgres("postgres://db/x".into()), None).unwrap();
+        let none = Sealer::of(None, Vec::new());
         assert!(matches!(none.open_sealed(place, &sealed), Err(SealError::NoMasterKey)));
         assert!(matches!(none.seal(place, &SecretString::from("secret")), Err(SealError::NoMasterKey)));
-        assert_eq!(format!("{none:?}"), "Sealer { key: None }");
+        assert_eq!(format!("{none:?}"), "Sealer { key: None, previous: [] }");
+    }
+
+    #[test]
+    fn a_key_of_before_opens_what_it_sealed_and_seals_nothing() {
+        use super::super::master_key::random;
+        let tenant = tenant();
+        let place = Place { tenant: &tenant, kind: "webhook", id: "a" };
+        let again =
+            |key: &Key| SecretBox::init_with_mut(|place: &mut [u8; 32]| place.copy_from_slice(key.expose_secret()));
+        let (old, new) = (random(), random());
+        let before = Sealer::of(Some(again(&old)), Vec::new());
+        let sealed = before.seal(place, &SecretString::from("secret")).unwrap();
+        let after = Sealer::of(Some(new), vec![old]);
+        assert_eq!(after.open_sealed(place, &sealed).unwrap().expose_secret(), "secret");
+        let anew = after.seal(place, &SecretString::from("secret")).unwrap();
+        assert!(matches!(before.open_sealed(place, &anew), Err(SealError::OtherMasterKey(_))));
+        let own = after.own_id().unwrap();
+        assert!(anew.starts_with(&beginning(own)) && beginning(own).len() == BEGINNING_CHARS);
+        assert_eq!(key_of(&anew), Some(own));
+        assert_eq!(key_of("plain"), None);
     }
 }

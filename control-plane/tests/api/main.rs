@@ -3,8 +3,10 @@
 
 mod audit;
 mod basics;
+mod check;
 mod description;
 mod domains;
+mod keys;
 mod limits;
 mod load;
 mod mails;

@@ -153,6 +153,27 @@ impl Server {
         assert!(sent.success());
     }
 
+    /// What a start on this data is refused with; the service itself has ended. The key of tests is not given.
+    pub(crate) fn refused_start(&self, arguments: &[&str]) -> Value {
+        let mut command = Self::command(&self.folder, &self.data, arguments);
+        let output = command.env_remove("AGENTRUNTIME_MASTER_KEY").stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = String::from_utf8(output.stderr).unwrap();
+        serde_json::from_str(told.lines().last().unwrap()).unwrap()
+    }
+
+    /// The same service on the same data, without the key of tests and with further arguments.
+    pub(crate) fn restart_keyless_with(mut self, arguments: &[&str]) -> Self {
+        self.kill();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        let mut command = Self::command(&folder, &self.data, arguments);
+        command.env_remove("AGENTRUNTIME_MASTER_KEY");
+        let mut next = Self::launch(command, folder, self.data.clone());
+        next.token.clone_from(&self.token);
+        next.admin_token.clone_from(&self.admin_token);
+        next
+    }
+
     /// Waits for the end of the process and gives its exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
@@ -348,5 +369,25 @@ impl Answer {
         assert_eq!(self.headers["x-request-id"].to_str().unwrap(), self.body["request_id"].as_str().unwrap());
         assert!(self.body["error"].as_str().is_some_and(|sentence| !sentence.is_empty()));
         self.body
+    }
+}
+
+/// A certificate for `localhost`, made by openssl; none where the machine has no openssl.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn certificate(folder: &Path, name: &str) -> Option<(String, String)> {
+    let place = |end: &str| folder.join(format!("{name}.{end}")).to_str().unwrap().to_owned();
+    let (certificate, key) = (place("crt"), place("key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    match made {
+        Ok(output) if output.status.success() => Some((certificate, key)),
+        _ => {
+            eprintln!("skipped: the program openssl is not here");
+            None
+        }
     }
 }

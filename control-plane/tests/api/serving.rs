@@ -1,16 +1,19 @@
 //! The process that serves: settings, the end, health, encryption, the log.
 
-use crate::server::{Client, Program, Server};
+use crate::{
+    server::{Client, Program, Server, certificate},
+    workflow::{Workflow, failing, greeting},
+};
 use reqwest::Method;
 use serde_json::json;
-use std::{fs, io::Read, net::TcpStream, process::Command};
+use std::{fs, io::Read, net::TcpStream};
 
 #[tokio::test]
 async fn health_says_what_works() {
     let server = Server::start();
     assert_eq!(server.anybody().get("/healthz").await.expect(200)["status"], "alive");
     let ready = server.anybody().get("/readyz").await.expect(200);
-    assert_eq!(ready["checks"], json!({ "database": true, "node": true, "accepting": true }));
+    assert_eq!(ready["checks"], json!({ "database": true, "storage": true, "node": true, "accepting": true }));
     server.anybody().post("/readyz", json!({})).await.refused(405, "METHOD_NOT_ALLOWED");
 }
 
@@ -119,6 +122,25 @@ async fn a_second_word_ends_it_at_once() {
     assert_eq!(server.ended(), Some(0));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_load_balancer_is_given_notice_before_the_end() {
+    let mut server = Server::start_with(None, &["--drain-notice-seconds", "3600"]);
+    server.anybody().get("/readyz").await.expect(200);
+    server.signal("TERM");
+    while server.anybody().get("/readyz").await.status == 200 {}
+    let told = server.anybody().get("/readyz").await.refused(503, "NOT_READY");
+    assert_eq!(told["details"]["checks"]["accepting"], false);
+    // Everything else is served as before, also by new connections.
+    server.owner().get("/v1/workflows").await.expect(200);
+    server.anybody().get("/healthz").await.expect(200);
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+    let mut server = server.restart_with(&["--drain-notice-seconds", "1"]);
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+}
+
 #[test]
 fn settings_are_checked_as_a_whole_and_shown_without_secrets() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,26 +187,6 @@ async fn a_lost_token_can_be_replaced() {
     server.owner().get("/v1/workflows").await.expect(200);
 }
 
-/// A certificate for `localhost`, made by openssl; none where the machine has no openssl.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn certificate(folder: &std::path::Path, name: &str) -> Option<(String, String)> {
-    let place = |end: &str| folder.join(format!("{name}.{end}")).to_str().unwrap().to_owned();
-    let (certificate, key) = (place("crt"), place("key"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-keyout", &key, "-out", &certificate])
-        .output();
-    match made {
-        Ok(output) if output.status.success() => Some((certificate, key)),
-        _ => {
-            eprintln!("skipped: the program openssl is not here");
-            None
-        }
-    }
-}
-
 #[cfg(unix)]
 #[tokio::test]
 async fn connections_are_encrypted_and_certificates_renewed() {
@@ -208,4 +210,32 @@ async fn connections_are_encrypted_and_certificates_renewed() {
     // It is read in the background: the old one stops being shown some time soon.
     while old.request(Method::GET, "/healthz").send().await.is_ok() {}
     trusting(&new_crt).get("/healthz").await.expect(200);
+}
+
+/// A run's end is one line, whatever came of it, and nothing of its payloads is in it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_run_s_end_is_a_line_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut server = Server::logging(&log, &["--log", "info", "--log-format", "json"]);
+    for graph in [greeting(), failing()] {
+        let workflow = Workflow::publish(server.owner(), graph).await;
+        workflow.command_and_wait("start", json!({ "name": "a-name-in-an-input" })).await.expect(200);
+    }
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0));
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(!text.contains("a-name-in-an-input") && !text.contains("no luck"));
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ended: Vec<_> = lines.iter().filter(|line| line["message"] == "a run ended").collect();
+    let told = |line: &serde_json::Value| [line["status"].clone(), line["error"].clone(), line["level"].clone()];
+    assert_eq!(
+        ended.iter().map(|line| told(line)).collect::<Vec<_>>(),
+        [[json!("completed"), json!(null), json!("INFO")], [json!("failed"), json!("LUA_ERROR"), json!("INFO")]]
+    );
+    for line in ended {
+        let is_named = ["run", "workflow", "tenant", "project"].iter().all(|name| line[name].is_string());
+        assert!(is_named && line["seconds"].is_number(), "{line:#}");
+    }
 }

@@ -25,15 +25,15 @@ pub(crate) async fn published(owner: &Client) -> String {
 
 /// A subscription as its sender knows it.
 #[derive(Clone)]
-struct Hook {
-    id: String,
-    workflow: String,
-    path: String,
-    secret: String,
-    sender: Client,
+pub(crate) struct Hook {
+    pub(crate) id: String,
+    pub(crate) workflow: String,
+    pub(crate) path: String,
+    pub(crate) secret: String,
+    pub(crate) sender: Client,
 }
 
-async fn hook(server: &Server, settings: Value) -> Hook {
+pub(crate) async fn hook(server: &Server, settings: Value) -> Hook {
     hook_by(server, &server.owner(), settings).await
 }
 
@@ -71,7 +71,7 @@ async fn send(client: &Client, path: &str, body: &[u8]) -> Answer {
 
 impl Hook {
     /// Signed without a time.
-    fn signed(&self, body: &[u8]) -> Client {
+    pub(crate) fn signed(&self, body: &[u8]) -> Client {
         self.sender.with("x-agentruntime-signature", &hmac(&self.secret, body))
     }
 
@@ -89,7 +89,7 @@ impl Hook {
         headers.with("webhook-signature", &signature)
     }
 
-    async fn deliver(&self, client: &Client, body: &[u8]) -> Answer {
+    pub(crate) async fn deliver(&self, client: &Client, body: &[u8]) -> Answer {
         send(client, &self.path, body).await
     }
 }

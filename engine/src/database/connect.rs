@@ -32,7 +32,8 @@ const PING_MAX: Duration = Duration::from_secs(2);
 /// A connection unused for longer is asked whether it is alive before it is used.
 const TRUST_IDLE: Duration = Duration::from_secs(5);
 
-const SQLITE_READER: &str = "PRAGMA query_only = ON; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY";
+/// What a connection that only reads is told first.
+pub(super) const SQLITE_READER: &str = "PRAGMA query_only = ON; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY";
 
 /// Where a database lies.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Database {
         Ok(Self::of(Dialect::Sqlite, clock, [writer, reader], Arc::new(Condition::new()), None, Some(lock)))
     }
 
-    async fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub(super) async fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let options = connect_options(url)?;
         outage::greet(&options, &place(url)?).await?;
         let condition = Arc::new(Condition::new());
@@ -128,7 +129,7 @@ impl Database {
         Ok(Self::of(Dialect::Postgres, clock, [pool.clone(), pool], condition, Some(options), None))
     }
 
-    fn of(
+    pub(super) fn of(
         dialect: Dialect,
         clock: Arc<dyn Clock>,
         [writer, reader]: [AnyPool; 2],
@@ -157,12 +158,12 @@ fn place(url: &str) -> Result<String, StoreError> {
     Ok(format!("{server}, port {port}, database {database}, user {user}"))
 }
 
-fn connect_options(url: &str) -> Result<AnyConnectOptions, StoreError> {
+pub(super) fn connect_options(url: &str) -> Result<AnyConnectOptions, StoreError> {
     // Logging each statement costs more than some of them do; slow ones show in the commit's own timing.
     Ok(url.parse::<AnyConnectOptions>()?.disable_statement_logging())
 }
 
-fn sqlite_pool(connections: u32, setup: &'static str) -> AnyPoolOptions {
+pub(super) fn sqlite_pool(connections: u32, setup: &'static str) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .min_connections(1)
         .max_connections(connections)
@@ -178,7 +179,7 @@ fn sqlite_pool(connections: u32, setup: &'static str) -> AnyPoolOptions {
 }
 
 /// The path as a URL: whatever a path may hold, a URL may not, so that all but the plainest bytes are encoded.
-fn sqlite_url(file: &Path) -> Result<String, StoreError> {
+pub(super) fn sqlite_url(file: &Path) -> Result<String, StoreError> {
     let path = file.to_str().ok_or_else(|| StoreError::Location(file.display().to_string()))?;
     let mut url = String::from("sqlite://");
     for byte in path.bytes() {

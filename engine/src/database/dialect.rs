@@ -103,6 +103,14 @@ impl Dialect {
         }
     }
 
+    /// How many tables have the name `$1`: one or none.
+    pub(crate) fn has_table(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = $1",
+            Self::Postgres => "SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass(CAST($1 AS TEXT))",
+        }
+    }
+
     /// Keeps other nodes from migrating at the same time, until the transaction ends. SQLite's write lock does so anyhow.
     pub(crate) fn migration_lock(self) -> Option<&'static str> {
         match self {

@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DATABASE: &str = "journal.db";
+/// The name of the database in its folder.
+pub(super) const DATABASE: &str = "journal.db";
 const LOCK: &str = "lock";
 
 /// The right to use a data folder; it ends when this is dropped, or with the process.

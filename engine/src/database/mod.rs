@@ -9,6 +9,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `connect` | opening: location, folder lock, pools |
+//! | `look` | looking at a database without changing it |
 //! | `migrate` | bringing tables to the form that this program knows |
 //! | `statement` | statements over one row and many, their values and columns |
 //! | `outage` | whether the database can be used, and who is told when not |
@@ -20,6 +21,7 @@ mod connect;
 pub(crate) mod dialect;
 mod error;
 mod folder;
+mod look;
 mod migrate;
 mod outage;
 mod statement;

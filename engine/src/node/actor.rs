@@ -266,7 +266,7 @@ impl Actor {
             children,
             signals,
         };
-        Commit { of: self.of.clone(), append, events, done: None }
+        Commit { of: self.of.clone(), append, events, ended: ended_now.then_some(self.state.started_at), done: None }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     run::event::Event,
     store::{Append, Appended, Chunk},
 };
-use agentruntime_host_api::RunId;
+use agentruntime_host_api::{RunId, Timestamp};
 use std::{collections::HashMap, sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +20,8 @@ pub(super) struct Commit {
     pub(super) of: Arc<Commission>,
     pub(super) append: Append,
     pub(super) events: Vec<Event>,
+    /// When the run began, if it ends with this.
+    pub(super) ended: Option<Timestamp>,
     /// Who waits until it is durable.
     pub(super) done: Option<oneshot::Sender<Appended>>,
 }
@@ -29,6 +31,7 @@ struct Group {
     of: Arc<Commission>,
     append: Append,
     events: Vec<Event>,
+    ended: Option<Timestamp>,
     done: Vec<oneshot::Sender<Appended>>,
 }
 
@@ -41,7 +44,7 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
             gathered.drain(..).filter(|commit| commit.append.create.is_some() || shared.holds(commit.append.lease));
         let groups = group(kept);
         let (appends, rest): (Vec<_>, Vec<_>) =
-            groups.into_iter().map(|group| (group.append, (group.of, group.events, group.done))).unzip();
+            groups.into_iter().map(|group| (group.append, (group.of, group.events, group.ended, group.done))).unzip();
         let begun = Instant::now();
         let committed = shared.store.commit(&shared.id, shared.config.lease, &appends).await;
         // Precise enough below 2^53 of them.
@@ -49,8 +52,11 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
         metrics::histogram!("agentruntime_commit_duration_seconds").record(begun.elapsed());
         match committed {
             Ok(verdicts) => {
-                for ((append, (of, events, done)), verdict) in appends.iter().zip(rest).zip(verdicts) {
+                for ((append, (of, events, ended, done)), verdict) in appends.iter().zip(rest).zip(verdicts) {
                     settle(&shared, &of, append, events, verdict);
+                    if let (Appended::Durable, Some(started_at)) = (verdict, ended) {
+                        tell_end(&of, append, started_at);
+                    }
                     for waiting in done {
                         // Whoever asked may have gone; that is its own affair.
                         let _ = waiting.send(verdict);
@@ -82,10 +88,6 @@ fn settle(shared: &Shared, of: &Commission, append: &Append, events: Vec<Event>,
             } else if append.create.is_some() {
                 shared.is_durable(lease);
             }
-            if append.row.status.is_final() {
-                let status = append.row.status.as_str();
-                metrics::counter!("agentruntime_runs_finished_total", "status" => status).increment(1);
-            }
             if append.release.is_some() && !append.row.status.is_final() {
                 // It may be due earlier than what the node waits for.
                 shared.work.notify_one();
@@ -108,22 +110,40 @@ fn settle(shared: &Shared, of: &Commission, append: &Append, events: Vec<Event>,
     }
 }
 
+/// One line of the log for each run that ended. That one failed is its author's affair: the service did what it should.
+fn tell_end(of: &Commission, append: &Append, started_at: Timestamp) {
+    let row = &append.row;
+    let status = row.status.as_str();
+    metrics::counter!("agentruntime_runs_finished_total", "status" => status).increment(1);
+    tracing::info!(
+        run = %append.lease.run,
+        workflow = of.workflow.as_str(),
+        tenant = of.scope.tenant.as_str(),
+        project = of.scope.project.as_str(),
+        status,
+        seconds = row.finished_at.map(|at| at.since(started_at).as_secs_f64()),
+        error = row.error.as_ref().map(|error| tracing::field::display(error.code)),
+        "a run ended"
+    );
+}
+
 /// Joins consecutive appends of the same actor, in the order in which the actors first appear. An actor shares what it
 /// commits for with its own start alone: another start with the id of its run has the same lease and must not be joined.
 fn group(commits: impl Iterator<Item = Commit>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<(RunId, *const Commission), usize> = HashMap::new();
-    for Commit { of, append, events, done } in commits {
+    for Commit { of, append, events, ended, done } in commits {
         let actor = (append.lease.run, Arc::as_ptr(&of));
         match places.get(&actor).map(|&place| &mut groups[place]) {
             Some(group) if group.append.lease == append.lease && group.append.release.is_none() => {
                 group.events.extend(events);
+                group.ended = ended.or(group.ended);
                 group.done.extend(done);
                 join(&mut group.append, append);
             }
             _ => {
                 places.insert(actor, groups.len());
-                groups.push(Group { of, append, events, done: done.into_iter().collect() });
+                groups.push(Group { of, append, events, ended, done: done.into_iter().collect() });
             }
         }
     }

@@ -192,8 +192,13 @@ impl Node {
         let lease = Lease { run, epoch: 1 };
         let (done, accepted) = oneshot::channel();
         let first = Event { seq: 1, at: now, kind: EventKind::RunStarted(Box::new(state.start.clone())) };
-        let commit =
-            Commit { of: of.clone(), append: Append::create(lease, new), events: vec![first], done: Some(done) };
+        let commit = Commit {
+            of: of.clone(),
+            append: Append::create(lease, new),
+            events: vec![first],
+            ended: None,
+            done: Some(done),
+        };
         shared.commits.send(commit).await.map_err(|_| StartError::Stopping(run))?;
         if waits {
             is_accepted(run, accepted.await).map_err(|error| shared.explained(error))?;

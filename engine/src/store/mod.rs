@@ -86,6 +86,14 @@ impl Store {
         Ok(store)
     }
 
+    /// Looks at what [`Self::open`] would open, and changes nothing. Nothing where it would make a new store.
+    pub async fn look(location: &Location, clock: Arc<dyn Clock>) -> Result<Option<Database>, StoreError> {
+        let Some(database) = Database::look(location, clock).await? else { return Ok(None) };
+        database.check_writable().await?;
+        database.check_tables(&tables::MIGRATIONS).await?;
+        Ok(Some(database))
+    }
+
     /// The database that the store lies in, for those who keep tables of their own beside it.
     pub fn database(&self) -> &Database {
         &self.shared.database
