@@ -123,6 +123,8 @@ impl OwnServer {
             "-U",
             "postgres",
             "-q",
+            "-o",
+            "/dev/null",
             "-c",
             sql,
         ]);

@@ -124,7 +124,7 @@ fn with_commands(error: &OperationError) -> String {
     use OperationError as E;
     let hint = match error {
         E::UnknownRun(_) => "; `agentruntime runs` lists them".to_owned(),
-        E::NoRuns => "; `agentruntime run GRAPH` starts one".to_owned(),
+        E::NoRuns => "; `agentruntime run GRAPH` starts one, and `agentruntime runs` tells where it looked".to_owned(),
         E::UnknownWorkflow(_) => {
             "; `agentruntime workflows` lists them, `agentruntime publish GRAPH` adds one".to_owned()
         }

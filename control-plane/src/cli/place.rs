@@ -121,7 +121,14 @@ fn here(arguments: &PlaceArguments, typed: Typed, has_to_be_named: bool) -> anyh
         None if has_to_be_named => Some(location.to_string()),
         _ => None,
     };
-    let flags = name.map(|name| vec!["--data".to_owned(), name]).unwrap_or_default();
+    let mut flags = name.map(|name| vec!["--data".to_owned(), name]).unwrap_or_default();
+    for (typed, flag, value) in
+        [(typed.tenant, "--tenant", &arguments.tenant), (typed.project, "--project", &arguments.project)]
+    {
+        if let (true, Some(value)) = (typed, value) {
+            flags.extend([flag.to_owned(), value.clone()]);
+        }
+    }
     Ok(Where::Here { location, flags })
 }
 

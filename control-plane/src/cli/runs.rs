@@ -1,6 +1,6 @@
 //! `runs`: what was run, the newest first.
 
-use super::{Ending, arguments::RunsArguments, context::Context, screen, style};
+use super::{Ending, arguments::RunsArguments, context::Context, screen, style, workspace};
 use crate::operations::RunSource;
 use agentruntime_engine::{
     run::event::RunStatus,
@@ -22,11 +22,12 @@ pub(crate) async fn runs(context: &Context, arguments: RunsArguments) -> anyhow:
         ..RunFilter::default()
     };
     let runs = desk.runs(&filter).await?;
+    let nothing = if runs.is_empty() { workspace::nothing(context, &desk, "no runs").await? } else { String::new() };
     desk.close().await;
     if context.json {
         screen::json_line(&runs.iter().map(public).collect())?;
     } else if runs.is_empty() {
-        screen::print("no runs\n")?;
+        screen::print(&nothing)?;
     } else {
         screen::print(&table(&runs))?;
     }

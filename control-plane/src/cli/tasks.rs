@@ -7,7 +7,7 @@ use super::{
     desk::Desk,
     failure::Refusal,
     follow::{self, Following},
-    json_argument, screen,
+    json_argument, screen, workspace,
 };
 use crate::operations::{Answer, RunSource, Waiting, fits};
 use agentruntime_engine::store::TaskRecord;
@@ -27,7 +27,7 @@ pub(crate) async fn tasks(context: &Context, run: Option<&str>) -> anyhow::Resul
     if context.json {
         screen::json_line(&tasks.iter().map(public).collect())?;
     } else if tasks.is_empty() {
-        screen::print("nothing waits for a person\n")?;
+        screen::print(&workspace::nothing(context, &desk, "nothing waits for a person").await?)?;
     } else {
         screen::print(&follow::waiting_text(context, &Waiting { tasks, paused: Vec::new() }))?;
     }

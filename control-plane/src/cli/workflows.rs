@@ -1,6 +1,6 @@
 //! `workflows` and `versions`: what was published.
 
-use super::{Ending, context::Context, desk::Desk, screen, style};
+use super::{Ending, context::Context, desk::Desk, screen, style, workspace};
 use crate::client::ServerWorkflow;
 use agentruntime_engine::store::{VersionEntry, WorkflowRecord};
 use agentruntime_host_api::Timestamp;
@@ -22,6 +22,8 @@ pub(crate) async fn workflows(context: &Context) -> anyhow::Result<Ending> {
         Desk::Here(project) => project.workflows().await?.iter().map(here).collect(),
         Desk::Server(server) => server.workflows().await?.into_iter().map(at_server).collect(),
     };
+    let nothing =
+        if lines.is_empty() { workspace::nothing(context, &desk, "no workflows").await? } else { String::new() };
     desk.close().await;
     if context.json {
         screen::json_line(&lines.into_iter().map(|line| line.public).collect())?;
@@ -29,7 +31,7 @@ pub(crate) async fn workflows(context: &Context) -> anyhow::Result<Ending> {
     }
     let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
     let text: String = lines.iter().map(|line| shown(line, width)).collect();
-    screen::print(if text.is_empty() { "no workflows\n" } else { &text })?;
+    screen::print(if text.is_empty() { &nothing } else { &text })?;
     Ok(Ending::Done)
 }
 

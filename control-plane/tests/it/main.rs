@@ -13,3 +13,4 @@ mod remote;
 mod service;
 mod start;
 mod waiting;
+mod workspaces;

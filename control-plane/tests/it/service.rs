@@ -44,6 +44,12 @@ impl Service {
         next
     }
 
+    /// Kills it, and gives the folder of its data in the folder of its home.
+    pub(crate) fn end(mut self) -> TempDir {
+        self.kill();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
     fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.process.kill();

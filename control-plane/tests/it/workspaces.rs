@@ -1,0 +1,43 @@
+//! A server's own data under the command line: which workspace is looked into, and how one learns of the others.
+
+use crate::{
+    program::Desk,
+    service::{Account, Service},
+};
+use serde_json::json;
+
+#[test]
+fn an_empty_list_tells_where_it_looked_and_where_else_there_is_something() {
+    let service = Service::start();
+    let me = Account::logged_in(&service);
+    let graph = me.graph("greet", &json!({ "steps": [{ "id": "a", "type": "lua_script", "script": "return {}" }] }));
+    me.run(&["publish", &graph]).expect(0);
+    me.run(&["trigger", "greet", "--wait"]).expect(0);
+    let home = service.end();
+    let data = home.path().join("data");
+    let here = |arguments: &[&str]| me.run(&[arguments, &["--data", data.to_str().unwrap()]].concat());
+    for list in ["runs", "workflows", "tasks"] {
+        let told = here(&[list]).expect(0).stdout;
+        assert!(told.contains("in workspace `local`, project `default`"), "{told}");
+        assert!(told.contains("--tenant dev --project default"), "{told}");
+    }
+    let there = ["--tenant", "dev", "--project", "default"];
+    let runs = here(&[&["runs", "--json"], &there[..]].concat()).expect(0).json();
+    assert_eq!(runs[0]["status"], "completed");
+    // The project of a workspace is `default` unless it is named.
+    let shown = here(&["show", "last", "--tenant", "dev", "--json"]).expect(0).json();
+    assert_eq!(shown["run_id"], runs[0]["run_id"]);
+    let unknown = here(&["runs", "--tenant", "acme", "--json"]).expect(2).error();
+    assert_eq!(unknown["code"], "PLACE_NOT_FOUND");
+    assert!(unknown["error"].as_str().unwrap().contains("--tenant dev --project default"), "{unknown:#}");
+    for command in ["run", "publish"] {
+        assert_eq!(here(&[command, &graph, "--tenant", "dev", "--json"]).expect(2).error()["code"], "USAGE");
+    }
+}
+
+#[test]
+fn data_without_a_server_has_one_workspace() {
+    let desk = Desk::new();
+    assert_eq!(desk.run(&["runs"]).expect(0).stdout, "no runs\n");
+    assert_eq!(desk.run(&["runs", "--tenant", "acme", "--json"]).expect(2).error()["code"], "PLACE_NOT_FOUND");
+}
