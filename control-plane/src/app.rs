@@ -11,7 +11,7 @@ use crate::{
     api::{health::Pulse, limits::Limits, stream::Seats},
     mail::{MailError, Mailer},
     observe::Telling,
-    operations::Project,
+    operations::{Project, WorkflowFeeds},
     settings::Settings,
     vault::Sealer,
 };
@@ -46,6 +46,8 @@ pub(crate) struct App {
     pub(crate) accounts: Accounts,
     /// Signing in with accounts elsewhere, if the operator set it up.
     pub(crate) openid: Option<OpenId>,
+    /// What streams of whole workflows take their events from.
+    pub(crate) feeds: WorkflowFeeds,
     /// The streams of events that are open.
     pub(crate) seats: Seats,
     /// What is told about the service's work.
@@ -105,6 +107,7 @@ impl App {
             limits,
             telling: Arc::new(telling),
             pulse: Pulse::default(),
+            feeds: WorkflowFeeds::default(),
             seats: Seats::default(),
             ending: CancellationToken::new(),
             draining: CancellationToken::new(),

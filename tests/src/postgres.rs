@@ -150,6 +150,19 @@ impl Server {
         format!("postgres://postgres@{}/{name}", self.socket_folder.replace('/', "%2F"))
     }
 
+    /// The URL of a new database that is restored from a dump of another one, which may be in use.
+    pub fn restored(&self, url: &str) -> String {
+        let copy = self.database();
+        let mut dump = Command::new(self.binaries.join("pg_dump"));
+        let mut dump = dump.arg(url).stdout(Stdio::piped()).spawn().expect("pg_dump starts");
+        let mut restore = Command::new(self.binaries.join("psql"));
+        restore.args(["-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-d", &copy]);
+        let restored = restore.stdin(dump.stdout.take().expect("its output is piped")).status();
+        assert!(dump.wait().is_ok_and(|status| status.success()), "pg_dump failed");
+        assert!(restored.is_ok_and(|status| status.success()), "the dump cannot be restored");
+        copy
+    }
+
     /// Makes a database and gives its name.
     fn create(&self, port: u16) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     access::{May, permission::ReadWorkflows},
-    operations::{RunFeed, WorkflowFeed, WorkflowNews},
+    operations::{RunFeed, SharedNews},
 };
 use agentruntime_engine::run::event::Event;
 use agentruntime_host_api::{RunId, WorkflowId};
@@ -161,16 +161,16 @@ async fn of_run(
 async fn of_workflow(app: &State, watching: &Watching, workflow: WorkflowId) -> Result<Source, Problem> {
     let project = app.project(&watching.may.place);
     project.workflow(&workflow).await?;
-    let feed = WorkflowFeed::begin(project, &app.node, workflow).await?;
+    let feed = app.feeds.follow(project, &app.node, workflow).await?;
     let frames = stream::unfold(Some(feed), |feed| async move {
         let mut feed = feed?;
         match feed.next().await {
-            Ok(WorkflowNews::Events(run, events)) => {
+            SharedNews::Events(run, events) => {
                 let frames = events.iter().map(|event| frame(format!("{run}:{}", event.seq), run, event)).collect();
                 Some((Ok(frames), Some(feed)))
             }
-            Ok(WorkflowNews::Lost) => Some((Err(Break::Lost), None)),
-            Err(error) => Some((Err(Break::Failed(error)), None)),
+            SharedNews::Lost => Some((Err(Break::Lost), None)),
+            SharedNews::Broken => Some((Err(Break::Told), None)),
         }
     });
     Ok(Source { frames: frames.boxed(), last_id: String::new(), is_told: false })

@@ -160,6 +160,11 @@ pub(crate) enum OperationError {
 }
 
 impl OperationError {
+    /// Whether an outage of the database is the cause, which the database tells the log of itself.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_outage())
+    }
+
     /// A stable name for programs.
     pub(crate) fn code(&self) -> &'static str {
         match self {

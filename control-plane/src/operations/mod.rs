@@ -18,6 +18,7 @@
 //! | `follow` | the events of a run as they become durable, and what it waits for |
 //! | `feed` | the events of a run for those who only read them |
 //! | `workflow_feed` | the events of all runs of a workflow, for the same |
+//! | `workflow_feeds` | one such feed for all who follow a workflow |
 
 mod control;
 pub(crate) mod drafts;
@@ -33,6 +34,7 @@ mod start;
 mod tasks;
 pub(crate) mod timeline;
 mod workflow_feed;
+mod workflow_feeds;
 
 pub(crate) use control::Command;
 pub(crate) use error::{Instead, OperationError};
@@ -45,7 +47,8 @@ pub(crate) use source::{RunSource, fits};
 pub(crate) use start::{StartCall, StartParams};
 pub(crate) use tasks::Answer;
 pub(crate) use timeline::Timeline;
-pub(crate) use workflow_feed::{WorkflowFeed, WorkflowNews};
+use workflow_feed::{WorkflowFeed, WorkflowNews};
+pub(crate) use workflow_feeds::{SharedNews, WorkflowFeeds};
 
 use agentruntime_engine::store::{Scope, Store};
 use agentruntime_host_api::{ProjectId, TenantId};

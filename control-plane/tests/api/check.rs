@@ -18,9 +18,10 @@ fn check(home: &Path, data: &str, arguments: &[&str]) -> Result<String, Value> {
     }
 }
 
-/// What lies in a folder, byte for byte.
+/// What lies in a folder, byte for byte, but for SQLite's index of its log: who reads leaves a mark in it.
 fn bytes_in(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let entries = entries.filter(|path| !path.to_string_lossy().ends_with("-shm"));
     entries.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect()
 }
 
@@ -41,7 +42,6 @@ fn nothing_is_made_where_nothing_is_yet() {
 #[test]
 fn a_key_that_the_start_would_refuse_is_refused_and_nothing_changes() {
     let mut server = Server::start();
-    // In order, so that nothing is left to be folded in.
     server.signal("TERM");
     server.ended();
     let data = Path::new(&server.data);
@@ -51,7 +51,7 @@ fn a_key_that_the_start_would_refuse_is_refused_and_nothing_changes() {
     fs::write(&key, KEY).unwrap();
     let refused = check(server.folder.path(), &server.data, &["--master-key-file", key.to_str().unwrap()]).unwrap_err();
     assert_eq!(refused["code"], "MASTER_KEY_REFUSED", "{refused:#}");
-    assert_eq!(bytes_in(data), before);
+    assert!(bytes_in(data) == before, "something was changed");
 }
 
 #[test]

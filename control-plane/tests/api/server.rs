@@ -153,6 +153,14 @@ impl Server {
         assert!(sent.success());
     }
 
+    /// A service on a copy of another's data, with its tokens.
+    pub(crate) fn on_the_data_of(other: &Self, data: &str) -> Self {
+        let mut copy = Self::start_in(tempfile::tempdir().unwrap(), data.to_owned(), &[]);
+        copy.token.clone_from(&other.token);
+        copy.admin_token.clone_from(&other.admin_token);
+        copy
+    }
+
     /// What a start on this data is refused with; the service itself has ended. The key of tests is not given.
     pub(crate) fn refused_start(&self, arguments: &[&str]) -> Value {
         let mut command = Self::command(&self.folder, &self.data, arguments);

@@ -30,6 +30,8 @@ pub(super) struct Frame {
 pub(super) enum Break {
     /// The reader took too slowly for it.
     Lost,
+    /// It failed, which the log was told.
+    Told,
     /// It failed.
     Failed(OperationError),
 }
@@ -152,8 +154,11 @@ where
                         taken_at = Instant::now();
                     }
                     Some(Err(Break::Lost)) => return Some(Farewell::Lagged { last_id }),
+                    Some(Err(Break::Told)) => return Some(Farewell::Failed),
                     Some(Err(Break::Failed(error))) => {
-                        tracing::error!(%error, "a stream of events broke");
+                        if !error.is_outage() {
+                            tracing::error!(%error, "a stream of events broke");
+                        }
                         return Some(Farewell::Failed);
                     }
                     None => return Some(Farewell::Ended),

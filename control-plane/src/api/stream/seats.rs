@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Streams of one workspace on one process: each holds a buffer and a connection, and asks the store now and then.
+/// Streams of one workspace on one process: each holds a buffer and a connection. Those of whole
+/// workflows share one feed for each workflow; each of a single run asks the store now and then.
 pub(super) const STREAMS_PER_TENANT_MAX: usize = 2_000;
 
 /// The streams that are open.
