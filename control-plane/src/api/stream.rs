@@ -20,6 +20,7 @@ use super::{
     authenticate::Unprompted,
     extract::{Path, Query},
     problem::{Problem, ProblemBody},
+    telling::Trail,
 };
 use crate::{
     access::{May, permission::ReadWorkflows},
@@ -194,6 +195,8 @@ impl FromRequestParts<State> for Watching {
         own.uri = parts.uri.clone();
         own.headers = parts.headers.clone();
         own.extensions.insert(super::authenticate::origin(parts));
+        // The log of requests learns who follows, too.
+        own.extensions.insert(parts.extensions.get::<Trail>().cloned().unwrap_or_default());
         name_place(&mut own);
         let may = permitted(&own, app).await?;
         Ok(Self { may, parts: own })

@@ -49,6 +49,7 @@ async fn the_log_holds_no_secret() {
         secrets.extend(secrets_of_signing_in(&server).await);
     }
     secrets.extend(schedule(&server).await);
+    follow(&server).await;
     server.signal("TERM");
     assert_eq!(server.ended(), Some(0));
     come_due(&server.data).await;
@@ -57,6 +58,7 @@ async fn the_log_holds_no_secret() {
     while server.owner().get("/v1/runs?trigger=schedule").await.expect(200)["items"] == json!([]) {
         assert!(Instant::now() < deadline, "what is due is started");
     }
+    follow(&server).await;
     server.signal("TERM");
     assert_eq!(server.ended(), Some(0));
 
@@ -86,6 +88,8 @@ fn check_lines(text: &str) {
         assert!(line[name].is_string(), "{line}");
     }
     assert!(line["ms"].is_number());
+    let followed = served("/v1/workflows/{workflow_id}/stream", 404).unwrap();
+    assert!(followed["user"].is_string() && followed["pat"].is_string(), "{followed}");
     if let Some(delivery) = served("/v1/inbound-webhooks/{id}", 202) {
         assert!(delivery["user"].is_string() && delivery["pat"].is_string(), "{delivery}");
     }
@@ -149,6 +153,13 @@ async fn of_requests(server: &Server) -> Vec<String> {
     sent
 }
 
+/// Looks for the events of a run that is not there.
+async fn follow(server: &Server) {
+    let nobodys = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let path = format!("/v1/workflows/{nobodys}/stream?run_id={nobodys}");
+    assert_eq!(server.owner().get(&path).await.status, 404);
+}
+
 /// Signing up and in, and a password that was forgotten.
 async fn of_an_account(server: &Server) -> Vec<String> {
     let browser = signed_in(server, ADA).await;
@@ -171,8 +182,7 @@ async fn of_an_account(server: &Server) -> Vec<String> {
 async fn of_an_invitation(server: &Server) -> Vec<String> {
     let invited = json!({ "email": "bob@secrets.example", "role": "member" });
     server.admin().post("/v1/tenants/current/invites", invited).await.expect(201);
-    let text = mail(&server.mails, "bob@secrets.example", "Invitation to dev").await;
-    vec![text.lines().find_map(|line| line.split_once("/invite#")).unwrap().1.to_owned()]
+    vec![token(&mail(&server.mails, "bob@secrets.example", "Invitation to dev").await)]
 }
 
 /// Makes a schedule with an input that is nobody else's concern.
