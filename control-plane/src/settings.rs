@@ -228,7 +228,7 @@ impl Settings {
             tls,
             allowed_origins: given.list("allowed_origins", "an origin such as https://app.example.com"),
             connections_max: usize_of(given.number("connections_max", 1..=1_000_000, CONNECTIONS_MAX)),
-            connections_per_address_max: read_connections_per_address_max(given),
+            connections_per_address_max: read_connections_per_address_max(given, mode),
             read_max: Duration::from_secs(given.number("read_seconds_max", 1..=3_600, READ_SECONDS)),
             drain_notice: Duration::from_secs(given.number("drain_notice_seconds", 0..=3_600, 0)),
             drain: Duration::from_secs(given.number("drain_seconds", 0..=3_600, DRAIN_SECONDS)),
@@ -280,8 +280,10 @@ fn usize_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn read_connections_per_address_max(given: &mut Given) -> Option<NonZeroUsize> {
-    let max = given.number("connections_per_address_max", 0..=1_000_000, CONNECTIONS_PER_ADDRESS_MAX);
+fn read_connections_per_address_max(given: &mut Given, mode: Mode) -> Option<NonZeroUsize> {
+    // A developer's programs all come from one address.
+    let default = if mode == Mode::Dev { 0 } else { CONNECTIONS_PER_ADDRESS_MAX };
+    let max = given.number("connections_per_address_max", 0..=1_000_000, default);
     NonZeroUsize::new(usize_of(max))
 }
 
