@@ -13,6 +13,7 @@
 //! | `enterable` | which projects of a workspace somebody may enter |
 //! | `entry` | from a caller and the named place to a permission, or the refusal |
 //! | `audit` | the append-only log: written, read, checked |
+//! | `founding` | the first owner, made on the data itself |
 //! | `field` | the form of names, addresses and slugs |
 //! | `last_used` | when tokens were used last, without a write for each request |
 //! | `accounts` | signing up, signing in, forgotten passwords |
@@ -30,6 +31,7 @@ pub(crate) mod enterable;
 pub(crate) mod entry;
 mod error;
 pub(crate) mod field;
+pub(crate) mod founding;
 mod id;
 pub(crate) mod invites;
 pub(crate) mod last_used;

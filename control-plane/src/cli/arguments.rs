@@ -195,6 +195,11 @@ pub(crate) enum Subcommand {
         /// Which run
         run: String,
     },
+    /// Work on the data of a service itself, as its operator
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
     /// Print the description of the API, as OpenAPI 3.1
     Openapi,
     /// Log in to a server: ask for a token, check it, and keep it for later commands
@@ -449,6 +454,53 @@ pub(crate) struct LoginArguments {
 pub(crate) enum TaskCommand {
     /// Answer, and follow the run to its end or next wait
     Complete(CompleteArguments),
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum AdminCommand {
+    /// Make an account without a mail, and a workspace that it owns
+    CreateOwner(CreateOwnerArguments),
+}
+
+const CREATE_OWNER_EXAMPLES: &str = "\
+Examples:
+  agentruntime admin create-owner --config agentruntime.toml --email ada@example.com --workspace acme
+  agentruntime admin create-owner --email ada@example.com --workspace acme --token --password-stdin < password
+
+The password is asked for without showing it. It works on the data that the configuration names: a folder while no service
+works on it, a database at any time.";
+
+/// `admin create-owner`
+#[derive(Args, Debug)]
+#[command(after_help = CREATE_OWNER_EXAMPLES)]
+pub(crate) struct CreateOwnerArguments {
+    /// The owner's address; it is taken as it is, and gets no mail
+    #[arg(long, value_name = "ADDRESS", value_hint = ValueHint::EmailAddress)]
+    pub(crate) email: String,
+
+    /// The slug of the workspace, which is made with a project `default`
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) workspace: String,
+
+    /// The name of the workspace; its slug if not given
+    #[arg(long)]
+    pub(crate) workspace_name: Option<String>,
+
+    /// What others see of the owner; the address before the @ if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) display_name: Option<String>,
+
+    /// Make a token for the whole workspace, too, and show it this once
+    #[arg(long)]
+    pub(crate) token: bool,
+
+    /// Read the password from stdin
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+
+    /// The configuration file of the service, in TOML
+    #[arg(long, value_name = "FILE", env = "AGENTRUNTIME_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 const COMPLETE_EXAMPLES: &str = "\

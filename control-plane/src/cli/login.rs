@@ -143,7 +143,7 @@ fn token(address: &Address, from_stdin: bool) -> anyhow::Result<SecretString> {
 
 /// A line of the terminal, not shown while it is typed.
 #[cfg(unix)]
-fn hidden_line() -> anyhow::Result<SecretString> {
+pub(super) fn hidden_line() -> anyhow::Result<SecretString> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let stdin = io::stdin();
     let shown = tcgetattr(&stdin)?;
@@ -158,7 +158,7 @@ fn hidden_line() -> anyhow::Result<SecretString> {
 }
 
 #[cfg(not(unix))]
-fn hidden_line() -> anyhow::Result<SecretString> {
-    let message = "this terminal shows what is typed: pipe the token in with --token-stdin, or set AGENTRUNTIME_TOKEN";
+pub(super) fn hidden_line() -> anyhow::Result<SecretString> {
+    let message = "this terminal shows what is typed: pipe it in with --token-stdin or --password-stdin";
     Err(Refusal::new("TOKEN_MISSING", message).into())
 }

@@ -11,9 +11,11 @@
 //! | `follow` | following a run to its end or its next wait |
 //! | `screen` | the ways in which a run is shown: JSON lines, plain lines, a live table |
 //! | `drawing`, `style` | a finished picture of a run; colours, durations, short forms of values |
+//! | `admin` | what operators do to the data of a service |
 //! | `failure` | how an error is told |
 //! | the rest | one command each |
 
+mod admin;
 mod arguments;
 mod completions;
 mod context;
@@ -42,7 +44,7 @@ mod workflows;
 mod workspace;
 
 use crate::observe;
-use arguments::{Arguments, Color, Subcommand, TaskCommand, Typed};
+use arguments::{AdminCommand, Arguments, Color, Subcommand, TaskCommand, Typed};
 use context::Context;
 use failure::Failure;
 use place::Reach;
@@ -97,6 +99,9 @@ fn execute(arguments: Arguments, typed: Typed) -> anyhow::Result<Ending> {
     let command = match command {
         Subcommand::Serve(arguments) => return runtime.block_on(serve::serve(place.data, json, arguments)),
         Subcommand::Dev(arguments) => return runtime.block_on(serve::dev(place.data, json, arguments)),
+        Subcommand::Admin { command: AdminCommand::CreateOwner(arguments) } => {
+            return runtime.block_on(admin::create_owner(place.data, json, arguments));
+        }
         Subcommand::Login(arguments) => return runtime.block_on(login::login(&place, json, arguments)),
         Subcommand::Logout => return login::logout(&place, json),
         command => command,
@@ -132,6 +137,7 @@ fn execute(arguments: Arguments, typed: Typed) -> anyhow::Result<Ending> {
             | Subcommand::Openapi
             | Subcommand::Serve(_)
             | Subcommand::Dev(_)
+            | Subcommand::Admin { .. }
             | Subcommand::Login(_)
             | Subcommand::Logout => Ok(Ending::Done),
         }

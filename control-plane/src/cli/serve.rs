@@ -65,13 +65,19 @@ pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArgument
 }
 
 /// The settings, and where the data lies.
-struct Read {
+pub(super) struct Read {
     settings: Settings,
-    data: Option<String>,
+    pub(super) data: Option<String>,
     effective: Vec<Effective>,
 }
 
-fn read(data: Option<String>, flags: &SettingFlags, file: Option<&Path>, mode: Mode) -> anyhow::Result<Read> {
+/// Reads what was given, and refuses what is wrong with it.
+pub(super) fn read(
+    data: Option<String>,
+    flags: &SettingFlags,
+    file: Option<&Path>,
+    mode: Mode,
+) -> anyhow::Result<Read> {
     let mut given = Given::gather(flags, data, std::env::vars_os().filter_map(unicode), file);
     let data = Settings::read_data(&mut given);
     let settings = Settings::read(&mut given, mode);

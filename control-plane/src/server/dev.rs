@@ -2,22 +2,17 @@
 
 use crate::{
     access::{
-        AccessError, Caller, Credential, InProject, InTenant, RequestId, SessionId, TokenScope, TokenScopes, UserId,
-        Visibility,
-        caller::Origin,
+        AccessError, InProject, InTenant,
         entry::{Enter, NamedPlace},
-        projects, tenants,
-        tokens::{self, TokenSpec},
-        users,
+        founding::{self, Founding, Named, PROJECT, all_powers, here},
+        tokens,
     },
     app::App,
 };
 use agentruntime_engine::database::{Values, id};
 use secrecy::SecretString;
-use std::net::{IpAddr, Ipv4Addr};
 
 const TENANT: &str = "dev";
-const PROJECT: &str = "default";
 const EMAIL: &str = "owner@localhost";
 
 const OWNER: &str = "SELECT user_id FROM users WHERE email = $1";
@@ -34,7 +29,7 @@ pub(crate) struct FirstStart {
 }
 
 /// The slugs of the developer's workspace and project.
-pub(crate) const PLACE: (&str, &str) = (TENANT, PROJECT);
+pub(crate) const PLACE: (&str, &str) = (TENANT, PROJECT.slug);
 
 /// Makes workspace, project, owner and token, unless there is a workspace already.
 pub(crate) async fn first_start(app: &App) -> Result<Option<FirstStart>, AccessError> {
@@ -44,23 +39,16 @@ pub(crate) async fn first_start(app: &App) -> Result<Option<FirstStart>, AccessE
         return Ok(None);
     }
     let at = database.time();
-    let now = at.as_micros();
     let mut tx = database.begin().await?;
-    let user = users::create_verified(&mut tx, EMAIL, "Owner", now).await?;
-    let caller = caller(user);
-    let tenant = tenants::create(&mut tx, &caller, TENANT, "Development", now).await?;
-    let project = projects::create(&mut tx, &caller, &tenant, PROJECT, "Default", Visibility::Public, now).await?;
-    let (_, new) = tokens::create(&mut tx, &caller, &tenant, &spec(Some(project), "first start"), at).await?;
-    let whole = spec(None, "first start, whole workspace");
-    let (_, admin) = tokens::create(&mut tx, &caller, &tenant, &whole, at).await?;
+    let tenant = Named { slug: TENANT, name: "Development" };
+    let wanted = Founding { email: EMAIL, display_name: "Owner", tenant, project: PROJECT };
+    let made = founding::found(&mut tx, &wanted, at).await?;
+    let bound = all_powers(Some(&made.project), "first start");
+    let (_, new) = tokens::create(&mut tx, &made.owner, &made.tenant, &bound, at).await?;
+    let whole = all_powers(None, "first start, whole workspace");
+    let (_, admin) = tokens::create(&mut tx, &made.owner, &made.tenant, &whole, at).await?;
     tx.commit().await?;
     Ok(Some(FirstStart { token: new.token, admin_token: admin.token }))
-}
-
-/// What the developer's tokens may do: everything, in the one project or in the whole workspace.
-fn spec(project: Option<InProject>, name: &str) -> TokenSpec {
-    let scopes = TokenScopes::new(TokenScope::ALL.iter().copied());
-    TokenSpec { name: name.into(), project: project.map(|it| it.project), scopes, expires_at: None }
 }
 
 /// Makes other tokens for the owner, as the first are not kept.
@@ -70,19 +58,14 @@ pub(crate) async fn new_token(app: &App) -> Result<FirstStart, AccessError> {
     values.text(EMAIL);
     let rows = database.rows(OWNER, values).await?;
     let Some(row) = rows.first() else { return Err(NO_OWNER) };
-    let caller = caller(id(row, 0)?);
-    let named = NamedPlace { tenant: Some(TENANT.into()), project: Some(PROJECT.into()), ..NamedPlace::default() };
+    let caller = here(id(row, 0)?, EMAIL);
+    let named = NamedPlace { tenant: Some(TENANT.into()), project: Some(PROJECT.slug.into()), ..NamedPlace::default() };
     let tenant = InTenant::find(database, &caller, &named).await?;
     let project = InProject::find(database, &caller, &named).await?;
     let mut tx = database.begin().await?;
     let (name, now) = ("dev --new-token", database.time());
-    let (_, new) = tokens::create(&mut tx, &caller, &tenant, &spec(Some(project), name), now).await?;
-    let (_, admin) = tokens::create(&mut tx, &caller, &tenant, &spec(None, name), now).await?;
+    let (_, new) = tokens::create(&mut tx, &caller, &tenant, &all_powers(Some(&project), name), now).await?;
+    let (_, admin) = tokens::create(&mut tx, &caller, &tenant, &all_powers(None, name), now).await?;
     tx.commit().await?;
     Ok(FirstStart { token: new.token, admin_token: admin.token })
-}
-
-fn caller(user: UserId) -> Caller {
-    let origin = Origin { address: IpAddr::V4(Ipv4Addr::LOCALHOST), request: RequestId::new_v7() };
-    Caller { user, email: EMAIL.into(), credential: Credential::Session(SessionId::new_v7()), origin }
 }

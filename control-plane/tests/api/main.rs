@@ -14,6 +14,7 @@ mod mails;
 mod matrix;
 mod openid;
 mod outages;
+mod owner;
 mod pats;
 mod real;
 mod retention;
