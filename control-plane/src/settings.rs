@@ -80,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) active_runs_max: usize,
     /// How many runs of one workspace may be unfinished.
     pub(crate) workspace_unfinished_runs_max: u32,
+    /// How many scripts of one workspace compute at once; without a ceiling of its own where nothing is given.
+    pub(crate) workspace_processors_max: Option<usize>,
     /// When runs that ended are removed; never where nothing is given.
     pub(crate) retention: Option<Retention>,
 }
@@ -198,6 +200,8 @@ const ADDRESS_PER_MINUTE: u64 = 300;
 /// Nobody mistypes a token more often than this.
 const FAILURES_PER_MINUTE: u64 = 30;
 const DRAIN_SECONDS: u64 = 30;
+/// No machine has more processors.
+const PROCESSORS_CEILING: u64 = 10_000;
 /// A century: who wants more wants them for ever.
 const RETENTION_DAYS_CEILING: u64 = 36_500;
 /// The port where none is named.
@@ -236,6 +240,10 @@ impl Settings {
             observe: read_observe(given),
             active_runs_max: usize_of(given.number("active_runs_max", 1..=100_000, 1_000)),
             workspace_unfinished_runs_max: u32::try_from(unfinished).unwrap_or(u32::MAX),
+            workspace_processors_max: match given.number("workspace_processors_max", 0..=PROCESSORS_CEILING, 0) {
+                0 => None,
+                processors => Some(usize_of(processors)),
+            },
             retention: read_retention(given),
         };
         if let Some(endpoint) = &settings.observe.otlp_endpoint

@@ -15,6 +15,7 @@ use crate::{
     settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
 };
 use agentruntime_engine::node::{Ceilings, NodeConfig};
+use agentruntime_sandbox::TenantBudget;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::{
@@ -105,7 +106,9 @@ async fn open(
     // Before anything works on a run, or takes a delivery that it could not check.
     let sealer = server::open_keys(project.store.database(), location, &settings, given_up).await;
     let sealer = sealer.map_err(|error| Refusal::new("MASTER_KEY_REFUSED", error.to_string()))?;
-    let sandbox = context.sandbox()?;
+    let budget = TenantBudget::default();
+    let computing = settings.workspace_processors_max.unwrap_or(budget.computing);
+    let sandbox = context.sandbox_for(TenantBudget { computing, ..budget })?;
     let ceilings = Ceilings { unfinished_runs_max: settings.workspace_unfinished_runs_max, ..Ceilings::default() };
     let active_runs_max = settings.active_runs_max;
     let config = NodeConfig { active_runs_max, ceilings, traces: telling.of_runs(), ..NodeConfig::default() };
