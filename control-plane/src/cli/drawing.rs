@@ -135,7 +135,7 @@ fn next(text: &mut String, context: &Context, record: &RunRecord, timeline: &Tim
         return;
     }
     let (what, command) = match timeline.state.status {
-        RunStatus::Failed if timeline.state.input_issues.is_empty() => ("try it again from the failed step:", "retry"),
+        RunStatus::Failed if !timeline.state.is_refused() => ("try it again from the failed step:", "retry"),
         RunStatus::Pending | RunStatus::Running | RunStatus::Draining if context.server().is_some() => {
             let _ = writeln!(text, "\n{} {}", style::faint("follow it:"), context.command(&["logs", &run, "-f"]));
             return;

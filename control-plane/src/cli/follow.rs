@@ -195,7 +195,7 @@ fn say_end(context: &Context, timeline: &Timeline) -> io::Result<()> {
         Some(Err(error)) => {
             let mut text = format!("{} after {}\n", style::status(state.status), style::duration(elapsed));
             text.push_str(&style::step_error(error, "  "));
-            if state.status == RunStatus::Failed && state.input_issues.is_empty() {
+            if state.status == RunStatus::Failed && !state.is_refused() {
                 let again = context.command(&["retry", &run]);
                 let _ = writeln!(text, "{} {}", style::faint("see it:   "), context.command(&["show", &run]));
                 let _ = writeln!(text, "{} {again}", style::faint("try again:"));

@@ -5,7 +5,7 @@ use crate::{
     database::{OutageKind, json},
     graph::{Graph, Issue},
     run::{
-        Phase, RunState, Signal,
+        Admission, Phase, RunState, Signal,
         event::{Event, EventKind, Reuse, Start},
         input_refused,
     },
@@ -233,10 +233,10 @@ impl Node {
         let earlier = shared.reuse(scope, &graph, &request).await?;
         let trace_parent = shared.config.traces.as_ref().and_then(|traces| (traces.place)());
         let start = request.into_start(version, earlier, trace_parent);
-        let state = RunState::started(run, graph, start, now).map_err(rejected)?;
-        match state.input_issues.is_empty() {
-            true => Ok(state),
-            false => Err(rejected(state.input_issues)),
+        let state = shared.started(&scope.tenant, run, graph, start, now).await.map_err(rejected)?;
+        match state.admission {
+            Admission::Refused(issues) => Err(rejected(issues)),
+            Admission::Fits | Admission::Unchecked => Ok(state),
         }
     }
 }
@@ -301,8 +301,7 @@ impl Shared {
         }
         let old_graph = self.graph(scope, &record.workflow, record.version).await?;
         let events = self.store.journal(earlier).await?;
-        let old =
-            RunState::replayed(earlier, old_graph, &events).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let old = self.replayed(&scope.tenant, earlier, old_graph, events).await?;
         let mut left_out = request.from_step.as_deref().map(|id| with_descendants(graph, id)).unwrap_or_default();
         for (step, state) in old.graph.steps.iter().zip(&old.steps) {
             // What failed is tried again, and what went on without it rests on what may now come out differently.

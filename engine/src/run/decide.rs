@@ -8,7 +8,7 @@ use super::{
     body::Site,
     event::{Event, EventKind, RunStatus, StepPath},
     signal::{Signal, TaskStatus},
-    state::{Executing, Phase, RunState},
+    state::{Admission, Executing, Phase, RunState},
     tally,
 };
 use crate::graph::{FailurePolicy, OnError};
@@ -202,8 +202,9 @@ impl Machine<'_> {
 
     /// Comes before whatever a run is told first.
     fn begin(&mut self) {
-        if !self.state.input_issues.is_empty() {
-            let error = input_refused(&self.state.input_issues);
+        self.state.check_input();
+        if let Admission::Refused(issues) = &self.state.admission {
+            let error = input_refused(issues);
             return self.emit(EventKind::RunRejected { error });
         }
         let Some(reuse) = self.state.start.reuse.clone() else { return };
@@ -277,7 +278,7 @@ impl Machine<'_> {
         match signal {
             Signal::Pause if status == RunStatus::Running => self.change(RunStatus::Paused, "pause"),
             Signal::Resume if status == RunStatus::Paused => self.change(RunStatus::Running, "resume"),
-            Signal::Retry if status == RunStatus::Failed && self.state.input_issues.is_empty() => {
+            Signal::Retry if status == RunStatus::Failed && self.state.admission == Admission::Fits => {
                 self.change(RunStatus::Running, RETRY);
             }
             Signal::Stop { graceful: true } if matches!(status, RunStatus::Running | RunStatus::Paused) => self.drain(),

@@ -33,4 +33,4 @@ pub use invocation::Work;
 pub use payload::Payload;
 pub use signal::{Awaiting, Signal, TaskStatus};
 pub use start::{CHILD_DEPTH_MAX, CHILD_RUNS_MAX};
-pub use state::{Executing, Inner, Iteration, IterationOutcome, Loop, Phase, RunState, StepState};
+pub use state::{Admission, Executing, Inner, Iteration, IterationOutcome, Loop, Phase, RunState, StepState};
