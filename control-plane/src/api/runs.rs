@@ -485,7 +485,7 @@ async fn context(
         let state = &timeline.state.steps[index];
         let context = StepContext {
             status: word(timeline.standing(index)),
-            inputs: state.inputs.clone(),
+            inputs: state.inputs.as_ref().map(|inputs| inputs.json().clone()),
             result: state.result().map(|result| result.json().clone()),
             error: timeline.error(index).cloned().map(Failure::from),
         };

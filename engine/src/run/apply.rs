@@ -214,7 +214,7 @@ impl RunState {
         step.phase = phase;
         step.attempt = attempt;
         step.started_at = at;
-        step.inputs = inputs.cloned();
+        step.inputs = inputs.cloned().map(Payload::new);
     }
 
     fn items(&self, index: StepIndex) -> Vec<Value> {

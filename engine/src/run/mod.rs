@@ -27,7 +27,7 @@ mod turn;
 pub use apply::{DRAIN_LIMIT, IllegalEvent, RUN_BYTES_MAX, RUN_EVENTS_MAX};
 pub use composite::COMPOSITE_RESULT_BYTES_MAX;
 pub(crate) use decide::input_refused;
-pub use decide::{Decision, Effect, Input, decide};
+pub use decide::{DECISION_STEPS_MAX, Decision, Effect, Input, decide};
 pub use from_public::NotAnEvent;
 pub use invocation::Work;
 pub use payload::Payload;

@@ -71,7 +71,7 @@ pub struct StepState {
     /// When a step without a sandbox runs out of time.
     pub deadline: Option<Timestamp>,
     /// Its resolved configuration.
-    pub inputs: Option<Json>,
+    pub inputs: Option<Payload>,
     /// The progress of a composite that failed, for the next attempt.
     pub kept: Option<Box<Loop>>,
 }
