@@ -54,6 +54,7 @@ struct PatView {
 
 /// A token to make.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewPat {
     /// Its name.
     #[schema(max_length = 100)]

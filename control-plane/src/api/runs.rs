@@ -107,6 +107,7 @@ impl From<RunRecord> for RunSummary {
 
 /// Which runs are wanted.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct RunsQuery {
     /// How many items at most: 1 to 200, 50 where it is missing.
@@ -365,6 +366,7 @@ async fn summary(
 
 /// Which events are wanted.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct EventsQuery {
     /// Only those with a higher number; 0 where it is missing.

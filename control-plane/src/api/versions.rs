@@ -90,6 +90,7 @@ struct Published {
 
 /// What to publish: the draft.
 #[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct PublishWorkflow {
     /// Why it is published.
     #[schema(max_length = 10_000)]
@@ -98,6 +99,7 @@ struct PublishWorkflow {
 
 /// Which versions to compare.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct DiffQuery {
     /// The version before.

@@ -101,6 +101,7 @@ struct RunSetupBody {
 
 /// A workflow to be made.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct CreateWorkflow {
     /// For people, on one line.
     #[schema(min_length = 1, max_length = 200)]
@@ -118,6 +119,7 @@ struct CreateWorkflow {
 
 /// What to change. What is left out stays as it is.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct ChangeWorkflow {
     /// Another name.
     #[schema(min_length = 1, max_length = 200)]
@@ -136,6 +138,7 @@ struct ChangeWorkflow {
 
 /// Which workflows are wanted.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct WorkflowQuery {
     /// Only those whose name has this in it, in upper or lower case.

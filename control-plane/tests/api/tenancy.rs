@@ -28,7 +28,7 @@ async fn a_workspace_is_seen_and_renamed() {
 async fn a_project_is_made_changed_and_archived() {
     on_both(|server| async move {
         let admin = server.admin();
-        let new = json!({ "slug": "secret", "name": "Secret", "visibility": "private", "unknown": 1 });
+        let new = json!({ "slug": "secret", "name": "Secret", "visibility": "private" });
         let made = admin.post("/v1/projects", new.clone()).await.expect(201);
         assert_eq!((&made["visibility"], &made["role"]), (&json!("private"), &json!("project_admin")));
         admin.post("/v1/projects", new).await.refused(409, "SLUG_TAKEN");
@@ -48,9 +48,13 @@ async fn a_project_is_made_changed_and_archived() {
         assert_eq!(slugs("/v1/projects?archived=true").await, ["default", "secret"]);
         assert_eq!(admin.patch(&path, json!({ "archived": false })).await.expect(200)["archived_at"], Value::Null);
         inside.get("/v1/workflows").await.expect(200);
+        // The path takes the slug as well.
+        assert_eq!(admin.patch("/v1/projects/secret", json!({ "name": "Same" })).await.expect(200)["id"], made["id"]);
+        admin.get("/v1/projects/secret/members").await.expect(200);
         // A token for one project knows of no other.
         server.owner().patch(&path, json!({ "name": "x" })).await.refused(404, "PLACE_NOT_FOUND");
-        admin.patch("/v1/projects/nonsense", json!({})).await.refused(404, "PLACE_NOT_FOUND");
+        let refused = admin.patch("/v1/projects/nonsense", json!({})).await.refused(404, "PLACE_NOT_FOUND");
+        assert!(refused["error"].as_str().unwrap().contains("check the path"), "{refused}");
     })
     .await;
 }

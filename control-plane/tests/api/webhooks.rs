@@ -164,10 +164,12 @@ async fn a_subscription_that_makes_no_sense_is_refused() {
             async move { owner.post("/v1/inbound-webhooks", body).await }
         };
         new(json!({ "workflow_id": NOBODYS })).await.refused(404, "WORKFLOW_NOT_FOUND");
-        new(json!({ "workflow_id": "x\u{0}" })).await.refused(404, "WORKFLOW_NOT_FOUND");
+        new(json!({ "workflow_id": "x" })).await.refused(404, "WORKFLOW_NOT_FOUND");
+        new(json!({ "workflow_id": "x\u{0}" })).await.refused(422, "INVALID_BODY");
+        new(json!({ "name": "a\u{0}b" })).await.refused(422, "INVALID_BODY");
         for wrong in [
             json!({ "name": "" }),
-            json!({ "name": "a\u{0}b" }),
+            json!({ "name": "a\u{7}b" }),
             json!({ "name": "a".repeat(201) }),
             json!({ "extras": { "trigger_steps": [] } }),
             json!({ "extras": { "trigger_payload": "x".repeat(300_000) } }),
@@ -206,6 +208,18 @@ async fn a_genuine_delivery_starts_a_run_with_its_body_over_the_extras() {
         assert_eq!(runs.len(), 3);
         let path = format!("/v1/workflows/{}/runs/{}", hook.workflow, first["run_id"].as_str().unwrap());
         assert_eq!(owner.get(&path).await.expect(200)["trigger_type"], "webhook");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_delivery_may_hold_any_character() {
+    on_both(|server| async move {
+        let hook = hook(&server, json!({})).await;
+        let body = br#"{"text":"a\u0000b","\u0000":"\ufffd"}"#;
+        let made = hook.deliver(&hook.signed(body), body).await.expect(202);
+        let read = input(&server.owner(), &made).await;
+        assert_eq!(read, json!({ "text": "a\0b", "\0": "\u{fffd}" }));
     })
     .await;
 }
