@@ -120,7 +120,7 @@ async fn a_slug_is_no_word_of_the_api() {
         ada.post("/v1/tenants", new.clone()).await.refused(422, "INVALID_FIELD");
         server.admin().post("/v1/projects", new).await.refused(422, "INVALID_FIELD");
     }
-    for name in ["a\u{202e}b", "a\0b", "a\u{200b}b"] {
+    for name in ["a\u{202e}b", "a\u{7}b", "a\u{200b}b"] {
         ada.post("/v1/tenants", json!({ "slug": "acme", "name": name })).await.refused(422, "INVALID_FIELD");
     }
 }

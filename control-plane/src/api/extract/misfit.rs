@@ -171,7 +171,6 @@ fn other(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde::Deserialize;
     use serde_json::{Value, json};
     use uuid::Uuid;
