@@ -42,6 +42,7 @@ mod problem;
 mod projects;
 mod reference;
 pub(crate) mod request;
+mod run;
 mod runs;
 mod schedules;
 mod slow_bodies;
@@ -74,6 +75,7 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
                 .merge(versions::routes())
                 .merge(commands::routes())
                 .merge(runs::routes())
+                .merge(run::routes())
                 .merge(tasks::routes())
                 .merge(stream::routes())
                 .merge(webhooks::routes())
