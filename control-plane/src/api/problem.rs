@@ -3,6 +3,7 @@
 //! The one place where codes meet HTTP statuses. What failed inside goes to the log, under the request's id, and never into
 //! an answer.
 
+use super::codes;
 use crate::{access::AccessError, operations::OperationError, triggers::TriggerError, vault::SealError};
 use agentruntime_engine::{
     database::{Outage, OutageKind},
@@ -62,6 +63,7 @@ pub(crate) struct ProblemBody {
 impl Problem {
     /// A refusal.
     pub(crate) fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> Self {
+        debug_assert!(codes::is_known(code, status), "list `{code}` with {status} in api/codes.rs");
         let (details, issues, headers) = (None, Vec::new(), HeaderMap::new());
         Self(Box::new(Refusal { status, code, error: error.into(), details, issues, headers }))
     }

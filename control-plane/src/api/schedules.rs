@@ -214,7 +214,7 @@ async fn get(
 #[utoipa::path(
     patch,
     path = "/workflows/{id}/triggers/{trigger}",
-    operation_id = "change_schedule",
+    operation_id = "update_schedule",
     tag = "triggers",
     params(("id" = Uuid, Path, description = "The workflow"), ("trigger" = Uuid, Path, description = "The schedule")),
     request_body = ScheduleChange,

@@ -266,7 +266,7 @@ async fn publish(
 #[utoipa::path(
     get,
     path = "/workflows/{id}/versions/{version}",
-    operation_id = "read_version",
+    operation_id = "get_version",
     tag = "versions",
     params(("id" = Uuid, Path, description = "The workflow"), ("version" = u32, Path, description = "1, 2, 3 …")),
     responses((status = 200, body = Version), (status = "default", body = ProblemBody)),

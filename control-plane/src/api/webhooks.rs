@@ -276,7 +276,7 @@ async fn get(
 #[utoipa::path(
     patch,
     path = "/inbound-webhooks/{id}",
-    operation_id = "change_inbound_webhook",
+    operation_id = "update_inbound_webhook",
     tag = "triggers",
     params(("id" = Uuid, Path, description = "The subscription")),
     request_body = WebhookChange,

@@ -203,7 +203,7 @@ async fn create(
 #[utoipa::path(
     get,
     path = "/workflows/schema",
-    operation_id = "read_graph_schema",
+    operation_id = "get_graph_schema",
     tag = "workflows",
     responses((status = 200, body = Object), (status = "default", body = ProblemBody)),
     security(("token" = ["workflow:read"]), ("session" = []))
@@ -216,7 +216,7 @@ async fn schema(_may: May<ReadWorkflows>) -> axum::Json<Value> {
 #[utoipa::path(
     get,
     path = "/workflows/{id}",
-    operation_id = "read_workflow",
+    operation_id = "get_workflow",
     tag = "workflows",
     params(("id" = Uuid, Path, description = "The workflow")),
     responses(
@@ -238,7 +238,7 @@ async fn read(
 #[utoipa::path(
     patch,
     path = "/workflows/{id}",
-    operation_id = "change_workflow",
+    operation_id = "update_workflow",
     tag = "workflows",
     params(
         ("id" = Uuid, Path, description = "The workflow"),
