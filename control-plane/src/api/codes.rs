@@ -144,7 +144,7 @@ mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
     /// Words in the same form that are no codes of answers.
-    const OTHERS: [&str; 13] = [
+    const OTHERS: [&str; 14] = [
         "ACCESS_REFUSED",
         "DELETE",
         "DNS",
@@ -158,6 +158,7 @@ mod tests {
         "STOPPING",
         "STORE_CORRUPT",
         "UTC",
+        "UUID",
     ];
 
     /// The texts in quotes that have the form of a code.

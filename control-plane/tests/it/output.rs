@@ -95,7 +95,6 @@ fn completions_know_every_subcommand() {
 
 /// By the shells that are here, which read the script without running anything of it.
 #[test]
-#[expect(clippy::print_stderr, reason = "a shell that is skipped is named")]
 fn completions_are_scripts_that_their_shells_can_read() {
     let desk = Desk::new();
     let mut read = Vec::new();
