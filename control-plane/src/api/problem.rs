@@ -103,6 +103,13 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// A workspace has as much as it may.
+    fn at_ceiling(ceiling: Ceiling, code: &'static str, sentence: &str) -> Self {
+        let seconds = ceiling.retry_after().map_or(1, |time| time.as_secs());
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, sentence)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
     /// The database cannot be used, which it tells the log of itself: once, and not for each request.
     fn outage(outage: &Outage) -> Self {
         let error = match outage.kind {
@@ -255,10 +262,12 @@ impl From<OperationError> for Problem {
             E::Start(StartError::Ceiling { what: Ceiling::InputBytes, .. }) => refuse(StatusCode::PAYLOAD_TOO_LARGE),
             E::Start(StartError::Ceiling { what: what @ Ceiling::UnfinishedRuns, .. }) => {
                 let raise = "the operator of this service can raise this (`workspace_unfinished_runs_max`)";
-                let seconds = what.retry_after().map_or(1, |time| time.as_secs());
-                Self::new(StatusCode::TOO_MANY_REQUESTS, code, format!("{sentence}; {raise}"))
-                    .with_details(details)
-                    .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+                Self::at_ceiling(what, code, &format!("{sentence}; {raise}")).with_details(details)
+            }
+            E::Start(StartError::Ceiling { what: what @ Ceiling::StoredBytes, .. }) => {
+                let raise = "the operator of this service can have that done (`retention_days`), or raise this \
+                    (`workspace_stored_bytes_max`)";
+                Self::at_ceiling(what, code, &format!("{sentence}; {raise}")).with_details(details)
             }
             E::Start(StartError::Repeated { .. }) => {
                 let error = format!("{sentence}; send another `Idempotency-Key` for another start");

@@ -134,7 +134,11 @@ async fn open(
     let budget = TenantBudget::default();
     let computing = settings.workspace_processors_max.unwrap_or(budget.computing);
     let sandbox = context.sandbox_for(TenantBudget { computing, ..budget })?;
-    let ceilings = Ceilings { unfinished_runs_max: settings.workspace_unfinished_runs_max, ..Ceilings::default() };
+    let ceilings = Ceilings {
+        unfinished_runs_max: settings.workspace_unfinished_runs_max,
+        stored_bytes_max: settings.workspace_stored_bytes_max.unwrap_or(u64::MAX),
+        ..Ceilings::default()
+    };
     let active_runs_max = settings.active_runs_max;
     let config = NodeConfig { active_runs_max, ceilings, traces: telling.of_runs(), ..NodeConfig::default() };
     let node = context.serving_node(&project, sandbox.clone(), config);

@@ -178,12 +178,13 @@ impl Node {
         let state = self.prepare(scope, request, run, now).await?;
         let new = NewRun { keys, ..new_run(run, scope, &state.start, now) };
         let of = Arc::new(Commission { scope: scope.clone(), workflow: new.workflow.clone() });
-        let Some(admitted) = shared.tenants.admit(&shared.store, &scope.tenant).await? else {
-            let limit = u64::from(shared.tenants.of(&scope.tenant).unfinished_runs_max);
-            return Err(StartError::Ceiling { what: Ceiling::UnfinishedRuns, limit });
-        };
+        let admitted = shared.tenants.admit(&shared.store, &scope.tenant).await?.map_err(|what| {
+            let limit = shared.tenants.of(&scope.tenant).limit(what);
+            StartError::Ceiling { what, limit }
+        })?;
         let Some(place) = shared.tenants.place(&scope.tenant).filter(|_| shared.has_room() > 0) else {
             shared.store.create_run(new.clone()).await?;
+            shared.tenants.wrote(&scope.tenant, new.events.body.len());
             admitted.keep_place();
             metrics::counter!("agentruntime_runs_started_total").increment(1);
             shared.publish_accepted(&new);
