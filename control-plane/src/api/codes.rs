@@ -105,6 +105,7 @@ const CODES: &[Code] = &[
         "a key of the body is missing, not known, or of another type; `details.field` names it",
     ),
     code("INVALID_FIELD", &[422], "a field does not hold what it should; `details` has `field` and `reason`"),
+    code("CHECK_TOO_LONG", &[422], "the scripts of the graph take too long to check together; check fewer at once"),
     code("INVALID_GRAPH", &[422], "the graph has errors; `issues` names each with its place"),
     code("INVALID_INPUT", &[422], "the input does not fit the workflow's `input_schema`; `issues` names each place"),
     code("INVALID_PARAMS", &[422], "a parameter of a command does not hold what it should; `details.field` names it"),
@@ -112,6 +113,7 @@ const CODES: &[Code] = &[
     code("UNKNOWN_STEP", &[422], "the start names a step that the graph does not have"),
     code("RATE_LIMITED", &[429], "too many requests; `Retry-After` says when the next is taken"),
     code("TOO_MANY_ATTEMPTS", &[429], "too many attempts to sign in, sign up or invite; `Retry-After`"),
+    code("TOO_MANY_CHECKS", &[429], "the workspace has as many graphs checked as it can at once; `Retry-After`"),
     code("TOO_MANY_STREAMS", &[429], "the workspace follows as many streams as it can"),
     code("INTERNAL", &[500], "something failed inside; the log has it under the `request_id`"),
     code(

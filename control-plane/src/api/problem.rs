@@ -250,6 +250,10 @@ impl From<OperationError> for Problem {
         match error {
             E::Store(error) => error.into(),
             E::Access(error) => error.into(),
+            E::TooManyChecks => {
+                refuse(StatusCode::TOO_MANY_REQUESTS).with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            E::CheckTooLong => refuse(StatusCode::UNPROCESSABLE_ENTITY),
             E::StaleDraft => refuse(StatusCode::PRECONDITION_FAILED),
             E::InvalidField { .. } => refuse(StatusCode::UNPROCESSABLE_ENTITY),
             E::InvalidGraph { issues } => refuse(StatusCode::UNPROCESSABLE_ENTITY).with_issues(&issues),

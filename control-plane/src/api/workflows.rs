@@ -303,7 +303,9 @@ async fn validate(
 ) -> Result<axum::Json<Validation>, Problem> {
     let (graph, options) = body.map(|Body(body)| body).unwrap_or_default().parts();
     let project = app.project(&may.place);
-    let report = project.validate_draft(app.guest.clone(), &named(id), graph, options).await?;
+    let id = named(id);
+    let validating = project.validate_draft(app.guest.clone(), &id, graph, options);
+    let report = app.checks.within(&may.place.tenant.tenant, validating).await?;
     Ok(axum::Json(report.into()))
 }
 

@@ -5,12 +5,14 @@ use crate::{
     retention::{PATIENCE, ended_long_ago},
     server::{Server, answer, on_both},
     webhooks::published,
+    workflow::{Workflow, greeting},
 };
 use agentruntime_engine::{
     database::{Database, SystemClock, Values, text},
     store::Scope,
 };
 use agentruntime_host_api::{ProjectId, TenantId};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use std::{
@@ -309,4 +311,25 @@ async fn scope_of_runs(data: &str) -> Scope {
     let scope = Scope { tenant: TenantId::new(name(0)), project: ProjectId::new(name(1)) };
     database.close().await;
     scope
+}
+
+/// Scripts that a check runs take long; a workspace that has many graphs checked at once is told to wait.
+#[tokio::test]
+async fn a_workspace_has_so_many_graphs_checked_at_once() {
+    let server = Server::start();
+    let workflow = Workflow::publish(server.owner(), greeting()).await;
+    let path = format!("/v1/workflows/{}/validate", workflow.id);
+    let endless = json!({
+        "graph": { "steps": [{ "id": "a", "type": "lua_script", "script": "while true do end", "timeout_s": 1 }] },
+        "mock_lua_scopes": { "a": {} },
+    });
+    let owner = server.owner();
+    let checks = (0..30).map(|_| owner.post(&path, endless.clone()));
+    let (checked, refused): (Vec<_>, Vec<_>) = join_all(checks).await.into_iter().partition(|it| it.status == 200);
+    assert!(checked.len() >= 8 && !refused.is_empty(), "{} were checked", checked.len());
+    for answer in refused {
+        assert!(answer.headers.contains_key("retry-after"));
+        answer.refused(429, "TOO_MANY_CHECKS");
+    }
+    owner.post(&path, json!({})).await.expect(200);
 }
