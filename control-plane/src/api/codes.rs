@@ -26,7 +26,7 @@ const CODES: &[Code] = &[
     code(
         "INVALID_QUERY",
         &[400],
-        "a parameter of the query is not known, or does not hold what it should; `details.field` names it",
+        "a parameter of the query is not known, or does not hold what it should; the sentence names it",
     ),
     code("INVALID_RUN_ID", &[400], "the text is too short to name a run"),
     code("MALFORMED_BODY", &[400], "the body broke off before its end"),
@@ -90,13 +90,13 @@ const CODES: &[Code] = &[
     code("TOO_MANY_WORKFLOWS", &[409], "the project has as many workflows as it can"),
     code("WORKFLOW_ARCHIVED", &[409], "the workflow is archived: it is read, and not changed or started"),
     code("WORKFLOW_NOT_PUBLISHED", &[409], "the workflow has no version yet"),
-    code("WRONG_STATUS", &[409], "the command does not fit where the run stands; the sentence says what does"),
+    code("WRONG_STATUS", &[409], "the command does not fit where the run stands; the sentence says where, and what does fit if anything"),
     code("WORKFLOW_CHANGED", &[412], "the draft is not the one that `If-Match` names; read it again"),
     code("BODY_TOO_LARGE", &[413], "the body is larger than this server takes"),
     code(
         "CEILING_REACHED",
         &[413, 429],
-        "the input is too large (413), or the workspace has too many unfinished runs (429)",
+        "the input is too large (413), or the workspace has as many unfinished runs or stored bytes as it may (429)",
     ),
     code("NOT_JSON", &[415], "the body is not said to be JSON: send `Content-Type: application/json`"),
     code(
