@@ -90,7 +90,11 @@ const CODES: &[Code] = &[
     code("TOO_MANY_WORKFLOWS", &[409], "the project has as many workflows as it can"),
     code("WORKFLOW_ARCHIVED", &[409], "the workflow is archived: it is read, and not changed or started"),
     code("WORKFLOW_NOT_PUBLISHED", &[409], "the workflow has no version yet"),
-    code("WRONG_STATUS", &[409], "the command does not fit where the run stands; the sentence says where, and what does fit if anything"),
+    code(
+        "WRONG_STATUS",
+        &[409],
+        "the command does not fit where the run stands; the sentence says where, and what does fit if anything",
+    ),
     code("WORKFLOW_CHANGED", &[412], "the draft is not the one that `If-Match` names; read it again"),
     code("BODY_TOO_LARGE", &[413], "the body is larger than this server takes"),
     code(
