@@ -105,7 +105,7 @@ impl InputSchema {
         !self.defaults.is_empty()
     }
 
-    /// What does not fit, and where, under `$`. Takes no more than [`CHECK_STEPS_MAX`]: what would take more is refused
+    /// What does not fit, and where, under `$`. Takes no more than `CHECK_STEPS_MAX`: what would take more is refused
     /// without being checked.
     pub fn check(&self, input: &Value) -> Vec<Issue> {
         match self.cost.steps(input, CHECK_STEPS_MAX) {
