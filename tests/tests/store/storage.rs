@@ -100,6 +100,7 @@ async fn what_is_written_counts_and_what_is_refused_does_not(fixture: Fixture) {
 
     // A run that begins and goes on in one append has its first events in one text with the next.
     let whole = Append { events: Some(chunk(2, 7)), ..create(&new_run()) };
+    assert_eq!(whole.event_bytes() as u64, bytes(1, 7), "what a node believes to have written");
     assert_eq!(store.commit_one(&node("a"), whole).await, Appended::Durable);
     assert_eq!(stored(&store).await, expected + bytes(1, 7));
     check(&store).await;
