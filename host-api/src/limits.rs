@@ -5,9 +5,8 @@ use std::time::Duration;
 /// The limits of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Time in which the step computes, or waits for what it asked for: `STEP_TIMEOUT`. Time in which others have the
-    /// processors is not its own.
-    pub time: Duration,
+    /// Time on the clock from the first instruction to the end, waiting included: `STEP_TIMEOUT`.
+    pub wall: Duration,
     /// Linear memory of the instance: `SANDBOX_MEMORY_LIMIT`.
     pub memory_bytes: usize,
     /// Size of the output as JSON text: `SANDBOX_OUTPUT_LIMIT`.
@@ -26,7 +25,7 @@ impl Limits {
     /// Requests of a step: a script that needs more wants a `for_each`.
     pub const REQUESTS_DEFAULT: u32 = 1_000;
     /// Time of a script without a `timeout_s`.
-    pub const TIME_DEFAULT: Duration = Duration::from_secs(5);
+    pub const WALL_DEFAULT: Duration = Duration::from_secs(5);
     /// Nesting of a step's output and of the JSON that it reads.
     pub const JSON_DEPTH_MAX: usize = 100;
 }
@@ -34,7 +33,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            time: Self::TIME_DEFAULT,
+            wall: Self::WALL_DEFAULT,
             memory_bytes: Self::MEMORY_BYTES_DEFAULT,
             output_bytes: Self::OUTPUT_BYTES_DEFAULT,
             fuel: None,

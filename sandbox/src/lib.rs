@@ -13,7 +13,6 @@ mod limits;
 mod message;
 mod outcome;
 mod runtime;
-mod stint;
 mod tenants;
 mod wasi;
 

@@ -43,7 +43,6 @@ struct DomainView {
 
 /// A domain to claim.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 struct NewDomain {
     /// Its name.
     #[schema(example = "example.com", max_length = 239)]

@@ -53,7 +53,6 @@ struct InviteView {
 
 /// Somebody to invite.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 struct NewInvite {
     /// Their address.
     #[schema(max_length = 254)]
@@ -64,7 +63,6 @@ struct NewInvite {
 
 /// The token that came by mail.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 struct Acceptance {
     /// The token in the mail.
     #[schema(max_length = 100)]

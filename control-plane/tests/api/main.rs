@@ -26,7 +26,6 @@ mod serving;
 mod signin;
 mod strangers;
 mod stream;
-mod strict;
 mod tasks;
 mod tenancy;
 mod traces;

@@ -1,7 +1,6 @@
 //! Nodes with scripted steps on a real SQLite store.
 
 mod ceilings;
-mod compute;
 mod feed;
 mod keys;
 mod leases;
