@@ -141,9 +141,12 @@ CREATE TABLE pats (
     created_at BIGINT NOT NULL,
     expires_at BIGINT,
     last_used_at BIGINT,
-    revoked_at BIGINT
+    revoked_at BIGINT,
+    -- The token with which it was made, and with which it is revoked; none for a session.
+    made_by_pat TEXT
 );
 CREATE INDEX pats_of_user ON pats (tenant_id, user_id, pat_id);
+CREATE INDEX pats_made_by ON pats (made_by_pat) WHERE made_by_pat IS NOT NULL;
 
 -- What was done, by whom, from where: append only. Each row's hash covers the row before.
 CREATE TABLE audit_log (

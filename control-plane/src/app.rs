@@ -11,7 +11,7 @@ use crate::{
     api::{health::Pulse, limits::Limits, stream::Seats},
     mail::{MailError, Mailer},
     observe::Telling,
-    operations::{Project, WorkflowFeeds},
+    operations::{Checks, Project, WorkflowFeeds},
     settings::Settings,
     vault::Sealer,
 };
@@ -46,6 +46,8 @@ pub(crate) struct App {
     pub(crate) accounts: Accounts,
     /// Signing in with accounts elsewhere, if the operator set it up.
     pub(crate) openid: Option<OpenId>,
+    /// The checks of graphs that are under way.
+    pub(crate) checks: Checks,
     /// What streams of whole workflows take their events from.
     pub(crate) feeds: WorkflowFeeds,
     /// The streams of events that are open.
@@ -107,6 +109,7 @@ impl App {
             limits,
             telling: Arc::new(telling),
             pulse: Pulse::default(),
+            checks: Checks::default(),
             feeds: WorkflowFeeds::default(),
             seats: Seats::default(),
             ending: CancellationToken::new(),

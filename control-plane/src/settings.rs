@@ -80,6 +80,10 @@ pub(crate) struct Settings {
     pub(crate) active_runs_max: usize,
     /// How many runs of one workspace may be unfinished.
     pub(crate) workspace_unfinished_runs_max: u32,
+    /// How many bytes the events of one workspace's runs may take; any number where nothing is given.
+    pub(crate) workspace_stored_bytes_max: Option<u64>,
+    /// How many scripts of one workspace compute at once; without a ceiling of its own where nothing is given.
+    pub(crate) workspace_processors_max: Option<usize>,
     /// When runs that ended are removed; never where nothing is given.
     pub(crate) retention: Option<Retention>,
 }
@@ -198,6 +202,13 @@ const ADDRESS_PER_MINUTE: u64 = 300;
 /// Nobody mistypes a token more often than this.
 const FAILURES_PER_MINUTE: u64 = 30;
 const DRAIN_SECONDS: u64 = 30;
+/// Millions of small runs, or a hundred of the largest: enough to forget about, and a fraction of a server's disk, so that no
+/// workspace alone fills it.
+const STORED_BYTES_MAX: u64 = 10 << 30;
+/// No disk has more.
+const STORED_BYTES_CEILING: u64 = 1 << 60;
+/// No machine has more processors.
+const PROCESSORS_CEILING: u64 = 10_000;
 /// A century: who wants more wants them for ever.
 const RETENTION_DAYS_CEILING: u64 = 36_500;
 /// The port where none is named.
@@ -236,6 +247,11 @@ impl Settings {
             observe: read_observe(given),
             active_runs_max: usize_of(given.number("active_runs_max", 1..=100_000, 1_000)),
             workspace_unfinished_runs_max: u32::try_from(unfinished).unwrap_or(u32::MAX),
+            workspace_stored_bytes_max: read_stored_bytes_max(given),
+            workspace_processors_max: match given.number("workspace_processors_max", 0..=PROCESSORS_CEILING, 0) {
+                0 => None,
+                processors => Some(usize_of(processors)),
+            },
             retention: read_retention(given),
         };
         if let Some(endpoint) = &settings.observe.otlp_endpoint
@@ -285,6 +301,11 @@ fn read_connections_per_address_max(given: &mut Given, mode: Mode) -> Option<Non
     let default = if mode == Mode::Dev { 0 } else { CONNECTIONS_PER_ADDRESS_MAX };
     let max = given.number("connections_per_address_max", 0..=1_000_000, default);
     NonZeroUsize::new(usize_of(max))
+}
+
+fn read_stored_bytes_max(given: &mut Given) -> Option<u64> {
+    let max = given.number("workspace_stored_bytes_max", 0..=STORED_BYTES_CEILING, STORED_BYTES_MAX);
+    (max > 0).then_some(max)
 }
 
 fn read_rates(given: &mut Given, mode: Mode) -> Rates {

@@ -69,25 +69,25 @@ fn the_readme_and_the_operating_guide_work_as_printed() {
 }
 
 /// The lines that a reader fills in with what the service printed.
-fn filled_in(script: &str, url: &str, token: &str) -> String {
-    let line = |line: &str| match line.split_once('=') {
-        Some(("export AR", _)) => format!("export AR={url}"),
-        Some(("export TOKEN", _)) => format!("export TOKEN={token}"),
-        _ => line.to_owned(),
+fn filled_in(script: &str, greeting: &serde_json::Value) -> String {
+    let given = [("AR", "url"), ("TOKEN", "token"), ("ADMIN", "admin_token"), ("MAILS", "mail")];
+    let line = |line: &str| {
+        let name = line.strip_prefix("export ").and_then(|rest| rest.split_once('=')).map(|(name, _)| name);
+        match given.iter().find(|(variable, _)| Some(*variable) == name) {
+            Some((variable, member)) => format!("export {variable}={}", greeting[*member].as_str().unwrap()),
+            None => line.to_owned(),
+        }
     };
     script.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-#[test]
-fn the_quickstart_works_as_printed() {
-    if let Some(missing) =
-        ["curl", "jq", "openssl"].iter().find(|tool| Command::new(tool).arg("--version").output().is_err())
-    {
-        eprintln!("skipped: the quickstart needs {missing}");
-        return;
-    }
-    let page = fs::read_to_string(root().join("docs/quickstart.md")).unwrap();
-    assert_eq!(blocks(&page, "console"), ["cargo run --release -- dev\n"]);
+/// The tool that a page needs and this machine lacks.
+fn missing(tools: &[&'static str]) -> Option<&'static str> {
+    tools.iter().copied().find(|tool| Command::new(tool).arg("--version").output().is_err())
+}
+
+/// Types all commands of a page at a service of its own, and gives what they printed.
+fn typed_at_a_service(page: &str) -> String {
     let desk = Desk::new();
     let mut service = Command::new(env!("CARGO_BIN_EXE_agentruntime"))
         .args(["dev", "--json", "--listen", "127.0.0.1:0", "--data"])
@@ -98,9 +98,7 @@ fn the_quickstart_works_as_printed() {
         .unwrap();
     let mut line = String::new();
     BufReader::new(service.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let greeting: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let script = blocks(&page, "sh").join("\n");
-    let script = filled_in(&script, greeting["url"].as_str().unwrap(), greeting["token"].as_str().unwrap());
+    let script = filled_in(&blocks(page, "sh").join("\n"), &serde_json::from_str(&line).unwrap());
     std::os::unix::fs::symlink(root().join("examples"), desk.0.path().join("examples")).unwrap();
     let output =
         Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(desk.0.path()).output().unwrap();
@@ -109,11 +107,38 @@ fn the_quickstart_works_as_printed() {
     let _ = service.wait();
     let (shown, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{shown}\n{told}");
+    shown.into_owned()
+}
+
+#[test]
+fn the_quickstart_works_as_printed() {
+    if let Some(missing) = missing(&["curl", "jq", "openssl"]) {
+        eprintln!("skipped: the quickstart needs {missing}");
+        return;
+    }
+    let page = fs::read_to_string(root().join("docs/quickstart.md")).unwrap();
+    assert_eq!(blocks(&page, "console"), ["cargo run --release -- dev\n"]);
+    let shown = typed_at_a_service(&page);
     // The run that was approved ended, its events came by, and the webhook and the schedule were answered.
     for sign in ["\"status\": \"completed\"", "run_completed", "\"run_id\"", "next_due_times"] {
         assert!(shown.contains(sign), "no {sign} in:\n{shown}");
     }
     assert!(!shown.contains("\"error\""), "{shown}");
+}
+
+#[test]
+fn the_page_on_access_works_as_printed() {
+    if let Some(missing) = missing(&["curl", "jq"]) {
+        eprintln!("skipped: the page on access needs {missing}");
+        return;
+    }
+    let shown = typed_at_a_service(&fs::read_to_string(root().join("docs/access.md")).unwrap());
+    // Ada joined and saw the project, her token could not write, and all of it is in the audit log.
+    for sign in
+        ["\"slug\": \"billing\"", "\"role\": \"project_viewer\"", "\"SCOPE_MISSING\"", "member.update", "pat.revoke"]
+    {
+        assert!(shown.contains(sign), "no {sign} in:\n{shown}");
+    }
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// The limits of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Time on the clock from the first instruction to the end, waiting included: `STEP_TIMEOUT`.
-    pub wall: Duration,
+    /// Time in which the step computes, or waits for what it asked for: `STEP_TIMEOUT`. Time in which others have the
+    /// processors is not its own.
+    pub time: Duration,
     /// Linear memory of the instance: `SANDBOX_MEMORY_LIMIT`.
     pub memory_bytes: usize,
     /// Size of the output as JSON text: `SANDBOX_OUTPUT_LIMIT`.
@@ -25,7 +26,7 @@ impl Limits {
     /// Requests of a step: a script that needs more wants a `for_each`.
     pub const REQUESTS_DEFAULT: u32 = 1_000;
     /// Time of a script without a `timeout_s`.
-    pub const WALL_DEFAULT: Duration = Duration::from_secs(5);
+    pub const TIME_DEFAULT: Duration = Duration::from_secs(5);
     /// Nesting of a step's output and of the JSON that it reads.
     pub const JSON_DEPTH_MAX: usize = 100;
 }
@@ -33,7 +34,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            wall: Self::WALL_DEFAULT,
+            time: Self::TIME_DEFAULT,
             memory_bytes: Self::MEMORY_BYTES_DEFAULT,
             output_bytes: Self::OUTPUT_BYTES_DEFAULT,
             fuel: None,

@@ -1,4 +1,4 @@
-//! The clock behind wall limits and turns: a thread that advances the engine's epoch.
+//! The clock behind time limits and turns: a thread that advances the engine's epoch.
 //!
 //! Owns the thread, which sleeps while nothing runs. Never decides anything: what happens at a tick is up to the step.
 

@@ -32,6 +32,8 @@ pub struct TenantBudget {
     pub instances: u32,
     /// Memory: the sum of the limits of the tenant's instances.
     pub memory_bytes: usize,
+    /// Steps that compute at the same time, even where processors are idle.
+    pub computing: usize,
 }
 
 impl Default for SandboxConfig {
@@ -50,6 +52,6 @@ impl Default for SandboxConfig {
 
 impl Default for TenantBudget {
     fn default() -> Self {
-        Self { instances: 128, memory_bytes: 128 * Limits::MEMORY_BYTES_DEFAULT }
+        Self { instances: 128, memory_bytes: 128 * Limits::MEMORY_BYTES_DEFAULT, computing: usize::MAX }
     }
 }

@@ -5,12 +5,13 @@
 
 use crate::{
     clock::Clock,
-    instance::{Exports, Instance, Step, TurnSlot, memory_limit, timeout, trapped},
+    instance::{Exports, Instance, Step, memory_limit, timeout, trapped},
     limits::MemoryLimit,
     message::Message,
     outcome::{self, Asked, Reading},
     runtime::Engine,
-    tenants::{Room, Tenants},
+    stint::{Stint, Waits},
+    tenants::{Place, Room, Tenants},
     wasi::Random,
 };
 use agentruntime_host_api::{
@@ -60,7 +61,6 @@ struct Running {
     asked: Asked,
     limits: Limits,
     begun: Instant,
-    deadline: Option<Instant>,
     surroundings: Surroundings,
     tenant: TenantId,
     _room: Room,
@@ -76,25 +76,25 @@ impl Running {
     ) -> Result<Self, StepError> {
         let memory_bytes = limits.memory_bytes.min(surroundings.memory_bytes_max);
         let room = surroundings.tenants.room(&tenant, memory_bytes).await;
-        let turn = TurnSlot::default();
-        turn.set(Some(surroundings.tenants.turn(&tenant).await));
+        let stint = Stint::default();
+        let turn = surroundings.tenants.turn(&tenant, Place::Last).await;
         let begun = Instant::now();
-        let deadline = begun.checked_add(limits.wall);
+        stint.begin(turn, begun);
         let fuel = surroundings.is_metered.then_some(limits.fuel.unwrap_or(u64::MAX));
         let step = Step {
             started_at,
             random,
             memory: MemoryLimit::new(memory_bytes),
-            deadline,
+            time: limits.time,
             tenants: Arc::clone(&surroundings.tenants),
             tenant: tenant.clone(),
-            turn,
+            stint,
         };
         if memory_bytes < surroundings.engine.memory_bytes_min {
             return Err(memory_limit(&limits));
         }
         let instance = Instance::new(&surroundings.engine, step, fuel).map_err(|error| trapped(&error))?;
-        Ok(Self { instance, asked: Asked::default(), limits, begun, deadline, surroundings, tenant, _room: room })
+        Ok(Self { instance, asked: Asked::default(), limits, begun, surroundings, tenant, _room: room })
     }
 
     async fn advance(mut self, export: impl FnOnce(&Exports) -> ModuleExport, message: Message) -> Outcome {
@@ -112,7 +112,7 @@ impl Running {
                 Outcome::Done(StepOutput { json, fuel, duration: self.begun.elapsed() })
             }
             Ok(Reading::Requests(requests)) => {
-                self.instance.set_turn(None);
+                self.instance.stint().end(Instant::now(), Waits::ForReplies);
                 Outcome::Requests { requests, execution: Box::new(self) }
             }
             Ok(Reading::Failed(error)) | Err(error) => Outcome::Failed(error),
@@ -120,12 +120,15 @@ impl Running {
     }
 
     async fn go_on(mut self, replies: Vec<HostReply>) -> Outcome {
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        let answered = Instant::now();
+        if self.instance.stint().spent(answered) >= self.limits.time {
             return Outcome::Failed(timeout(&self.limits));
         }
+        self.instance.stint().pause(answered);
         self.asked.note(&replies);
-        let turn = self.surroundings.tenants.turn(&self.tenant).await;
-        self.instance.set_turn(Some(turn));
+        let place = self.instance.stint().next_place();
+        let turn = self.surroundings.tenants.turn(&self.tenant, place).await;
+        self.instance.stint().begin(turn, Instant::now());
         self.advance(|exports| exports.resume, Message::of_replies(&replies)).await
     }
 }

@@ -7,13 +7,14 @@ use crate::{
     limits::MemoryLimit,
     message::{Malformed, Message},
     runtime::Engine,
-    tenants::{Tenants, Turn},
+    stint::{Stint, Waits},
+    tenants::Tenants,
     wasi::Random,
 };
 use agentruntime_host_api::{ErrorCode, Limits, StepError, TenantId, Timestamp};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 use wasmtime::{Extern, Func, Memory, ModuleExport, Store, StoreContextMut, Trap, UpdateDeadline};
 
@@ -22,23 +23,12 @@ pub(crate) struct Step {
     pub(crate) started_at: Timestamp,
     pub(crate) random: Random,
     pub(crate) memory: MemoryLimit,
-    /// When the step has to be over; none where that is beyond what a clock can tell.
-    pub(crate) deadline: Option<Instant>,
+    /// How much time of its own it may spend.
+    pub(crate) time: Duration,
     pub(crate) tenants: Arc<Tenants>,
     pub(crate) tenant: TenantId,
     /// The right to compute, taken away and given back while the step runs.
-    pub(crate) turn: TurnSlot,
-}
-
-/// Where a step keeps its turn.
-#[derive(Clone, Default)]
-pub(crate) struct TurnSlot(Arc<Mutex<Option<Turn>>>);
-
-impl TurnSlot {
-    pub(crate) fn set(&self, turn: Option<Turn>) {
-        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), turn);
-        drop(before);
-    }
+    pub(crate) stint: Stint,
 }
 
 /// Why the host ended a call.
@@ -93,9 +83,9 @@ impl Instance {
         Ok(Self { store, instance, memory, engine: Arc::clone(engine), fuel })
     }
 
-    /// Takes away or gives back the right to compute.
-    pub(crate) fn set_turn(&self, turn: Option<Turn>) {
-        self.store.data().turn.set(turn);
+    /// What the step has of the processors.
+    pub(crate) fn stint(&self) -> &Stint {
+        &self.store.data().stint
     }
 
     pub(crate) fn exports(&self) -> &Exports {
@@ -154,7 +144,7 @@ impl Instance {
 }
 
 pub(crate) fn timeout(limits: &Limits) -> StepError {
-    let seconds = limits.wall.as_secs_f64();
+    let seconds = limits.time.as_secs_f64();
     StepError::new(ErrorCode::StepTimeout, format!("the step ran longer than its {seconds} s and was stopped"))
         .with_details(serde_json::json!({ "limit_s": seconds }))
 }
@@ -175,17 +165,25 @@ pub(crate) fn trapped(error: &wasmtime::Error) -> StepError {
 /// At each tick of the clock: the step ends, or goes on after the others.
 fn tick(mut store: StoreContextMut<'_, Step>) -> wasmtime::Result<UpdateDeadline> {
     let step = store.data_mut();
-    if step.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+    if step.stint.spent(Instant::now()) >= step.time {
         return Err(Stop::Time.into());
     }
+    let stint = step.stint.clone();
     if !step.tenants.is_turn_wanted() {
-        return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
+        let others = async move {
+            stint.pause(Instant::now());
+            tokio::task::yield_now().await;
+            stint.go_on(Instant::now());
+        };
+        return Ok(UpdateDeadline::YieldCustom(1, Box::pin(others)));
     }
-    let (tenants, tenant, slot) = (Arc::clone(&step.tenants), step.tenant.clone(), step.turn.clone());
+    let (tenants, tenant) = (Arc::clone(&step.tenants), step.tenant.clone());
     let others = async move {
-        slot.set(None);
-        let turn = tenants.turn(&tenant).await;
-        slot.set(Some(turn));
+        // It stands in line again before the turn goes to somebody else.
+        let next = tenants.turn(&tenant, stint.next_place());
+        stint.end(Instant::now(), Waits::ForOthers);
+        let turn = next.await;
+        stint.begin(turn, Instant::now());
     };
     Ok(UpdateDeadline::YieldCustom(1, Box::pin(others)))
 }

@@ -13,6 +13,7 @@ mod limits;
 mod message;
 mod outcome;
 mod runtime;
+mod stint;
 mod tenants;
 mod wasi;
 

@@ -1,7 +1,8 @@
 //! What tenants share: instances, memory and the processors.
 //!
 //! Owns who is next. A step beyond its tenant's budget waits and does not fail; among tenants that wait, instances go to
-//! the one that has fewest, and turns on a processor to the one that has computed least. Never looks at what a step does.
+//! the one that has fewest, and turns on a processor to the one that has computed least. Among the steps of one tenant, those
+//! that have begun come first. Never looks at what a step does.
 
 use crate::TenantBudget;
 use agentruntime_host_api::TenantId;
@@ -35,7 +36,20 @@ struct Tenant {
     memory_bytes: usize,
     computed: Duration,
     rooms: VecDeque<(usize, oneshot::Sender<Room>)>,
+    /// Turns that its steps hold.
+    computing: usize,
+    /// Steps that wait for a turn: first those that have begun and keep their place.
+    begun: VecDeque<oneshot::Sender<Turn>>,
     turns: VecDeque<oneshot::Sender<Turn>>,
+}
+
+/// Where a step waits among those of its tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Before those that have not begun.
+    First,
+    /// Behind all others.
+    Last,
 }
 
 /// The right to an instance and its memory.
@@ -84,21 +98,30 @@ impl Tenants {
         }
     }
 
-    /// Waits until it is the tenant's turn to compute.
-    pub(crate) async fn turn(self: &Arc<Self>, tenant: &TenantId) -> Turn {
-        let waiting = {
-            let mut state = self.lock();
-            if state.turns_free > 0 {
-                return self.grant_turn(&mut state, tenant);
-            }
-            let (sender, receiver) = oneshot::channel();
+    /// Stands in line for a turn to compute, and waits until it comes.
+    pub(crate) fn turn(self: &Arc<Self>, tenant: &TenantId, place: Place) -> impl Future<Output = Turn> + use<> {
+        let (sender, waiting) = oneshot::channel();
+        let mut state = self.lock();
+        let may_compute = state.tenant(tenant).may_compute(&self.budget);
+        let unwanted = if state.turns_free > 0 && may_compute {
+            let turn = self.grant_turn(&mut state, tenant);
+            sender.send(turn).err()
+        } else {
             state.turns_wanted += 1;
-            state.tenant(tenant).turns.push_back(sender);
-            receiver
+            let entry = state.tenant(tenant);
+            match place {
+                Place::First => entry.begun.push_back(sender),
+                Place::Last => entry.turns.push_back(sender),
+            }
+            None
         };
-        match waiting.await {
-            Ok(turn) => turn,
-            Err(_) => unreachable!("a waiting step is only forgotten when it no longer waits"),
+        drop(state);
+        drop(unwanted);
+        async {
+            match waiting.await {
+                Ok(turn) => turn,
+                Err(_) => unreachable!("a waiting step is only forgotten when it no longer waits"),
+            }
         }
     }
 
@@ -117,7 +140,10 @@ impl Tenants {
 
     fn grant_turn(self: &Arc<Self>, state: &mut State, tenant: &TenantId) -> Turn {
         state.turns_free -= 1;
-        state.served = state.served.max(state.tenant(tenant).computed);
+        let entry = state.tenant(tenant);
+        entry.computing += 1;
+        let computed = entry.computed;
+        state.served = state.served.max(computed);
         Turn { tenants: Arc::clone(self), tenant: tenant.clone(), since: Instant::now() }
     }
 
@@ -152,12 +178,15 @@ impl Tenants {
     fn leave_turn(self: &Arc<Self>, turn: &Turn) {
         let mut state = self.lock();
         state.turns_free += 1;
-        state.tenant(&turn.tenant).computed += turn.since.elapsed();
+        let entry = state.tenant(&turn.tenant);
+        entry.computed += turn.since.elapsed();
+        entry.computing -= 1;
         state.forget_if_idle(&turn.tenant);
         let mut unwanted = Vec::new();
         while state.turns_free > 0 && state.turns_wanted > 0 {
-            let Some(tenant) = state.next_for_turn() else { break };
-            let Some(sender) = state.tenant(&tenant).turns.pop_front() else { break };
+            let Some(tenant) = state.next_for_turn(&self.budget) else { break };
+            let entry = state.tenant(&tenant);
+            let Some(sender) = entry.begun.pop_front().or_else(|| entry.turns.pop_front()) else { break };
             state.turns_wanted -= 1;
             if sender.is_closed() {
                 state.forget_if_idle(&tenant);
@@ -181,7 +210,9 @@ impl State {
 
     /// Tenants come and go; only those with something under way are kept.
     fn forget_if_idle(&mut self, tenant: &TenantId) {
-        let is_idle = |entry: &Tenant| entry.instances == 0 && entry.rooms.is_empty() && entry.turns.is_empty();
+        let is_idle = |entry: &Tenant| {
+            entry.instances == 0 && entry.computing == 0 && entry.rooms.is_empty() && !entry.wants_turn()
+        };
         if self.tenants.get(tenant).is_some_and(is_idle) {
             self.tenants.remove(tenant);
         }
@@ -193,13 +224,21 @@ impl State {
         waiting.min_by_key(|(_, entry)| (entry.instances, entry.computed)).map(|(tenant, _)| tenant.clone())
     }
 
-    fn next_for_turn(&self) -> Option<TenantId> {
-        let waiting = self.tenants.iter().filter(|(_, entry)| !entry.turns.is_empty());
+    fn next_for_turn(&self, budget: &TenantBudget) -> Option<TenantId> {
+        let waiting = self.tenants.iter().filter(|(_, entry)| entry.wants_turn() && entry.may_compute(budget));
         waiting.min_by_key(|(_, entry)| entry.computed).map(|(tenant, _)| tenant.clone())
     }
 }
 
 impl Tenant {
+    fn wants_turn(&self) -> bool {
+        !self.begun.is_empty() || !self.turns.is_empty()
+    }
+
+    fn may_compute(&self, budget: &TenantBudget) -> bool {
+        self.computing < budget.computing
+    }
+
     fn has_room(&self, budget: &TenantBudget, memory_bytes: usize) -> bool {
         self.instances < budget.instances && self.memory_bytes + memory_bytes <= budget.memory_bytes
     }
@@ -214,5 +253,48 @@ impl Drop for Room {
 impl Drop for Turn {
     fn drop(&mut self) {
         Arc::clone(&self.tenants).leave_turn(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    /// Those of the waiting whose turn has come.
+    fn come(waiting: &mut [(&'static str, futures_util::future::BoxFuture<'static, Turn>)]) -> Vec<(usize, Turn)> {
+        let polled = waiting.iter_mut().enumerate();
+        polled.filter_map(|(at, (_, turn))| Some((at, turn.now_or_never()?))).collect()
+    }
+
+    #[test]
+    fn steps_that_have_begun_come_before_others_of_their_tenant() {
+        let tenants = Tenants::new(10, 1, TenantBudget::default());
+        let tenant = TenantId::new("t");
+        let held = tenants.turn(&tenant, Place::Last).now_or_never().unwrap();
+        let wait = |name, place| (name, tenants.turn(&tenant, place).boxed());
+        let mut waiting = vec![wait("new", Place::Last), wait("newer", Place::Last), wait("begun", Place::First)];
+        assert!(come(&mut waiting).is_empty());
+        let mut order = Vec::new();
+        drop(held);
+        while let Some((at, turn)) = come(&mut waiting).pop() {
+            order.push(waiting.remove(at).0);
+            drop(turn);
+        }
+        assert_eq!(order, ["begun", "new", "newer"]);
+    }
+
+    #[test]
+    fn a_tenant_at_its_ceiling_leaves_processors_to_others() {
+        let tenants = Tenants::new(10, 2, TenantBudget { computing: 1, ..TenantBudget::default() });
+        let (one, other) = (TenantId::new("one"), TenantId::new("other"));
+        let held = tenants.turn(&one, Place::Last).now_or_never().unwrap();
+        let mut second = tenants.turn(&one, Place::Last).boxed();
+        assert!((&mut second).now_or_never().is_none());
+        let others = tenants.turn(&other, Place::Last).now_or_never().expect("a processor is idle");
+        drop(others);
+        assert!((&mut second).now_or_never().is_none());
+        drop(held);
+        assert!(second.now_or_never().is_some());
     }
 }

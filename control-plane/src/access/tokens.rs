@@ -28,8 +28,8 @@ const RECOGNISE: &str = "SELECT p.pat_id, p.tenant_id, p.project_id, p.scopes, p
     WHERE p.token_hash = $1 AND p.revoked_at IS NULL AND u.disabled_at IS NULL AND m.deactivated_at IS NULL";
 
 const INSERT: &str = "INSERT INTO pats \
-    (pat_id, token_hash, tenant_id, user_id, project_id, name, hint, scopes, created_at, expires_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    (pat_id, token_hash, tenant_id, user_id, project_id, name, hint, scopes, created_at, expires_at, made_by_pat) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 const LIST: &str = "SELECT pat_id, name, hint, scopes, project_id, created_at, expires_at, last_used_at, revoked_at \
     FROM pats WHERE tenant_id = $1 AND user_id = $2 AND pat_id > $3 AND ($4 IS NULL OR project_id = $4) \
@@ -43,8 +43,12 @@ const END_OF_MAKER: &str = "SELECT expires_at FROM pats WHERE pat_id = $1 AND re
 const IS_LIVE: &str =
     "SELECT 1 FROM pats WHERE pat_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
 
-const REVOKE: &str = "UPDATE pats SET revoked_at = $4 WHERE pat_id = $1 AND tenant_id = $2 AND user_id = $3 \
-    AND revoked_at IS NULL AND ($5 IS NULL OR project_id = $5) RETURNING name";
+/// With every token that was made with it, and with those in turn: whoever got hold of a token may have made others to stay.
+const REVOKE: &str = "WITH RECURSIVE made (member) AS (SELECT pat_id FROM pats WHERE pat_id = $1 AND tenant_id = $2 \
+    AND user_id = $3 AND revoked_at IS NULL AND ($5 IS NULL OR project_id = $5) \
+    UNION SELECT p.pat_id FROM made JOIN pats p ON p.made_by_pat = member) \
+    UPDATE pats SET revoked_at = $4 WHERE revoked_at IS NULL AND pat_id IN (SELECT member FROM made) \
+    RETURNING pat_id, name, made_by_pat";
 
 const EXISTS: &str = "SELECT 1 FROM pats WHERE pat_id = $1 AND tenant_id = $2 AND user_id = $3 \
     AND ($4 IS NULL OR project_id = $4)";
@@ -188,24 +192,30 @@ pub(crate) async fn create(
 ) -> Result<(PatId, NewToken), AccessError> {
     check_not_wider(tx, caller, spec).await?;
     let (pat, new) = (PatId::new_v7(), token::new_pat());
-    insert(tx, pat, &new.hash, caller.user, &tenant.tenant, spec, &new.hint, now).await?;
+    insert(tx, pat, &new.hash, caller, &tenant.tenant, spec, &new.hint, now).await?;
     let details = json!({ "name": spec.name, "scopes": spec.scopes.to_string(), "project_id": spec.project });
     let entry = Entry { action: "pat.create", target: pat.to_string(), details };
     audit::record(tx, &tenant.tenant, caller, entry, now.as_micros()).await?;
     Ok((pat, new))
 }
 
-/// Revokes one of the caller's tokens: it is not valid from the next request on. Revoking it again changes nothing.
+/// Revokes one of the caller's tokens and all that were made with it: none is valid from the next request on. Revoking it
+/// again changes nothing.
 pub(crate) async fn revoke(database: &Database, may: &May<OwnTokens>, pat: PatId) -> Result<(), AccessError> {
     let (tenant, user, now) = (&may.place.tenant, may.caller.user, database.time());
     let bound = may.caller.credential.project().map(ProjectId::as_str);
     let mut tx = database.begin().await?;
+    // Whoever makes a token holds the same lock: none that is being made with this one is overlooked.
+    tenants::lock(&mut tx, tenant).await?;
     let mut values = Values::default();
     values.id(pat).text(tenant.as_str()).id(user).number(now.as_micros()).maybe_text(bound);
-    if let Some(row) = tx.row(REVOKE, values).await? {
-        let details = json!({ "name": text(&row, 0)? });
-        let entry = Entry { action: "pat.revoke", target: pat.to_string(), details };
+    let revoked = tx.rows(REVOKE, values).await?;
+    for row in &revoked {
+        let details = json!({ "name": text(row, 1)?, "made_by_pat_id": maybe_text(row, 2)? });
+        let entry = Entry { action: "pat.revoke", target: text(row, 0)?.to_owned(), details };
         audit::record(&mut tx, tenant, &may.caller, entry, now.as_micros()).await?;
+    }
+    if !revoked.is_empty() {
         return Ok(tx.commit().await?);
     }
     let mut values = Values::default();
@@ -278,17 +288,18 @@ async fn insert(
     tx: &mut Tx<'_>,
     pat: PatId,
     hash: &TokenHash,
-    user: UserId,
+    caller: &Caller,
     tenant: &TenantId,
     spec: &TokenSpec,
     hint: &str,
     now: Timestamp,
 ) -> Result<(), AccessError> {
     let mut values = Values::default();
-    values.id(pat).text(hash.as_str()).text(tenant.as_str()).id(user);
+    values.id(pat).text(hash.as_str()).text(tenant.as_str()).id(caller.user);
     values.maybe_text(spec.project.as_ref().map(ProjectId::as_str)).text(&spec.name).text(hint);
     values.text(spec.scopes.to_string()).number(now.as_micros());
     values.maybe_number(spec.expires_at.map(|end| end.as_micros()));
+    values.maybe_text(caller.credential.pat().map(|pat| pat.to_string()));
     tx.rows(INSERT, values).await?;
     Ok(())
 }

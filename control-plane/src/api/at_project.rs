@@ -8,12 +8,10 @@ use crate::access::{
 };
 use axum::{
     extract::{FromRequestParts, RawPathParams},
-    http::request::Parts,
+    http::{StatusCode, request::Parts},
 };
-use std::str::FromStr;
-use uuid::Uuid;
 
-/// A [`May`] at the project whose id is `{id}` in the path.
+/// A [`May`] at the project whose slug or id is `{id}` in the path.
 pub(super) struct AtProject<P: Permission>(pub(super) May<P>);
 
 impl<P> FromRequestParts<State> for AtProject<P>
@@ -25,13 +23,22 @@ where
     async fn from_request_parts(parts: &mut Parts, app: &State) -> Result<Self, Problem> {
         let caller = authenticate::authenticate(parts, app).await?;
         let path = RawPathParams::from_request_parts(parts, app).await.map_err(|error| Problem::internal(&error))?;
-        let id = path.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| Uuid::from_str(id).ok());
-        let id = id.ok_or(AccessError::NoSuchPlace("project"))?;
-        let named = NamedPlace {
-            tenant: authenticate::plain(&parts.headers, "x-tenant-id"),
-            project: Some(id.to_string()),
-            reach: Reach::Archived,
-        };
-        Ok(Self(entry::enter(app.database(), caller, &named).await?))
+        let id = path.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned()).unwrap_or_default();
+        if id.contains('\0') {
+            return Err(no_such_project());
+        }
+        let tenant = authenticate::plain(&parts.headers, "x-tenant-id");
+        let named = NamedPlace { tenant, project: Some(id), reach: Reach::Archived };
+        entry::enter(app.database(), caller, &named).await.map(Self).map_err(|error| match error {
+            AccessError::NoSuchPlace("project") => no_such_project(),
+            other => other.into(),
+        })
     }
+}
+
+/// The same as where a header names the project, for a request whose path does.
+fn no_such_project() -> Problem {
+    let error =
+        "there is no such project that you could see; check the path, which takes its slug or id, and X-Tenant-Id";
+    Problem::new(StatusCode::NOT_FOUND, "PLACE_NOT_FOUND", error)
 }

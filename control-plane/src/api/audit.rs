@@ -55,8 +55,14 @@ struct AuditLine {
 
 /// Which lines are wanted.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AuditQuery {
+    /// How many items at most: 1 to 200, 50 where it is missing.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
     /// Those of one action.
     action: Option<String>,
     /// Those of one person.
@@ -73,6 +79,7 @@ struct AuditQuery {
 
 /// Where the check begins.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct IntegrityQuery {
     /// After this line, which is taken as it is; from the first line where it is missing.
@@ -120,16 +127,16 @@ impl From<Integrity> for IntegrityView {
     path = "/audit",
     operation_id = "list_audit",
     tag = "audit",
-    params(PageQuery, AuditQuery),
+    params(AuditQuery),
     responses((status = 200, body = Page<AuditLine>), (status = "default", body = ProblemBody)),
     security(("token" = ["admin"]), ("session" = []))
 )]
 async fn list(
     may: May<ReadAudit>,
     Given(app): Given<State>,
-    Query(page): Query<PageQuery>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<Page<AuditLine>>, Problem> {
+    let page = PageQuery { limit: query.limit, cursor: query.cursor };
     let limit = page.limit()?;
     let wanted = Wanted {
         action: query.action,

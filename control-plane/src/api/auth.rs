@@ -42,6 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 
 /// Somebody who wants an account.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct SignUpBody {
     /// The address, which gets a mail.
     #[schema(example = "ada@example.com", max_length = 254)]
@@ -57,6 +58,7 @@ struct MailUnderWay {
 
 /// A token from a mail, and what the account is to be.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct VerifyBody {
     /// The token.
     #[serde(deserialize_with = "secret")]
@@ -73,6 +75,7 @@ struct VerifyBody {
 
 /// An address and a password.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct SignInBody {
     /// The address.
     #[schema(example = "ada@example.com", max_length = 254)]
@@ -85,6 +88,7 @@ struct SignInBody {
 
 /// An address.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct ForgotPasswordBody {
     /// The address.
     #[schema(example = "ada@example.com", max_length = 254)]
@@ -93,6 +97,7 @@ struct ForgotPasswordBody {
 
 /// A token from a mail, and a new password.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct ResetPasswordBody {
     /// The token.
     #[serde(deserialize_with = "secret")]

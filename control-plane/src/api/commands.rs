@@ -2,7 +2,7 @@
 
 use super::{
     State,
-    extract::{Body, Path, Query},
+    extract::{Body, Path, Query, member},
     problem::{Problem, ProblemBody},
 };
 use crate::{
@@ -64,12 +64,14 @@ enum CommandName {
 
 /// A command.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct CommandBody {
     /// What to do.
     command: CommandName,
-    /// For `start`, the input itself, or an object with some of these and nothing else: `trigger_payload` (the input), `trigger_steps` (inputs by step),
-    /// `excluded_step_ids`, `use_run_setup_defaults`, `version`, `run_id`, `external_user_id`, `resume_from_run_id`,
-    /// `from_step_id`. For the other commands `run_id`, and for `stop` also `graceful` (let what is under way finish).
+    /// For `start`, the input itself, or an object with some of these and nothing else: `trigger_payload` (the input),
+    /// `trigger_steps` (inputs by step), `excluded_step_ids`, `use_run_setup_defaults`, `version`, `run_id`, `external_user_id`, `resume_from_run_id`,
+    /// `from_step_id`. For the other commands `run_id`, and for `stop` also `graceful: true`
+    /// (let what is under way finish), which can be written `mode: "graceful"`.
     #[serde(default)]
     #[schema(value_type = Object)]
     params: Value,
@@ -77,6 +79,7 @@ struct CommandBody {
 
 /// Whether the answer waits.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct WaitQuery {
     /// Waits up to so long (`30s`, `500ms`, `1m`; at most `60s`) for the run to end, or to wait for a person, and answers with
@@ -190,12 +193,20 @@ async fn command(
             let replayed = is_repeat.then_some([(REPLAYED, HeaderValue::from_static("true"))]);
             return Ok((replayed, axum::Json(CommandAnswer::from(run))).into_response());
         }
-        CommandName::Pause => call.control(&may, body.params, |_| Command::Pause).await?,
-        CommandName::Resume => call.control(&may, body.params, |_| Command::Resume).await?,
-        CommandName::Stop => call.control(&may, body.params, |graceful| Command::Stop { graceful }).await?,
-        CommandName::Retry => call.control(&may, body.params, |_| Command::Retry).await?,
+        CommandName::Pause => call.control(&may, run_in(body.params)?, Command::Pause).await?,
+        CommandName::Resume => call.control(&may, run_in(body.params)?, Command::Resume).await?,
+        CommandName::Retry => call.control(&may, run_in(body.params)?, Command::Retry).await?,
+        CommandName::Stop => {
+            let StopParams { run_id, graceful, mode } = member("params", body.params)?;
+            let graceful = graceful || mode == StopMode::Graceful;
+            call.control(&may, run_id, Command::Stop { graceful }).await?
+        }
     };
     Ok(axum::Json(CommandAnswer::from(run)).into_response())
+}
+
+fn run_in(params: Value) -> Result<RunId, Problem> {
+    member("params", params).map(|ControlParams { run_id }| run_id)
 }
 
 /// What all commands of one request have in common.
@@ -206,12 +217,31 @@ struct Call {
     wait: Option<Duration>,
 }
 
-/// The parameters of all commands but `start`.
+/// The parameters of `pause`, `resume` and `retry`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ControlParams {
+    run_id: RunId,
+}
+
+/// The parameters of `stop`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StopParams {
     run_id: RunId,
     #[serde(default)]
     graceful: bool,
+    #[serde(default)]
+    mode: StopMode,
+}
+
+/// Another way to say `graceful`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StopMode {
+    #[default]
+    Immediate,
+    Graceful,
 }
 
 impl Call {
@@ -239,18 +269,11 @@ impl Call {
         Ok((waited, is_repeat))
     }
 
-    async fn control(
-        &self,
-        may: &May<RunWorkflows>,
-        params: Value,
-        command: fn(bool) -> Command,
-    ) -> Result<RunSnapshot, Problem> {
-        let params: ControlParams = serde_json::from_value(params)
-            .map_err(|error| OperationError::InvalidParams { field: "params", message: error.to_string() })?;
-        let command = command(params.graceful);
-        let record = self.project.run_of(&self.workflow, params.run_id).await?;
+    async fn control(&self, may: &May<RunWorkflows>, run: RunId, command: Command) -> Result<RunSnapshot, Problem> {
+        let record = self.project.run_of(&self.workflow, run).await?;
         self.project.check_command(&record, command).await?;
-        let details = json!({ "workflow_id": self.workflow, "graceful": params.graceful });
+        let is_graceful = matches!(command, Command::Stop { graceful: true });
+        let details = json!({ "workflow_id": self.workflow, "graceful": is_graceful });
         let entry = Entry { action: action(command), target: record.run.to_string(), details };
         note(&self.app, &may.caller, &may.place, entry).await?;
         self.project.command_at(&self.app.node, &record, command).await?;

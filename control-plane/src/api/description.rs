@@ -1,6 +1,6 @@
 //! The description of the API: an OpenAPI 3.1 document, read off the handlers, and a page for people made of it.
 
-use super::{State, problem::ProblemBody, reference};
+use super::{State, codes, problem::ProblemBody, reference};
 use axum::{
     Router,
     body::Bytes,
@@ -10,7 +10,8 @@ use axum::{
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        PathItem, RefOr, Response,
+        PathItem, RefOr, Response, Schema,
+        extensions::Extensions,
         security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
     },
 };
@@ -23,7 +24,7 @@ use utoipa::{
             Send a token as `Authorization: Bearer pat_…`. A request that touches a project names it by `X-Tenant-Id` and \
             `X-Project-Id`; a token that is bound to one project may leave them out. Every answer has an `X-Request-Id`. \
             Every refusal has the form `Problem`, whose `code` is for programs and whose `error` says what to do; \
-            `RATE_LIMITED` (429) and `DEPENDENCY_UNAVAILABLE` (503) may come from any path, with `Retry-After`. \
+            `RATE_LIMITED` (429) and `DEPENDENCY_UNAVAILABLE` (503) may come from any path, with `Retry-After`; `x-error-codes` of that schema lists all codes. \
             What you may not see answers as if it did not exist.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
@@ -67,6 +68,12 @@ pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::opena
     for item in document.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, patch, .. } = item;
         for operation in [get, put, post, delete, patch].into_iter().flatten() {
+            // The source's lines are not the reader's.
+            operation.summary = operation.summary.take().map(|summary| summary.replace('\n', " "));
+            for parameter in operation.parameters.iter_mut().flatten() {
+                let RefOr::T(parameter) = parameter else { continue };
+                parameter.description = parameter.description.take().map(sentence);
+            }
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {
                     complete(status, response);
@@ -74,7 +81,23 @@ pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::opena
             }
         }
     }
+    list_codes(&mut document);
     document
+}
+
+/// With a full stop, on one line.
+fn sentence(text: String) -> String {
+    let text = text.replace('\n', " ");
+    if text.ends_with(['.', '…']) { text } else { text + "." }
+}
+
+/// The codes of refusals, where the refusal is described.
+fn list_codes(document: &mut utoipa::openapi::OpenApi) {
+    let schemas = document.components.as_mut().map(|components| &mut components.schemas);
+    if let Some(RefOr::T(Schema::Object(problem))) = schemas.and_then(|schemas| schemas.get_mut("Problem")) {
+        let codes = Extensions::builder().add("x-error-codes", codes::described()).build();
+        problem.extensions.get_or_insert_default().merge(codes);
+    }
 }
 
 fn complete(status: &str, response: &mut Response) {

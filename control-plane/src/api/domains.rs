@@ -43,6 +43,7 @@ struct DomainView {
 
 /// A domain to claim.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewDomain {
     /// Its name.
     #[schema(example = "example.com", max_length = 239)]

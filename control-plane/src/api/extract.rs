@@ -1,16 +1,30 @@
-//! Bodies, queries and paths: axum's own extractors, refused in our own words.
+//! Bodies, queries and paths: read strictly, and refused in our own words.
+//!
+//! A key that is not known is refused and never dropped: it was meant to say something. Types say so themselves
+//! (`deny_unknown_fields`), and a test asks every route of the description. Free-form are only the members whose content is
+//! the caller's: graphs, payloads, parameters of a start.
+
+mod misfit;
+mod nul;
 
 use super::problem::Problem;
 use axum::{
     body::Bytes,
     extract::{
         FromRequest, FromRequestParts, OptionalFromRequest, Request,
-        rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection},
+        path::ErrorKind,
+        rejection::{BytesRejection, PathRejection},
     },
-    http::{StatusCode, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use misfit::Misfit;
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::{Value, json};
+use url::form_urlencoded;
 
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -18,7 +32,7 @@ pub(crate) struct Body<T>(pub(crate) T);
 /// A body as it came.
 pub(crate) struct RawBody(pub(crate) Bytes);
 
-/// The parameters after `?`.
+/// The parameters after `?`. All of them: a handler has one.
 pub(crate) struct Query<T>(pub(crate) T);
 
 /// The variable parts of a path.
@@ -37,10 +51,12 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match <axum::Json<T> as FromRequest<S>>::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(body_refused(&rejection)),
+        if !is_json(request.headers()) {
+            let error = "send the body as JSON, with `Content-Type: application/json`";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NOT_JSON", error));
         }
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        Ok(Self(json(&bytes)?))
     }
 }
 
@@ -73,33 +89,106 @@ where
     }
 }
 
+/// `application/json`, or a type that is written as JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let named = named.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    named.strip_prefix("application/").is_some_and(|kind| kind == "json" || kind.ends_with("+json"))
+}
+
 fn unread(rejection: &BytesRejection) -> Problem {
     match rejection.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => too_large(status),
-        status => Problem::new(status, "MALFORMED_BODY", rejection.body_text()),
+        status @ StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(status, "BODY_TOO_LARGE", "the body is larger than this server takes; send less at once")
+        }
+        status => Problem::new(status, "MALFORMED_BODY", "the body broke off before its end; send it again"),
     }
 }
 
-fn too_large(status: StatusCode) -> Problem {
-    Problem::new(status, "BODY_TOO_LARGE", "the body is larger than this server takes; send less at once")
+/// Why a body is not taken.
+#[derive(Debug, thiserror::Error)]
+enum BodyError {
+    /// It is no JSON.
+    #[error("the body is not JSON: {reason} at line {line}, column {column}")]
+    Malformed {
+        /// What the parser met.
+        reason: String,
+        /// Where, counted from 1.
+        line: usize,
+        /// Where in the line.
+        column: usize,
+    },
+    /// It is JSON of another form.
+    #[error("{}", .0.sentence("the body"))]
+    Misfit(Misfit),
 }
 
-fn body_refused(rejection: &JsonRejection) -> Problem {
-    let status = rejection.status();
-    match rejection {
-        _ if status == StatusCode::PAYLOAD_TOO_LARGE => too_large(status),
-        JsonRejection::JsonDataError(error) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_BODY", error.body_text())
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            BodyError::Malformed { line, column, .. } => Self::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", sentence)
+                .with_details(Some(json!({ "line": line, "column": column }))),
+            BodyError::Misfit(misfit) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_BODY", sentence)
+                .with_details(Some(json!({ "field": misfit.place, "reason": misfit.reason }))),
         }
-        JsonRejection::JsonSyntaxError(error) => {
-            Problem::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", error.body_text())
-        }
-        JsonRejection::MissingJsonContentType(_) => {
-            let error = "send the body as JSON, with `Content-Type: application/json`";
-            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NOT_JSON", error)
-        }
-        other => Problem::new(StatusCode::BAD_REQUEST, "MALFORMED_BODY", other.body_text()),
     }
+}
+
+/// Reads a JSON text, which is an object: serde would take a list of its fields, too.
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        BodyError::Malformed { reason: "bytes that are not UTF-8".into(), line, column }
+    })?;
+    if let Some(place) = nul::place(text) {
+        return Err(BodyError::Misfit(Misfit::nul(place)));
+    }
+    let start = text.trim_ascii_start();
+    if !start.starts_with('{') {
+        return Err(malformed(text).unwrap_or_else(|| BodyError::Misfit(Misfit::no_object(start))));
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let read = serde_path_to_error::deserialize(&mut reader);
+    // What is wrong with the form of a text that is no JSON at all matters to nobody.
+    read.map_err(|error| malformed(text).unwrap_or_else(|| misfit(&error)))
+        .and_then(|value| reader.end().map(|()| value).map_err(|error| broken(&error)))
+}
+
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> BodyError {
+    BodyError::Misfit(Misfit::told(error.path(), &without_position(error.inner())))
+}
+
+/// Reads what a member of a body holds: parameters, whose form another member decides.
+pub(super) fn member<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, Problem> {
+    let read = match value.is_object() {
+        true => serde_path_to_error::deserialize(value)
+            .map_err(|error| Misfit::told(error.path(), &error.inner().to_string())),
+        false => Err(Misfit::no_object(&value.to_string())),
+    };
+    read.map_err(|misfit| {
+        let misfit = misfit.within(name);
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_PARAMS", misfit.sentence(name))
+            .with_details(Some(json!({ "field": misfit.place, "reason": misfit.reason })))
+    })
+}
+
+/// Where the text stops being JSON, if it does.
+fn malformed(text: &str) -> Option<BodyError> {
+    serde_json::from_str::<IgnoredAny>(text).err().map(|error| broken(&error))
+}
+
+fn broken(error: &serde_json::Error) -> BodyError {
+    let reason = if error.is_eof() { "it ends too early".to_owned() } else { without_position(error) };
+    BodyError::Malformed { reason, line: error.line(), column: error.column() }
+}
+
+/// The parser's message without the place behind it, which we tell in our way.
+fn without_position(error: &serde_json::Error) -> String {
+    let (message, place) = (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+    message.strip_suffix(&place).unwrap_or(&message).to_owned()
 }
 
 impl<S, T> FromRequestParts<S> for Query<T>
@@ -109,13 +198,23 @@ where
 {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let refused =
-            |rejection: QueryRejection| Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", rejection.body_text());
-        let axum::extract::Query(value) =
-            axum::extract::Query::from_request_parts(parts, state).await.map_err(refused)?;
-        Ok(Self(value))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parameters(parts.uri.query().unwrap_or_default()).map(Self).map_err(|misfit| {
+            let sentence = misfit.sentence("the query");
+            Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", sentence)
+                .with_details(Some(json!({ "field": misfit.place, "reason": misfit.reason })))
+        })
     }
+}
+
+/// Reads what stands after `?`.
+fn parameters<T: DeserializeOwned>(query: &str) -> Result<T, Misfit> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    if let Some((name, _)) = pairs.clone().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
+        return Err(Misfit::nul(name.into_owned()));
+    }
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
+        .map_err(|error| Misfit::told(error.path(), &error.inner().to_string()))
 }
 
 impl<S, T> FromRequestParts<S> for Path<T>
@@ -125,17 +224,73 @@ where
 {
     type Rejection = Problem;
 
-    /// What has not the form of an id cannot be there.
+    /// What has not the form of an id cannot be there, nor what holds a U+0000.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let refused = |rejection: PathRejection| {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "NOT_FOUND",
-                format!("there is no such thing: {}", rejection.body_text()),
-            )
-        };
+        if parts.uri.path().contains("%00") {
+            return Err(no_such("a part of the path"));
+        }
         let axum::extract::Path(value) =
-            axum::extract::Path::from_request_parts(parts, state).await.map_err(refused)?;
+            axum::extract::Path::from_request_parts(parts, state).await.map_err(|rejection| nowhere(&rejection))?;
         Ok(Self(value))
+    }
+}
+
+fn nowhere(rejection: &PathRejection) -> Problem {
+    let kind = match rejection {
+        PathRejection::FailedToDeserializePathParams(error) => error.kind(),
+        other => return Problem::internal(other),
+    };
+    let part = match kind {
+        ErrorKind::ParseErrorAtKey { key, .. }
+        | ErrorKind::DeserializeError { key, .. }
+        | ErrorKind::InvalidUtf8InPathParam { key } => format!("`{{{key}}}`"),
+        ErrorKind::ParseErrorAtIndex { index, .. } => format!("the variable part {} of the path", index + 1),
+        _ => "a variable part of the path".to_owned(),
+    };
+    no_such(&part)
+}
+
+fn no_such(part: &str) -> Problem {
+    let error = format!("there is no such thing: {part} has not the form that it has here; /v1/openapi.json tells it");
+    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_json_is_told_with_its_place() {
+        let told = |text: &[u8]| json::<serde_json::Value>(text).unwrap_err().to_string();
+        assert_eq!(told(b"{\n  \"a\": }"), "the body is not JSON: expected value at line 2, column 8");
+        assert_eq!(told(b"{\"a\":1} 2"), "the body is not JSON: trailing characters at line 1, column 9");
+        assert_eq!(told(b"{}\n\xff"), "the body is not JSON: bytes that are not UTF-8 at line 2, column 1");
+        assert_eq!(told(b""), "the body is not JSON: it ends too early at line 1, column 0");
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+        assert!(told(deep.as_bytes()).ends_with("it is nested more than 127 deep"));
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted {
+        limit: Option<u32>,
+        archived: Option<bool>,
+    }
+
+    #[test]
+    fn a_query_is_read_strictly() {
+        assert_eq!(
+            parameters::<Wanted>("limit=3&archived=true").unwrap(),
+            Wanted { limit: Some(3), archived: Some(true) }
+        );
+        let told = |query: &str| parameters::<Wanted>(query).unwrap_err().sentence("the query");
+        assert_eq!(told("limt=3"), "`limt`: it is not known; did you mean `limit`?");
+        assert_eq!(told("limit=x"), "`limit`: it should be a whole number");
+        assert_eq!(told("archived=yes"), "`archived`: it should be `true` or `false`");
+        assert_eq!(told("limit=1&limit=2"), "`limit`: it stands there twice");
+        assert_eq!(
+            told("archived=%00"),
+            "`archived`: its text holds the character U+0000, which cannot be kept; leave it out"
+        );
     }
 }

@@ -53,6 +53,7 @@ struct InviteView {
 
 /// Somebody to invite.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewInvite {
     /// Their address.
     #[schema(max_length = 254)]
@@ -63,6 +64,7 @@ struct NewInvite {
 
 /// The token that came by mail.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Acceptance {
     /// The token in the mail.
     #[schema(max_length = 100)]

@@ -44,6 +44,7 @@ struct MemberView {
 
 /// What is to become of a member. What is missing stays.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct MemberPatch {
     /// Another role, no higher than your own.
     role: Option<TenantRole>,

@@ -5,7 +5,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `problem` | every refusal, as `application/problem+json` |
+//! | `problem`, `codes` | every refusal, as `application/problem+json`, and the list of their codes |
 //! | `extract` | bodies, queries and paths, refused in our own words |
 //! | `authenticate` | from a request's credentials to a caller, and to what they may do |
 //! | `at_project` | permissions at the project that the path names |
@@ -25,6 +25,7 @@ mod at_project;
 mod audit;
 mod auth;
 mod authenticate;
+mod codes;
 mod commands;
 mod cookies;
 pub(crate) mod description;
@@ -42,6 +43,7 @@ mod problem;
 mod projects;
 mod reference;
 pub(crate) mod request;
+mod run;
 mod runs;
 mod schedules;
 mod slow_bodies;
@@ -74,6 +76,7 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
                 .merge(versions::routes())
                 .merge(commands::routes())
                 .merge(runs::routes())
+                .merge(run::routes())
                 .merge(tasks::routes())
                 .merge(stream::routes())
                 .merge(webhooks::routes())

@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 
 /// Where a browser goes afterwards.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct StartQuery {
     /// A path here; `/` where it is missing.
@@ -41,6 +42,7 @@ struct StartQuery {
 
 /// Where a browser goes afterwards.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct StartLinkBody {
     /// A path here; `/` where it is missing.
     #[schema(example = "/settings", max_length = 1024)]

@@ -54,6 +54,7 @@ struct PatView {
 
 /// A token to make.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewPat {
     /// Its name.
     #[schema(max_length = 100)]
@@ -140,7 +141,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(CreatedPat { pat: pat.into(), token: new.expose().to_owned() })))
 }
 
-/// Revokes one of your tokens, from the next request on.
+/// Revokes one of your tokens and every token that was made with it, from the next request on.
 #[utoipa::path(
     delete,
     path = "/pats/{id}",

@@ -3,6 +3,7 @@
 //! The one place where codes meet HTTP statuses. What failed inside goes to the log, under the request's id, and never into
 //! an answer.
 
+use super::codes;
 use crate::{access::AccessError, operations::OperationError, triggers::TriggerError, vault::SealError};
 use agentruntime_engine::{
     database::{Outage, OutageKind},
@@ -62,6 +63,7 @@ pub(crate) struct ProblemBody {
 impl Problem {
     /// A refusal.
     pub(crate) fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> Self {
+        debug_assert!(codes::is_known(code, status), "list `{code}` with {status} in api/codes.rs");
         let (details, issues, headers) = (None, Vec::new(), HeaderMap::new());
         Self(Box::new(Refusal { status, code, error: error.into(), details, issues, headers }))
     }
@@ -99,6 +101,13 @@ impl Problem {
         let error = format!("{what} does not answer; try again in a moment");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", error)
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// A workspace has as much as it may.
+    fn at_ceiling(ceiling: Ceiling, code: &'static str, sentence: &str) -> Self {
+        let seconds = ceiling.retry_after().map_or(1, |time| time.as_secs());
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, sentence)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// The database cannot be used, which it tells the log of itself: once, and not for each request.
@@ -241,6 +250,10 @@ impl From<OperationError> for Problem {
         match error {
             E::Store(error) => error.into(),
             E::Access(error) => error.into(),
+            E::TooManyChecks => {
+                refuse(StatusCode::TOO_MANY_REQUESTS).with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            E::CheckTooLong => refuse(StatusCode::UNPROCESSABLE_ENTITY),
             E::StaleDraft => refuse(StatusCode::PRECONDITION_FAILED),
             E::InvalidField { .. } => refuse(StatusCode::UNPROCESSABLE_ENTITY),
             E::InvalidGraph { issues } => refuse(StatusCode::UNPROCESSABLE_ENTITY).with_issues(&issues),
@@ -253,10 +266,12 @@ impl From<OperationError> for Problem {
             E::Start(StartError::Ceiling { what: Ceiling::InputBytes, .. }) => refuse(StatusCode::PAYLOAD_TOO_LARGE),
             E::Start(StartError::Ceiling { what: what @ Ceiling::UnfinishedRuns, .. }) => {
                 let raise = "the operator of this service can raise this (`workspace_unfinished_runs_max`)";
-                let seconds = what.retry_after().map_or(1, |time| time.as_secs());
-                Self::new(StatusCode::TOO_MANY_REQUESTS, code, format!("{sentence}; {raise}"))
-                    .with_details(details)
-                    .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+                Self::at_ceiling(what, code, &format!("{sentence}; {raise}")).with_details(details)
+            }
+            E::Start(StartError::Ceiling { what: what @ Ceiling::StoredBytes, .. }) => {
+                let raise = "the operator of this service can have that done (`retention_days`), or raise this \
+                    (`workspace_stored_bytes_max`)";
+                Self::at_ceiling(what, code, &format!("{sentence}; {raise}")).with_details(details)
             }
             E::Start(StartError::Repeated { .. }) => {
                 let error = format!("{sentence}; send another `Idempotency-Key` for another start");

@@ -54,14 +54,21 @@ struct ProjectView {
 
 /// Which projects are wanted.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ProjectQuery {
+    /// How many items at most: 1 to 200, 50 where it is missing.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
     /// Whether archived ones are listed too.
     archived: Option<bool>,
 }
 
 /// A project to make.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewProject {
     /// Its name in URLs: up to 63 lower-case letters, digits and hyphens, with a letter first.
     #[schema(max_length = 63)]
@@ -75,6 +82,7 @@ struct NewProject {
 
 /// What is to become of a project. What is missing stays.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct ProjectPatch {
     /// Another name for people.
     #[schema(max_length = 100)]
@@ -110,6 +118,7 @@ struct ProjectMemberView {
 
 /// A role to give.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct ProjectRoleGiven {
     /// As what. Admins of the workspace are admins of every project, whatever is given here.
     role: ProjectRole,
@@ -142,16 +151,16 @@ impl From<ProjectMember> for ProjectMemberView {
     path = "/projects",
     operation_id = "list_projects",
     tag = "projects",
-    params(PageQuery, ProjectQuery),
+    params(ProjectQuery),
     responses((status = 200, body = Page<ProjectView>), (status = "default", body = ProblemBody)),
     security(("token" = ["workflow:read"]), ("session" = []))
 )]
 async fn list(
     may: May<EnterTenant>,
     Given(app): Given<State>,
-    Query(page): Query<PageQuery>,
     Query(query): Query<ProjectQuery>,
 ) -> Result<Json<Page<ProjectView>>, Problem> {
+    let page = PageQuery { limit: query.limit, cursor: query.cursor };
     let (after, limit) = (page.after::<String>()?.unwrap_or_default(), page.limit()?);
     let reach = if query.archived == Some(true) { Reach::Archived } else { Reach::InUse };
     let projects = projects::list(app.database(), &may, reach, &after, limit + 1).await?;
@@ -184,7 +193,7 @@ async fn create(
     path = "/projects/{id}",
     operation_id = "update_project",
     tag = "projects",
-    params(("id" = Uuid, Path, description = "The project.")),
+    params(("id" = String, Path, description = "The project: slug or id.")),
     request_body = ProjectPatch,
     responses((status = 200, body = ProjectView), (status = "default", body = ProblemBody)),
     security(("token" = ["admin"]), ("session" = []))
@@ -204,7 +213,7 @@ async fn change(
     path = "/projects/{id}/members",
     operation_id = "list_project_members",
     tag = "projects",
-    params(("id" = Uuid, Path, description = "The project."), PageQuery),
+    params(("id" = String, Path, description = "The project: slug or id."), PageQuery),
     responses((status = 200, body = Page<ProjectMemberView>), (status = "default", body = ProblemBody)),
     security(("token" = ["admin"]), ("session" = []))
 )]
@@ -224,7 +233,7 @@ async fn list_members(
     path = "/projects/{id}/members/{user}",
     operation_id = "set_project_member",
     tag = "projects",
-    params(("id" = Uuid, Path, description = "The project."), ("user" = Uuid, Path, description = "Who.")),
+    params(("id" = String, Path, description = "The project: slug or id."), ("user" = Uuid, Path, description = "Who.")),
     request_body = ProjectRoleGiven,
     responses((status = 200, body = ProjectMemberView), (status = "default", body = ProblemBody)),
     security(("token" = ["admin"]), ("session" = []))
@@ -244,7 +253,7 @@ async fn set_member(
     path = "/projects/{id}/members/{user}",
     operation_id = "remove_project_member",
     tag = "projects",
-    params(("id" = Uuid, Path, description = "The project."), ("user" = Uuid, Path, description = "Who.")),
+    params(("id" = String, Path, description = "The project: slug or id."), ("user" = Uuid, Path, description = "Who.")),
     responses((status = 204), (status = "default", body = ProblemBody)),
     security(("token" = ["admin"]), ("session" = []))
 )]

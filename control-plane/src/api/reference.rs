@@ -53,6 +53,8 @@ pub(super) fn page(document: &Value) -> String {
         nav.push_str("</ul>");
         main.push_str("</section>");
     }
+    nav.push_str(r##"<h2><a href="#refusals">Refusals</a></h2>"##);
+    main.push_str(&refusals(&document["components"]["schemas"]["Problem"]["x-error-codes"]));
     nav.push_str(r##"<h2><a href="#schemas">Schemas</a></h2>"##);
     main.push_str(&schemas(&document["components"]["schemas"]));
     format!(
@@ -157,6 +159,21 @@ fn content(holder: &Value) -> String {
         media => format!("<code>{}</code>", escaped(media)),
     });
     kinds.collect::<Vec<_>>().join(" or ")
+}
+
+/// All codes of refusals.
+fn refusals(codes: &Value) -> String {
+    let mut text = r##"<section id="refusals"><h2>Refusals</h2><article><p>Each has the form <a href="#schema-Problem">Problem</a>.</p><table>"##.to_owned();
+    for code in codes.as_array().into_iter().flatten() {
+        let name = escaped(code["code"].as_str().unwrap_or_default());
+        let statuses = code["statuses"].as_array().into_iter().flatten().map(Value::to_string).collect::<Vec<_>>();
+        let meaning = inline(code["meaning"].as_str().unwrap_or_default());
+        put(
+            &mut text,
+            format_args!("<tr><td><code>{name}</code></td><td>{}</td><td>{meaning}</td></tr>", statuses.join(", ")),
+        );
+    }
+    text + "</table></article></section>"
 }
 
 fn schemas(schemas: &Value) -> String {

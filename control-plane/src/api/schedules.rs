@@ -85,6 +85,7 @@ struct Schedule {
 
 /// What a new schedule is to be.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewSchedule {
     /// When it comes due: minute, hour, day of month, month, day of week, or one of `@yearly`, `@monthly`, `@weekly`,
     /// `@daily`, `@hourly`. There is no field for seconds.
@@ -111,6 +112,7 @@ struct NewSchedule {
 
 /// What is to be different; what is missing stays. From then on it runs in the name of whoever changed it.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct ScheduleChange {
     /// When it comes due.
     #[schema(max_length = 200)]
@@ -212,7 +214,7 @@ async fn get(
 #[utoipa::path(
     patch,
     path = "/workflows/{id}/triggers/{trigger}",
-    operation_id = "change_schedule",
+    operation_id = "update_schedule",
     tag = "triggers",
     params(("id" = Uuid, Path, description = "The workflow"), ("trigger" = Uuid, Path, description = "The schedule")),
     request_body = ScheduleChange,

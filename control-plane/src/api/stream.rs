@@ -56,6 +56,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 
 /// What is followed.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct StreamQuery {
     /// The run to follow, from after `after_seq` to its end; all runs of the workflow from now on where it is missing.

@@ -128,10 +128,12 @@ fn cursor((created_at, task): (i64, TaskId)) -> TaskCursor {
 
 /// What a person decided.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct CompleteBody {
     /// Yes or no.
     approved: bool,
-    /// Fields given with the answer.
+    /// The fields of the answer, such as `{ "reason": "too dear" }`: all but yes or no stands here. The workflow reads them beside
+    /// `approved`, as `steps.<id>.result.reason`.
     #[serde(default)]
     result: Option<Map<String, Value>>,
 }
@@ -152,6 +154,9 @@ struct CompletedTask {
 }
 
 /// Answers a question. The first answer counts: a second one is refused with 409.
+///
+/// What the person says beside yes or no goes under `result`: `{ "approved": false, "result": { "reason": "too dear" } }`. The
+/// steps after the question read it as `steps.<id>.result.reason`, beside `steps.<id>.result.approved`.
 #[utoipa::path(
     post,
     path = "/workflows/{workflow_id}/runs/{run_id}/tasks/{task_id}/complete",

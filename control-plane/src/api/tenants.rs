@@ -43,6 +43,7 @@ struct TenantView {
 
 /// A workspace to make.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewTenant {
     /// Its name in URLs: up to 63 lower-case letters, digits and hyphens, with a letter first.
     #[schema(max_length = 63)]
@@ -54,6 +55,7 @@ struct NewTenant {
 
 /// What is to become of a workspace. What is missing stays.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct TenantPatch {
     /// Another name for people.
     #[schema(max_length = 100)]

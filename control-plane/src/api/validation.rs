@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 /// What to check, and on which made-up values.
 #[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ValidateWorkflow {
     /// Another graph than the draft.
     #[schema(value_type = Option<Object>)]
@@ -32,6 +33,7 @@ pub(super) struct ValidateWorkflow {
 
 /// A start to check against.
 #[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct ValidateParams {
     /// What a run would be started with.
     #[schema(value_type = Option<Object>)]

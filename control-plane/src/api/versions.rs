@@ -90,6 +90,7 @@ struct Published {
 
 /// What to publish: the draft.
 #[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct PublishWorkflow {
     /// Why it is published.
     #[schema(max_length = 10_000)]
@@ -98,6 +99,7 @@ struct PublishWorkflow {
 
 /// Which versions to compare.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct DiffQuery {
     /// The version before.
@@ -255,7 +257,9 @@ async fn publish(
 ) -> Result<(StatusCode, axum::Json<Published>), Problem> {
     let PublishWorkflow { changelog } = body.map(|Body(body)| body).unwrap_or_default();
     let project = app.project(&may.place);
-    let published = project.publish_draft(&may.caller, app.guest.clone(), &named(id), changelog.as_deref()).await?;
+    let (guest, id) = (app.guest.clone(), named(id));
+    let publishing = project.publish_draft(&may.caller, guest, &id, changelog.as_deref());
+    let published = app.checks.within(&may.place.tenant.tenant, publishing).await?;
     let status = if published.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(published.into())))
 }
@@ -264,7 +268,7 @@ async fn publish(
 #[utoipa::path(
     get,
     path = "/workflows/{id}/versions/{version}",
-    operation_id = "read_version",
+    operation_id = "get_version",
     tag = "versions",
     params(("id" = Uuid, Path, description = "The workflow"), ("version" = u32, Path, description = "1, 2, 3 …")),
     responses((status = 200, body = Version), (status = "default", body = ProblemBody)),

@@ -82,6 +82,7 @@ struct Subscription {
 
 /// What a new subscription is to be.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewWebhook {
     /// The workflow that deliveries start.
     workflow_id: String,
@@ -109,6 +110,7 @@ struct NewWebhook {
 
 /// What is to be different; what is missing stays.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct WebhookChange {
     /// For people; 1 to 200 characters.
     #[schema(min_length = 1, max_length = 200)]
@@ -146,6 +148,7 @@ struct NewWebhookAnswer {
 
 /// How a secret is to be replaced.
 #[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Rotation {
     /// How long the secret before is accepted too; a day if it is missing, 30 days at most.
     #[schema(minimum = 0, maximum = 2592000)]
@@ -177,8 +180,14 @@ struct DeliveryAnswer {
 
 /// Which subscriptions are wanted.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct WebhookFilter {
+    /// How many items at most: 1 to 200, 50 where it is missing.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
     /// Only those of this workflow.
     workflow_id: Option<Uuid>,
 }
@@ -189,16 +198,16 @@ struct WebhookFilter {
     path = "/inbound-webhooks",
     operation_id = "list_inbound_webhooks",
     tag = "triggers",
-    params(PageQuery, WebhookFilter),
+    params(WebhookFilter),
     responses((status = 200, body = Page<Subscription>), (status = "default", body = ProblemBody)),
     security(("token" = ["workflow:read"]), ("session" = []))
 )]
 async fn list(
     may: May<ReadWorkflows>,
     Given(app): Given<State>,
-    Query(page): Query<PageQuery>,
     Query(filter): Query<WebhookFilter>,
 ) -> Result<Json<Page<Subscription>>, Problem> {
+    let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
     let (limit, after) = (page.limit()?, page.after()?);
     let scope = app.project(&may.place).scope;
     let workflow = filter.workflow_id.map(|id| WorkflowId::new(id.to_string()));
@@ -267,7 +276,7 @@ async fn get(
 #[utoipa::path(
     patch,
     path = "/inbound-webhooks/{id}",
-    operation_id = "change_inbound_webhook",
+    operation_id = "update_inbound_webhook",
     tag = "triggers",
     params(("id" = Uuid, Path, description = "The subscription")),
     request_body = WebhookChange,

@@ -101,6 +101,7 @@ struct RunSetupBody {
 
 /// A workflow to be made.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct CreateWorkflow {
     /// For people, on one line.
     #[schema(min_length = 1, max_length = 200)]
@@ -118,6 +119,7 @@ struct CreateWorkflow {
 
 /// What to change. What is left out stays as it is.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct ChangeWorkflow {
     /// Another name.
     #[schema(min_length = 1, max_length = 200)]
@@ -136,6 +138,7 @@ struct ChangeWorkflow {
 
 /// Which workflows are wanted.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct WorkflowQuery {
     /// Only those whose name has this in it, in upper or lower case.
@@ -200,7 +203,7 @@ async fn create(
 #[utoipa::path(
     get,
     path = "/workflows/schema",
-    operation_id = "read_graph_schema",
+    operation_id = "get_graph_schema",
     tag = "workflows",
     responses((status = 200, body = Object), (status = "default", body = ProblemBody)),
     security(("token" = ["workflow:read"]), ("session" = []))
@@ -213,7 +216,7 @@ async fn schema(_may: May<ReadWorkflows>) -> axum::Json<Value> {
 #[utoipa::path(
     get,
     path = "/workflows/{id}",
-    operation_id = "read_workflow",
+    operation_id = "get_workflow",
     tag = "workflows",
     params(("id" = Uuid, Path, description = "The workflow")),
     responses(
@@ -235,7 +238,7 @@ async fn read(
 #[utoipa::path(
     patch,
     path = "/workflows/{id}",
-    operation_id = "change_workflow",
+    operation_id = "update_workflow",
     tag = "workflows",
     params(
         ("id" = Uuid, Path, description = "The workflow"),
@@ -300,7 +303,9 @@ async fn validate(
 ) -> Result<axum::Json<Validation>, Problem> {
     let (graph, options) = body.map(|Body(body)| body).unwrap_or_default().parts();
     let project = app.project(&may.place);
-    let report = project.validate_draft(app.guest.clone(), &named(id), graph, options).await?;
+    let id = named(id);
+    let validating = project.validate_draft(app.guest.clone(), &id, graph, options);
+    let report = app.checks.within(&may.place.tenant.tenant, validating).await?;
     Ok(axum::Json(report.into()))
 }
 

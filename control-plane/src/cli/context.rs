@@ -13,7 +13,7 @@ use agentruntime_engine::{
     node::{Node, NodeConfig},
     store::{Location, Store, SystemClock},
 };
-use agentruntime_sandbox::{Sandbox, SandboxConfig};
+use agentruntime_sandbox::{Sandbox, SandboxConfig, TenantBudget};
 use anyhow::Context as _;
 use std::{path::PathBuf, sync::Arc};
 
@@ -103,8 +103,13 @@ impl Context {
 
     /// The sandbox, its compiled code mapped from the cache.
     pub(crate) fn sandbox(&self) -> anyhow::Result<Arc<Sandbox>> {
+        self.sandbox_for(TenantBudget::default())
+    }
+
+    /// The same, with what each tenant may use of it.
+    pub(crate) fn sandbox_for(&self, tenant: TenantBudget) -> anyhow::Result<Arc<Sandbox>> {
         let cache_dir = data::cache_folder(self.location());
-        let config = SandboxConfig { cache_dir, ..SandboxConfig::default() };
+        let config = SandboxConfig { cache_dir, tenant, ..SandboxConfig::default() };
         Ok(Arc::new(Sandbox::new(config).context("the sandbox cannot be set up")?))
     }
 

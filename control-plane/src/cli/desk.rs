@@ -1,6 +1,6 @@
 //! Where a command works: on this machine's data, or at a server. Commands do not ask which; what they show is the same.
 
-use super::context::Workshop;
+use super::{context::Workshop, names::Names};
 use crate::{
     client::{ClientError, Server},
     operations::{Answer, Command, Feed, Follower, OperationError, Pace, Project, RunSource},
@@ -48,6 +48,14 @@ impl Desk {
                 Some(workflow) => Ok(WorkflowId::new(workflow.id)),
                 None => Err(OperationError::UnknownWorkflow(text.to_owned()).into()),
             },
+        }
+    }
+
+    /// What people call these workflows.
+    pub(crate) async fn names(&self, workflows: impl IntoIterator<Item = &WorkflowId>) -> anyhow::Result<Names> {
+        match self {
+            Self::Here(_) => Ok(Names::default()),
+            Self::Server(server) => Ok(server.names(workflows.into_iter().cloned().collect()).await?.into()),
         }
     }
 

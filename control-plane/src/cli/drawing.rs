@@ -17,11 +17,17 @@ const NAME_CHARS_MAX: usize = 28;
 /// What a loop's progress or a reason may take beside the bar.
 const BAR_CHARS_MIN: usize = 16;
 
-/// The whole picture.
-pub(crate) fn draw(context: &Context, record: &RunRecord, timeline: &Timeline, tasks: Vec<TaskRecord>) -> String {
+/// The whole picture. `workflow` is what people call the workflow.
+pub(crate) fn draw(
+    context: &Context,
+    record: &RunRecord,
+    workflow: &str,
+    timeline: &Timeline,
+    tasks: Vec<TaskRecord>,
+) -> String {
     let state = &timeline.state;
     let now = if state.status.is_final() { timeline.last_at } else { SystemClock.now() };
-    let mut text = heading(record, timeline, now);
+    let mut text = heading(record, workflow, timeline, now);
     let _ =
         writeln!(text, "{}", style::faint(&format!("input    {}", style::short(state.input.json().as_str(), room(9)))));
     text.push('\n');
@@ -34,11 +40,11 @@ pub(crate) fn draw(context: &Context, record: &RunRecord, timeline: &Timeline, t
     text
 }
 
-fn heading(record: &RunRecord, timeline: &Timeline, now: Timestamp) -> String {
+fn heading(record: &RunRecord, workflow: &str, timeline: &Timeline, now: Timestamp) -> String {
     let state = &timeline.state;
     let elapsed = style::duration(micros(state.started_at, now));
     let elapsed = if state.status.is_final() { format!("in {elapsed}") } else { format!("for {elapsed}") };
-    let workflow = format!("{} version {}", style::strong(record.workflow.as_str()), record.version);
+    let workflow = format!("{} version {}", style::strong(workflow), record.version);
     let mut text = format!("{workflow}  {} {elapsed}\n", style::status(record.status));
     let mut about =
         format!("run      {}, started {} ({})", record.run, style::time(state.started_at), state.start.trigger_type);
@@ -135,7 +141,7 @@ fn next(text: &mut String, context: &Context, record: &RunRecord, timeline: &Tim
         return;
     }
     let (what, command) = match timeline.state.status {
-        RunStatus::Failed if timeline.state.input_issues.is_empty() => ("try it again from the failed step:", "retry"),
+        RunStatus::Failed if !timeline.state.is_refused() => ("try it again from the failed step:", "retry"),
         RunStatus::Pending | RunStatus::Running | RunStatus::Draining if context.server().is_some() => {
             let _ = writeln!(text, "\n{} {}", style::faint("follow it:"), context.command(&["logs", &run, "-f"]));
             return;

@@ -4,6 +4,7 @@ use super::{
     Ending,
     context::{Context, Workshop},
     desk::Desk,
+    names::Names,
     screen::{self, Screen},
     style,
 };
@@ -58,7 +59,9 @@ pub(crate) async fn follow(context: &Context, workshop: Workshop, following: Fol
     if following.expects_change {
         follower.expect_change_after(following.known);
     }
-    let mut screen = Screen::new(context.json);
+    let workflow = &follower.timeline.state.start.workflow;
+    let names = if context.json { Names::default() } else { workshop.desk.names([workflow]).await? };
+    let mut screen = Screen::new(context.json, names.of(workflow));
     let stop = watch_run(&workshop, &mut follower, &mut screen, &following, &mut interrupts).await?;
     screen.end(&follower.timeline)?;
     let ending = conclude(context, &follower.timeline, &stop)?;
@@ -195,7 +198,7 @@ fn say_end(context: &Context, timeline: &Timeline) -> io::Result<()> {
         Some(Err(error)) => {
             let mut text = format!("{} after {}\n", style::status(state.status), style::duration(elapsed));
             text.push_str(&style::step_error(error, "  "));
-            if state.status == RunStatus::Failed && state.input_issues.is_empty() {
+            if state.status == RunStatus::Failed && !state.is_refused() {
                 let again = context.command(&["retry", &run]);
                 let _ = writeln!(text, "{} {}", style::faint("see it:   "), context.command(&["show", &run]));
                 let _ = writeln!(text, "{} {again}", style::faint("try again:"));

@@ -28,6 +28,7 @@ mod follow;
 mod graph_file;
 mod json_argument;
 mod login;
+mod names;
 mod place;
 mod publish;
 mod resume;

@@ -1,6 +1,6 @@
 //! `runs`: what was run, the newest first.
 
-use super::{Ending, arguments::RunsArguments, context::Context, screen, style, workspace};
+use super::{Ending, arguments::RunsArguments, context::Context, names::Names, screen, style, workspace};
 use crate::operations::RunSource;
 use agentruntime_engine::{
     run::event::RunStatus,
@@ -23,13 +23,14 @@ pub(crate) async fn runs(context: &Context, arguments: RunsArguments) -> anyhow:
     };
     let runs = desk.runs(&filter).await?;
     let nothing = if runs.is_empty() { workspace::nothing(context, &desk, "no runs").await? } else { String::new() };
+    let names = desk.names(runs.iter().map(|record| &record.workflow)).await?;
     desk.close().await;
     if context.json {
         screen::json_line(&runs.iter().map(public).collect())?;
     } else if runs.is_empty() {
         screen::print(&nothing)?;
     } else {
-        screen::print(&table(&runs))?;
+        screen::print(&table(&runs, &names))?;
     }
     Ok(Ending::Done)
 }
@@ -50,8 +51,8 @@ pub(crate) fn public(record: &RunRecord) -> Value {
     })
 }
 
-fn table(runs: &[RunRecord]) -> String {
-    let workflow = |record: &RunRecord| format!("{} v{}", record.workflow, record.version);
+fn table(runs: &[RunRecord], names: &Names) -> String {
+    let workflow = |record: &RunRecord| format!("{} v{}", names.of(&record.workflow), record.version);
     let width = runs.iter().map(|record| workflow(record).chars().count()).max().unwrap_or(0).clamp(8, 32);
     let heading = format!("{:<36}  {:<width$}  {:<9}  {:>11}  {:<23}", "RUN", "WORKFLOW", "STATUS", "TIME", "STARTED");
     let mut text = format!("{}\n", style::faint(heading.trim_end()));

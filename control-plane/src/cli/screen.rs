@@ -15,24 +15,24 @@ use table::Table;
 pub(crate) enum Screen {
     /// Each event as one line of JSON on stdout.
     Json,
-    /// A line for each event that matters.
-    Plain,
+    /// A line for each event that matters, after one that names the workflow.
+    Plain(String),
     /// A table of the steps, redrawn in place.
     Live(Table),
 }
 
 impl Screen {
-    /// The way that suits the output.
-    pub(crate) fn new(json: bool) -> Self {
+    /// The way that suits the output, for a run of the workflow that people call so.
+    pub(crate) fn new(json: bool, workflow: &str) -> Self {
         let stderr = io::stderr();
         let is_coloured = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
         let is_dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
         if json {
             Self::Json
         } else if stderr.is_terminal() && is_coloured && !is_dumb {
-            Self::Live(Table::default())
+            Self::Live(Table::of(workflow))
         } else {
-            Self::Plain
+            Self::Plain(workflow.to_owned())
         }
     }
 
@@ -45,7 +45,7 @@ impl Screen {
     pub(crate) fn begin(&mut self, timeline: &Timeline) -> io::Result<()> {
         match self {
             Self::Json => Ok(()),
-            Self::Plain => show(&plain::heading(timeline)),
+            Self::Plain(workflow) => show(&plain::heading(workflow, timeline)),
             Self::Live(table) => table.draw(timeline),
         }
     }
@@ -54,7 +54,7 @@ impl Screen {
     pub(crate) fn events(&mut self, timeline: &Timeline, events: &[Event]) -> io::Result<()> {
         match self {
             Self::Json => events.iter().try_for_each(|event| json_line(&event.public(timeline.state.run))),
-            Self::Plain => show(&events.iter().map(|event| plain::line(timeline, event)).collect::<String>()),
+            Self::Plain(_) => show(&events.iter().map(|event| plain::line(timeline, event)).collect::<String>()),
             Self::Live(table) => table.draw(timeline),
         }
     }
@@ -62,7 +62,7 @@ impl Screen {
     /// Shows that time goes by.
     pub(crate) fn tick(&mut self, timeline: &Timeline) -> io::Result<()> {
         match self {
-            Self::Json | Self::Plain => Ok(()),
+            Self::Json | Self::Plain(_) => Ok(()),
             Self::Live(table) => table.draw(timeline),
         }
     }
@@ -70,8 +70,7 @@ impl Screen {
     /// Shows how the run stands for good.
     pub(crate) fn end(&mut self, timeline: &Timeline) -> io::Result<()> {
         match self {
-            Self::Json => Ok(()),
-            Self::Plain => Ok(()),
+            Self::Json | Self::Plain(_) => Ok(()),
             Self::Live(table) => table.draw_whole(timeline),
         }
     }

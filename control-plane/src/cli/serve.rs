@@ -14,7 +14,11 @@ use crate::{
     server::{self, FirstStart, Listeners},
     settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
 };
-use agentruntime_engine::node::{Ceilings, NodeConfig};
+use agentruntime_engine::{
+    node::{Ceilings, NodeConfig},
+    store::StoreError,
+};
+use agentruntime_sandbox::TenantBudget;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::{
@@ -53,7 +57,10 @@ pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArgument
     if matches!(read.settings.mail, MailSettings::Off) {
         read.settings.mail = MailSettings::Folder(context.mail_folder());
     }
-    let (app, listeners) = open(&context, read.settings, telling, give_up_master_key.as_deref()).await?;
+    let (app, listeners) = match open(&context, read.settings, telling, give_up_master_key.as_deref()).await {
+        Err(error) if new_token => return Err(beside_a_service(&context, error).await),
+        opened => opened?,
+    };
     let tokens = match server::first_start(&app).await? {
         Some(first) => Some(first),
         None if new_token => Some(server::new_token(&app).await?),
@@ -62,6 +69,25 @@ pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArgument
     greet(&context, &app, tokens.as_ref());
     server::serve(app, listeners).await?;
     Ok(Ending::Done)
+}
+
+/// Tokens are made when the service starts. Where it runs already, the port or the folder is taken, and neither says so.
+async fn beside_a_service(context: &Context, error: anyhow::Error) -> anyhow::Error {
+    let holder = match error.downcast_ref::<StoreError>() {
+        Some(StoreError::InUse { holder, .. }) => Some(holder.clone()),
+        Some(_) => None,
+        // The port is taken, but by whom? By a service on this data, if somebody holds that.
+        None => match context.project().await.map_err(|error| error.downcast::<StoreError>()) {
+            Err(Ok(StoreError::InUse { holder, .. })) => Some(holder),
+            _ => None,
+        },
+    };
+    let Some(holder) = holder else { return error };
+    let message = format!(
+        "{holder} works on this data, and tokens are made when the service starts: stop it, then start `agentruntime dev \
+         --new-token`. While it runs, a token that is not lost makes others: POST /v1/pats"
+    );
+    Refusal::new("DATA_IN_USE", message).into()
 }
 
 /// The settings, and where the data lies.
@@ -105,8 +131,14 @@ async fn open(
     // Before anything works on a run, or takes a delivery that it could not check.
     let sealer = server::open_keys(project.store.database(), location, &settings, given_up).await;
     let sealer = sealer.map_err(|error| Refusal::new("MASTER_KEY_REFUSED", error.to_string()))?;
-    let sandbox = context.sandbox()?;
-    let ceilings = Ceilings { unfinished_runs_max: settings.workspace_unfinished_runs_max, ..Ceilings::default() };
+    let budget = TenantBudget::default();
+    let computing = settings.workspace_processors_max.unwrap_or(budget.computing);
+    let sandbox = context.sandbox_for(TenantBudget { computing, ..budget })?;
+    let ceilings = Ceilings {
+        unfinished_runs_max: settings.workspace_unfinished_runs_max,
+        stored_bytes_max: settings.workspace_stored_bytes_max.unwrap_or(u64::MAX),
+        ..Ceilings::default()
+    };
     let active_runs_max = settings.active_runs_max;
     let config = NodeConfig { active_runs_max, ceilings, traces: telling.of_runs(), ..NodeConfig::default() };
     let node = context.serving_node(&project, sandbox.clone(), config);
@@ -146,8 +178,8 @@ fn greet(context: &Context, app: &App, tokens: Option<&FirstStart>) {
             format!("{text}\n")
         }
         (false, Some((token, admin))) => format!(
-            "AgentRuntime listens on {url}\n\n  workspace  {tenant}\n  project    {project}\n  token      {token}\n             {admin}\n  mails      {mail}\n\n\
-             The tokens, for the project and for the whole workspace, are shown this once. Try it:\n\n  curl -H 'Authorization: Bearer {token}' {url}/v1/workflows\n\n\
+            "AgentRuntime listens on {url}\n\n  workspace    {tenant}\n  project      {project}\n  token        {token}\n  admin token  {admin}\n  mails        {mail}\n\n\
+             The tokens are shown this once: the first is for the project, the other for the whole workspace. Try it:\n\n  curl -H 'Authorization: Bearer {token}' {url}/v1/workflows\n\n\
              What can be asked: {url}/v1/docs\n"
         ),
         (false, None) => format!(

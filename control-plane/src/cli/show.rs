@@ -17,7 +17,8 @@ pub(crate) async fn show(context: &Context, run: &str) -> anyhow::Result<Ending>
         format!("{}\n", public(&desk, &record, &timeline).await?)
     } else {
         let tasks = desk.tasks_below(record.run).await?;
-        drawing::draw(context, &record, &timeline, tasks)
+        let names = desk.names([&record.workflow]).await?;
+        drawing::draw(context, &record, names.of(&record.workflow), &timeline, tasks)
     };
     desk.close().await;
     screen::print(&text)?;

@@ -17,7 +17,7 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,6 +25,8 @@ use uuid::Uuid;
 
 /// The largest page that the API gives.
 const PAGE_MAX: u32 = 200;
+/// So many workflows are read one by one, with their drafts; of more, all are listed.
+const READ_ALONE_MAX: usize = 3;
 /// How many runs of a workspace are looked at together for those of one project.
 const OF_PROJECT_AMONG: usize = 50;
 /// The largest page of events that the API gives.
@@ -114,6 +116,29 @@ impl Server {
         Ok(named.pop())
     }
 
+    /// The names of workflows, archived ones too; those that are not found are left out.
+    pub(crate) async fn names(
+        &self,
+        mut wanted: HashSet<WorkflowId>,
+    ) -> Result<HashMap<WorkflowId, String>, ClientError> {
+        let mut names = HashMap::new();
+        if wanted.len() <= READ_ALONE_MAX {
+            for id in wanted {
+                names.extend(self.find_workflow(id.as_str()).await?.map(|workflow| (id, workflow.name)));
+            }
+            return Ok(names);
+        }
+        for archived in ["false", "true"] {
+            if wanted.is_empty() {
+                break;
+            }
+            let listed: Vec<ServerWorkflow> = self.all("/workflows", &[("archived", archived.to_owned())]).await?;
+            let listed = listed.into_iter().map(|workflow| (WorkflowId::new(workflow.id), workflow.name));
+            names.extend(listed.filter(|(id, _)| wanted.remove(id)));
+        }
+        Ok(names)
+    }
+
     /// All versions of a workflow, the newest first.
     pub(crate) async fn versions(&self, workflow: &str) -> Result<Vec<VersionEntry>, ClientError> {
         let items: Vec<VersionItem> = self.all(&format!("/workflows/{workflow}/versions"), &[]).await?;
@@ -173,13 +198,14 @@ impl Server {
 
     /// Gives a command to a run.
     pub(crate) async fn command(&self, record: &RunRecord, command: Command) -> Result<(), ClientError> {
-        let (word, graceful) = match command {
-            Command::Pause => ("pause", false),
-            Command::Resume => ("resume", false),
-            Command::Stop { graceful } => ("stop", graceful),
-            Command::Retry => ("retry", false),
+        let run = record.run;
+        let (word, params) = match command {
+            Command::Pause => ("pause", json!({ "run_id": run })),
+            Command::Resume => ("resume", json!({ "run_id": run })),
+            Command::Stop { graceful } => ("stop", json!({ "run_id": run, "graceful": graceful })),
+            Command::Retry => ("retry", json!({ "run_id": run })),
         };
-        let body = json!({ "command": word, "params": { "run_id": record.run, "graceful": graceful } });
+        let body = json!({ "command": word, "params": params });
         let path = format!("/workflows/{}/command", record.workflow);
         self.http.change(Method::POST, &path, &body, &[]).await.map(drop)
     }

@@ -47,7 +47,7 @@ impl Project {
         if let Some(instead) = command.refusal(status) {
             return Err(OperationError::WrongStatus { command: command.word(), run, status, instead });
         }
-        if command == Command::Retry && !self.timeline(record).await?.state.input_issues.is_empty() {
+        if command == Command::Retry && self.timeline(record).await?.state.is_refused() {
             let instead = Instead::StartAnew;
             return Err(OperationError::WrongStatus { command: command.word(), run, status, instead });
         }

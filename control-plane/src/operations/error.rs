@@ -1,6 +1,9 @@
 //! How an operation is refused: a stable code, and a sentence that says what to do.
 
-use super::drafts::WORKFLOWS_PER_PROJECT_MAX;
+use super::{
+    checks::{CHECK_TIME_MAX, TENANT_CHECKS_MAX},
+    drafts::WORKFLOWS_PER_PROJECT_MAX,
+};
 use crate::access::AccessError;
 use agentruntime_engine::{graph::Issue, node::StartError, run::event::RunStatus, store::StoreError};
 use agentruntime_host_api::RunId;
@@ -75,6 +78,16 @@ pub(crate) enum OperationError {
     /// The draft is not the one that the caller read.
     #[error("the draft was changed since you read it; read it again, and change that")]
     StaleDraft,
+    /// The workspace has as many graphs checked as it may at once.
+    #[error("{TENANT_CHECKS_MAX} graphs of this workspace are being checked already; wait until one is done")]
+    TooManyChecks,
+    /// The check of a graph took too long.
+    #[error(
+        "the graph is not checked within {} s: its scripts take too long together; give fewer of them mock values, or name \
+         `step_ids`",
+        CHECK_TIME_MAX.as_secs()
+    )]
+    CheckTooLong,
     /// The project is full.
     #[error("a project has at most {WORKFLOWS_PER_PROJECT_MAX} workflows; begin another project")]
     TooManyWorkflows,
@@ -177,6 +190,8 @@ impl OperationError {
             Self::NeverPublished(_) => "WORKFLOW_NOT_PUBLISHED",
             Self::UnknownVersion { .. } => "VERSION_NOT_FOUND",
             Self::StaleDraft => "WORKFLOW_CHANGED",
+            Self::TooManyChecks => "TOO_MANY_CHECKS",
+            Self::CheckTooLong => "CHECK_TOO_LONG",
             Self::TooManyWorkflows => "TOO_MANY_WORKFLOWS",
             Self::InvalidField { .. } => "INVALID_FIELD",
             Self::UnknownTask { .. } => "TASK_NOT_FOUND",

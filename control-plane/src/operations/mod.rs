@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `drafts` | workflows as authors see them: made, changed, put away |
 //! | `publish` | the dry-run, new versions, and what changed between two |
+//! | `checks` | how many graphs are checked at once |
 //! | `start` | what a caller says about a start, and the start |
 //! | `snapshot` | a run as one answer tells it, and waiting for it |
 //! | `runs` | starting, reading and listing runs |
@@ -20,6 +21,7 @@
 //! | `workflow_feed` | the events of all runs of a workflow, for the same |
 //! | `workflow_feeds` | one such feed for all who follow a workflow |
 
+mod checks;
 mod control;
 pub(crate) mod drafts;
 mod error;
@@ -36,6 +38,7 @@ pub(crate) mod timeline;
 mod workflow_feed;
 mod workflow_feeds;
 
+pub(crate) use checks::Checks;
 pub(crate) use control::Command;
 pub(crate) use error::{Instead, OperationError};
 pub(crate) use feed::RunFeed;

@@ -1,6 +1,6 @@
 //! The dry-run of a graph, publishing it as an immutable version, and what changed between two versions.
 
-use super::{OperationError, Project, drafts};
+use super::{OperationError, Project, checks::CHECK_TIME_MAX, drafts};
 use crate::access::Caller;
 use agentruntime_engine::{
     graph::{
@@ -16,7 +16,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
-use tokio::{runtime::Handle, task};
+use tokio::{runtime::Handle, task, time};
 use tokio_util::sync::CancellationToken;
 
 /// Why a version was published: what is longer is a document of its own.
@@ -45,6 +45,16 @@ pub(crate) async fn dry_run(document: Arc<Value>, options: DryRunOptions, guest:
         runtime.block_on(wanted.run_until_cancelled(checking))
     });
     report.await.expect("it is cancelled only after this function was left")
+}
+
+/// The same for a service, where nobody's check lasts for ever.
+async fn timed_dry_run(
+    document: Arc<Value>,
+    options: DryRunOptions,
+    guest: Arc<dyn Guest>,
+) -> Result<DryRun, OperationError> {
+    let report = time::timeout(CHECK_TIME_MAX, dry_run(document, options, guest)).await;
+    report.map_err(|_| OperationError::CheckTooLong)
 }
 
 /// Work that takes a processor for longer than others should wait.
@@ -129,7 +139,7 @@ impl Project {
         let unpinned = self.pin_live_children(&mut document).await?;
         let options = DryRunOptions { tenant: self.scope.tenant.clone(), ..options };
         let step_ids = options.step_ids.clone();
-        let mut report = dry_run(Arc::new(document), options, guest).await;
+        let mut report = timed_dry_run(Arc::new(document), options, guest).await?;
         let is_asked = |issue: &Issue| {
             let is_about = |ids: &Vec<String>| ids.iter().any(|id| Some(id.as_str()) == issue.step_id.as_deref());
             report.checks_performed.contains(&issue.code.check()) && step_ids.as_ref().is_none_or(is_about)
@@ -190,7 +200,7 @@ impl Project {
             (_, parsed) => parsed,
         };
         let options = DryRunOptions { tenant: self.scope.tenant.clone(), ..DryRunOptions::default() };
-        let report = dry_run(document, options, guest).await;
+        let report = timed_dry_run(document, options, guest).await?;
         let issues: Vec<Issue> = unpinned.into_iter().chain(report.issues).collect();
         if issues.iter().any(Issue::is_error) {
             return Err(OperationError::InvalidGraph { issues });

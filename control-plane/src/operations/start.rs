@@ -14,7 +14,6 @@ use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use tokio::runtime::Handle;
 use tracing::Instrument;
 
 /// A `params` object with none of these is itself the input.
@@ -33,9 +32,6 @@ const TRIGGER_KEYS: [&str; 9] = [
 const EXTERNAL_USER_CHARS_MAX: usize = 255;
 /// Steps that one start may name: more than any graph has.
 const NAMED_STEPS_MAX: usize = 10_000;
-/// Checking an input of this size against its schema takes about a millisecond: a larger one is checked where it keeps
-/// nobody waiting.
-const INLINE_INPUT_BYTES_MAX: usize = 32 << 10;
 
 /// The parameters of a start.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -238,18 +234,10 @@ impl Project {
         app: &Arc<App>,
         request: StartRequest,
     ) -> Result<Started, OperationError> {
-        let is_large = request.input.as_ref().is_some_and(|input| input.as_str().len() > INLINE_INPUT_BYTES_MAX);
         let (project, app) = (self.clone(), app.clone());
         let start = async move { project.start_watched(&app, request).await }.in_current_span();
-        let task = match is_large {
-            false => tokio::spawn(start),
-            true => {
-                let runtime = Handle::current();
-                tokio::task::spawn_blocking(move || runtime.block_on(start))
-            }
-        };
         // It is never aborted, so that it can only have panicked; where, is in the log.
-        task.await.unwrap_or_else(|_| Err(OperationError::Panicked))
+        tokio::spawn(start).await.unwrap_or_else(|_| Err(OperationError::Panicked))
     }
 
     async fn start_watched(&self, app: &App, request: StartRequest) -> Result<Started, OperationError> {

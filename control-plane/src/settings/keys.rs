@@ -89,6 +89,12 @@ pub(crate) const KEYS: &[Key] = &[
         "N",
         "Runs of one workspace that have not ended; further starts are refused",
     ),
+    plain(
+        "workspace_stored_bytes_max",
+        "BYTES",
+        "What the events of one workspace's runs may take; further starts are refused; 0 is without limit",
+    ),
+    plain("workspace_processors_max", "N", "Scripts of one workspace that compute at once; 0: as there are processors"),
     plain("retention_days", "N", "Days after its end at which a run is removed; 0 keeps all"),
     plain("archive_dir", "DIR", "Where runs are written before they are removed; if not given, they are gone"),
     plain("log", "FILTER", "Which lines of the log are written: error, warn, info, debug, trace, or by target"),

@@ -43,6 +43,19 @@ async fn the_page_names_every_operation_and_loads_nothing() {
     }
 }
 
+#[test]
+fn every_code_of_a_refusal_is_told_in_the_documents() {
+    let document: Value = serde_json::from_str(&printed()).unwrap();
+    let codes = document["components"]["schemas"]["Problem"]["x-error-codes"].as_array().unwrap();
+    let row = |code: &Value| {
+        let statuses = code["statuses"].as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+        format!("| `{}` | {statuses} | {} |\n", code["code"].as_str().unwrap(), code["meaning"].as_str().unwrap())
+    };
+    let table: String = codes.iter().map(row).collect();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md")).unwrap();
+    assert!(page.contains(&table), "the table of codes in docs/api.md is another than:\n{table}");
+}
+
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
     let of_path = |(path, item): (&String, &Value)| {
@@ -60,12 +73,33 @@ fn every_operation_says_who_may_call_it_and_how_it_refuses() {
     for (path, method, operation) in operations(&document) {
         let place = format!("{method} {path}");
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+        let verb = match method.as_str() {
+            "get" if is_list(&operation) => Some("list_"),
+            "get" => None,
+            "patch" => Some("update_"),
+            _ => None,
+        };
+        assert!(
+            verb.is_none_or(|verb| id.starts_with(verb)),
+            "{place}: `{id}` begins with `{}`",
+            verb.unwrap_or_default()
+        );
         assert!(ids.insert(id.clone()) && !id.is_empty(), "{place}: operation ids are unique: `{id}`");
         assert!(operation["summary"].as_str().is_some_and(|it| it.ends_with('.')), "{place}: a summary is a sentence");
+        assert!(!operation["summary"].as_str().unwrap().contains('\n'), "{place}: on one line");
         assert!(operation["tags"][0].is_string(), "{place}: a tag");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let about = parameter["description"].as_str().unwrap_or_default();
+            assert!(about.ends_with(['.', '…']), "{place}: {} is told in a sentence: `{about}`", parameter["name"]);
+        }
         assert!(operation["security"].is_array(), "{place}: what it needs, or that it needs nothing");
         assert!(operation["responses"]["default"].is_object(), "{place}: how it refuses");
     }
+}
+
+fn is_list(operation: &Value) -> bool {
+    let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+    schema.as_str().is_some_and(|name| name.contains("/Page_"))
 }
 
 /// By a validator of its own; without it the test says so and ends.

@@ -2,14 +2,23 @@
 
 use crate::{
     mails::signed_in,
-    server::{Server, answer},
+    retention::{PATIENCE, ended_long_ago},
+    server::{Server, answer, on_both},
     webhooks::published,
+    workflow::{Workflow, greeting},
 };
+use agentruntime_engine::{
+    database::{Database, SystemClock, Values, text},
+    store::Scope,
+};
+use agentruntime_host_api::{ProjectId, TenantId};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -262,4 +271,65 @@ async fn a_workspace_at_its_ceiling_learns_which_and_who_can_raise_it() {
     assert!(body["error"].as_str().unwrap().contains("`workspace_unfinished_runs_max`"), "{body}");
     // A repeat starts nothing, and so meets no ceiling.
     assert_eq!(keyed.post(&path, start).await.expect(200)["run_id"], first["run_id"]);
+}
+
+#[tokio::test]
+async fn a_workspace_that_has_stored_as_much_as_it_may_starts_again_once_old_runs_are_gone() {
+    on_both(|mut server| async move {
+        let workflow = published(&server.owner()).await;
+        let (path, start) = (format!("/v1/workflows/{workflow}/command"), json!({ "command": "start" }));
+        let keyed = |server: &Server| server.owner().with("idempotency-key", "once");
+        let first = keyed(&server).post(&path, start.clone()).await.expect(200);
+        server.kill();
+        let outputs = json!({ "x": "y".repeat(100_000) });
+        ended_long_ago(&server.data, scope_of_runs(&server.data).await, outputs.into()).await;
+        let server = server.restart_with(&["--workspace-stored-bytes-max", "100000"]);
+        let refused = server.owner().post(&path, start.clone()).await;
+        assert!(refused.headers.contains_key("retry-after"));
+        let body = refused.refused(429, "CEILING_REACHED");
+        assert_eq!(body["details"], json!({ "ceiling": "stored_bytes", "limit": 100_000 }));
+        for named in ["`workspace_stored_bytes_max`", "`retention_days`"] {
+            assert!(body["error"].as_str().unwrap().contains(named), "{body}");
+        }
+        assert_eq!(keyed(&server).post(&path, start.clone()).await.expect(200)["run_id"], first["run_id"]);
+
+        let server = server.restart_with(&["--workspace-stored-bytes-max", "100000", "--retention-days", "1"]);
+        let deadline = Instant::now() + PATIENCE;
+        while server.owner().post(&path, start.clone()).await.status == 429 {
+            assert!(Instant::now() < deadline, "old runs stay");
+        }
+        server.owner().post(&path, start).await.expect(200);
+    })
+    .await;
+}
+
+/// Where the runs of a service that does not work lie.
+async fn scope_of_runs(data: &str) -> Scope {
+    let database = Database::open(&data.parse().unwrap(), Arc::new(SystemClock)).await.unwrap();
+    let row = database.row("SELECT tenant_id, project_id FROM runs", Values::default()).await.unwrap();
+    let name = |column| text(&row, column).unwrap().to_owned();
+    let scope = Scope { tenant: TenantId::new(name(0)), project: ProjectId::new(name(1)) };
+    database.close().await;
+    scope
+}
+
+/// Scripts that a check runs take long; a workspace that has many graphs checked at once is told to wait.
+#[tokio::test]
+async fn a_workspace_has_so_many_graphs_checked_at_once() {
+    let server = Server::start();
+    let workflow = Workflow::publish(server.owner(), greeting()).await;
+    let path = format!("/v1/workflows/{}/validate", workflow.id);
+    let endless = json!({
+        "graph": { "steps": [{ "id": "a", "type": "lua_script", "script": "while true do end", "timeout_s": 1 }] },
+        "mock_lua_scopes": { "a": {} },
+    });
+    let owner = server.owner();
+    let checks = (0..30).map(|_| owner.post(&path, endless.clone()));
+    let (checked, refused): (Vec<_>, Vec<_>) = join_all(checks).await.into_iter().partition(|it| it.status == 200);
+    assert!(checked.len() >= 8 && !refused.is_empty(), "{} were checked", checked.len());
+    for answer in refused {
+        assert!(answer.headers.contains_key("retry-after"));
+        answer.refused(429, "TOO_MANY_CHECKS");
+    }
+    owner.post(&path, json!({})).await.expect(200);
 }

@@ -26,6 +26,7 @@ mod serving;
 mod signin;
 mod strangers;
 mod stream;
+mod strict;
 mod tasks;
 mod tenancy;
 mod traces;

@@ -63,6 +63,50 @@ async fn a_token_makes_none_that_may_do_more() {
 }
 
 #[tokio::test]
+async fn what_a_token_made_is_revoked_with_it() {
+    on_both(|server| async move {
+        let admin = server.admin();
+        let body = |name: &str| json!({ "name": name, "scopes": ["admin"] });
+        let (first, leaked) = make(&server, &admin, body("leaked")).await;
+        let (_, sibling) = make(&server, &admin, body("sibling")).await;
+        let (second, child) = make(&server, &leaked, body("child")).await;
+        let (third, grandchild) = make(&server, &child, body("grandchild")).await;
+        let (_, cousin) = make(&server, &sibling, body("cousin")).await;
+        admin.delete(&format!("/v1/pats/{first}")).await.expect(204);
+        for ended in [leaked, child, grandchild] {
+            ended.get("/v1/pats").await.refused(401, "NOT_AUTHENTICATED");
+        }
+        for other in [&admin, &sibling, &cousin] {
+            other.get("/v1/pats").await.expect(200);
+        }
+        let log = admin.get("/v1/audit?action=pat.revoke").await.expect(200);
+        let told = log["items"].as_array().unwrap();
+        assert_eq!(told.len(), 3, "{log}");
+        for (id, maker) in [(&second, &first), (&third, &second)] {
+            let line = told.iter().find(|line| line["target"] == **id).unwrap();
+            assert_eq!(line["details"]["made_by_pat_id"], **maker);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_in_the_middle_ends_what_is_below_it_alone() {
+    on_both(|server| async move {
+        let admin = server.admin();
+        let body = |name: &str| json!({ "name": name, "scopes": ["admin"] });
+        let (_, first) = make(&server, &admin, body("first")).await;
+        let (id, second) = make(&server, &first, body("second")).await;
+        let (_, third) = make(&server, &second, body("third")).await;
+        // A token may revoke itself, and takes with it what it made.
+        second.delete(&format!("/v1/pats/{id}")).await.expect(204);
+        third.get("/v1/pats").await.refused(401, "NOT_AUTHENTICATED");
+        first.get("/v1/pats").await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_wrong_wish_for_a_token_is_refused() {
     let server = Server::start();
     let admin = server.admin();

@@ -14,13 +14,14 @@ use std::{
 /// 2021-02-03T04:05:06Z
 const LONG_AGO: Timestamp = Timestamp::from_micros(1_612_325_106_000_000);
 /// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_service_archives_old_runs_when_it_starts() {
     on_both(|mut server| async move {
         server.kill();
-        let run = ended_long_ago(&server.data).await;
+        let scope = Scope { tenant: TenantId::new("acme"), project: ProjectId::new("main") };
+        let run = ended_long_ago(&server.data, scope, Json::empty_object()).await;
         let archive = server.folder.path().join("archive");
         let file = archive.join(format!("acme/main/2021-02-03/{run}.ndjson"));
         let arguments = ["--retention-days", "1", "--archive-dir", archive.to_str().unwrap()];
@@ -37,13 +38,13 @@ async fn a_service_archives_old_runs_when_it_starts() {
 }
 
 /// Puts an old run into the database of a service that does not work.
-async fn ended_long_ago(data: &str) -> RunId {
+pub(crate) async fn ended_long_ago(data: &str, scope: Scope, outputs: Json) -> RunId {
     let store = Store::open(&data.parse().unwrap(), Arc::new(ManualClock::at(LONG_AGO))).await.unwrap();
     let run = RunId::new_v7();
-    let kind = EventKind::RunCompleted { outputs: Json::empty_object() };
+    let kind = EventKind::RunCompleted { outputs };
     let new = NewRun {
         run,
-        scope: Scope { tenant: TenantId::new("acme"), project: ProjectId::new("main") },
+        scope,
         workflow: WorkflowId::new("triage"),
         version: 1,
         started_at: LONG_AGO,

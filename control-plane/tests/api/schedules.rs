@@ -41,7 +41,7 @@ async fn a_schedule_that_makes_no_sense_is_refused_and_says_where() {
             (json!({ "cron": "* * * * * *" }), "cron"),
             (json!({ "cron": "0 0 30 2 *" }), "cron"),
             (json!({ "cron": "often" }), "cron"),
-            (json!({ "cron": "*\u{0} * * * *" }), "cron"),
+            (json!({ "cron": "*\u{7} * * * *" }), "cron"),
             (json!({ "cron": "* * * * *", "timezone": "Mars" }), "timezone"),
             (json!({ "cron": "* * * * *", "trigger_payload": "x".repeat(300_000) }), "trigger_payload"),
         ];
@@ -50,6 +50,7 @@ async fn a_schedule_that_makes_no_sense_is_refused_and_says_where() {
             assert_eq!(refusal["details"]["field"], field);
         }
         owner.post(&path, json!({ "cron": "* * * * *", "overlap": "maybe" })).await.refused(422, "INVALID_BODY");
+        owner.post(&path, json!({ "cron": "*\u{0} * * * *" })).await.refused(422, "INVALID_BODY");
         owner.post(&path, json!({})).await.refused(422, "INVALID_BODY");
         let elsewhere = format!("/v1/workflows/{NOBODYS}/triggers");
         owner.post(&elsewhere, json!({ "cron": "* * * * *" })).await.refused(404, "WORKFLOW_NOT_FOUND");

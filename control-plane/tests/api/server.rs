@@ -146,6 +146,11 @@ impl Server {
         self.url.split_once("://").unwrap().1.to_owned()
     }
 
+    /// The id of its process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends the process a signal.
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {

@@ -6,7 +6,12 @@ use crate::{
 };
 use reqwest::Method;
 use serde_json::json;
-use std::{fs, io::Read, net::TcpStream};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpStream,
+    process::Stdio,
+};
 
 #[tokio::test]
 async fn health_says_what_works() {
@@ -185,6 +190,37 @@ async fn a_lost_token_can_be_replaced() {
     assert_ne!(made, first);
     server.owner().with("authorization", &format!("Bearer {made}")).get("/v1/workflows").await.expect(200);
     server.owner().get("/v1/workflows").await.expect(200);
+}
+
+#[test]
+fn new_tokens_beside_a_running_service_are_refused_with_a_remedy() {
+    let server = Server::start();
+    for listen in [server.address(), "127.0.0.1:0".to_owned()] {
+        let mut command = Program::command(server.folder.path());
+        command.args(["dev", "--json", "--new-token", "--data", &server.data, "--listen", &listen]);
+        let output = command.output().unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(told["code"], "DATA_IN_USE", "{told}");
+        let sentence = told["error"].as_str().unwrap();
+        assert!(sentence.starts_with(&format!("process {} works on this data", server.process_id())), "{sentence}");
+        assert!(sentence.contains("POST /v1/pats"), "{sentence}");
+    }
+}
+
+#[test]
+fn the_greeting_names_both_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Program::command(folder.path());
+    command.args(["dev", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path().join("data"));
+    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // The last line comes when all is said.
+    let lines: Vec<String> = lines.take_while(|line| !line.starts_with("What can be asked")).collect();
+    let _ = process.kill();
+    let _ = process.wait();
+    for name in ["  token        pat_", "  admin token  pat_"] {
+        assert_eq!(lines.iter().filter(|line| line.starts_with(name)).count(), 1, "{name} in {lines:#?}");
+    }
 }
 
 #[cfg(unix)]

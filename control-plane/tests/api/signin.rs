@@ -97,13 +97,14 @@ async fn nobody_chooses_a_password_for_another() {
 #[tokio::test]
 async fn addresses_are_plain() {
     let server = Server::start();
-    let odd = ["\"a b\"@example.com", "ada@ex\u{430}mple.com", "a\0@example.com", "ad\u{202e}a@example.com"];
+    let odd = ["\"a b\"@example.com", "ada@ex\u{430}mple.com", "a\u{7}@example.com", "ad\u{202e}a@example.com"];
     let long = format!("ada@{}.com", "a".repeat(64));
     for email in odd.into_iter().chain([long.as_str()]) {
-        let body = json!({ "email": email, "password": PASSWORD });
-        for path in ["/v1/auth/signup", "/v1/auth/login", "/v1/auth/password/forgot"] {
-            server.anybody().post(path, body.clone()).await.refused(422, "INVALID_FIELD");
+        for path in ["/v1/auth/signup", "/v1/auth/password/forgot"] {
+            server.anybody().post(path, json!({ "email": email })).await.refused(422, "INVALID_FIELD");
         }
+        let body = json!({ "email": email, "password": PASSWORD });
+        server.anybody().post("/v1/auth/login", body).await.refused(422, "INVALID_FIELD");
         let invite = server.admin().post("/v1/tenants/current/invites", json!({ "email": email })).await;
         invite.refused(422, "INVALID_FIELD");
     }

@@ -74,6 +74,10 @@ async fn what_is_no_answer_is_refused() {
         let approved = json!({ "approved": true });
         workflow.complete(&run, &task, json!({})).await.refused(422, "INVALID_BODY");
         workflow.complete(&run, &task, json!({ "approved": true, "result": [1] })).await.refused(422, "INVALID_BODY");
+        // What the person says beside yes or no goes under `result`, and is not dropped elsewhere.
+        let said = json!({ "approved": false, "reason": "too dear" });
+        let refused = workflow.complete(&run, &task, said).await.refused(422, "INVALID_BODY");
+        assert_eq!(refused["error"], "`reason`: it is not known; what can stand here is `approved`, `result`");
         let nobody = "00000000-0000-4000-8000-000000000000";
         workflow.complete(&run, nobody, approved.clone()).await.refused(404, "TASK_NOT_FOUND");
         other.complete(&run, &task, approved.clone()).await.refused(404, "RUN_NOT_FOUND");

@@ -164,10 +164,12 @@ async fn a_subscription_that_makes_no_sense_is_refused() {
             async move { owner.post("/v1/inbound-webhooks", body).await }
         };
         new(json!({ "workflow_id": NOBODYS })).await.refused(404, "WORKFLOW_NOT_FOUND");
-        new(json!({ "workflow_id": "x\u{0}" })).await.refused(404, "WORKFLOW_NOT_FOUND");
+        new(json!({ "workflow_id": "x" })).await.refused(404, "WORKFLOW_NOT_FOUND");
+        new(json!({ "workflow_id": "x\u{0}" })).await.refused(422, "INVALID_BODY");
+        new(json!({ "name": "a\u{0}b" })).await.refused(422, "INVALID_BODY");
         for wrong in [
             json!({ "name": "" }),
-            json!({ "name": "a\u{0}b" }),
+            json!({ "name": "a\u{7}b" }),
             json!({ "name": "a".repeat(201) }),
             json!({ "extras": { "trigger_steps": [] } }),
             json!({ "extras": { "trigger_payload": "x".repeat(300_000) } }),
@@ -206,6 +208,18 @@ async fn a_genuine_delivery_starts_a_run_with_its_body_over_the_extras() {
         assert_eq!(runs.len(), 3);
         let path = format!("/v1/workflows/{}/runs/{}", hook.workflow, first["run_id"].as_str().unwrap());
         assert_eq!(owner.get(&path).await.expect(200)["trigger_type"], "webhook");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_delivery_may_hold_any_character() {
+    on_both(|server| async move {
+        let hook = hook(&server, json!({})).await;
+        let body = br#"{"text":"a\u0000b","\u0000":"\ufffd"}"#;
+        let made = hook.deliver(&hook.signed(body), body).await.expect(202);
+        let read = input(&server.owner(), &made).await;
+        assert_eq!(read, json!({ "text": "a\0b", "\0": "\u{fffd}" }));
     })
     .await;
 }
@@ -526,6 +540,11 @@ async fn a_subscription_lasts_no_longer_than_the_token_by_which_it_was_made() {
         let made =
             pats["items"].as_array().unwrap().iter().find(|pat| pat["id"] == shown["automation_pat_id"]).unwrap();
         assert_eq!(made["expires_at"], maker["pat"]["expires_at"]);
+        // Another one stays when the maker's is revoked, and does not help.
+        let sender = admin.post("/v1/pats", json!({ "name": "sender", "scopes": ["workflow:run"] })).await.expect(201);
+        by_maker.patch(&own, json!({ "automation_pat_id": sender["pat"]["id"] })).await.expect(200);
+        let bearer = format!("Bearer {}", sender["token"].as_str().unwrap());
+        let hook = Hook { sender: server.anybody().with("authorization", &bearer), ..hook };
         let body = b"{}";
         hook.deliver(&hook.signed(body), body).await.expect(202);
         admin.delete(&format!("/v1/pats/{}", maker["pat"]["id"].as_str().unwrap())).await.expect(204);
@@ -534,6 +553,24 @@ async fn a_subscription_lasts_no_longer_than_the_token_by_which_it_was_made() {
         let changed = owner.patch(&own, json!({ "name": "taken over" })).await.expect(200);
         assert_ne!(changed["by_pat_id"], maker["pat"]["id"]);
         hook.deliver(&hook.signed(body), body).await.expect(202);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_made_for_a_subscription_ends_with_the_token_of_its_maker() {
+    on_both(|server| async move {
+        let admin = server.admin();
+        let new = json!({ "name": "leaked", "scopes": ["workflow:write", "workflow:run"], "project_id": "default" });
+        let made = admin.post("/v1/pats", new).await.expect(201);
+        let leaked = server.holder(made["token"].as_str().unwrap());
+        let (hook, other) = (hook_by(&server, &leaked, json!({})).await, hook(&server, json!({})).await);
+        hook.sender.get("/v1/workflows").await.refused(403, "SCOPE_MISSING");
+        admin.delete(&format!("/v1/pats/{}", made["pat"]["id"].as_str().unwrap())).await.expect(204);
+        hook.sender.get("/v1/workflows").await.refused(401, "NOT_AUTHENTICATED");
+        hook.deliver(&hook.signed(b"{}"), b"{}").await.refused(401, "NOT_AUTHENTICATED");
+        // One that was made with another token goes on.
+        other.deliver(&other.signed(b"{}"), b"{}").await.expect(202);
     })
     .await;
 }

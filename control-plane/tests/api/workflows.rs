@@ -21,7 +21,7 @@ async fn a_draft_is_made_read_changed_and_archived() {
     on_both(|server| async move {
         let owner = server.owner();
         let given = json!({ "zeta": 1.0, "steps": "later", "nodes": [] });
-        let body = json!({ "name": "Greet", "graph": given, "description": "Says\u{0} hello", "unknown": true });
+        let body = json!({ "name": "Greet", "graph": given, "description": "Says\u{0} hello" });
         let made = owner.post("/v1/workflows", body).await.expect(201);
         let path = format!("/v1/workflows/{}", made["id"].as_str().unwrap());
         assert_eq!((&made["graph"], &made["published_version"]), (&given, &Value::Null));
@@ -206,7 +206,7 @@ async fn a_graph_with_errors_is_not_published() {
         let report = answer(owner.request(Method::POST, &format!("{path}/validate"))).await.expect(200);
         assert_eq!((&report["valid"], &report["readiness"]), (&json!(false), &json!("blocked")));
         assert_eq!((&report["issues"], &report["topological_order"]), (&refused["issues"], &json!(["hello"])));
-        let other = json!({ "graph": graph("return {}"), "unknown": 1 });
+        let other = json!({ "graph": graph("return {}") });
         let report = owner.post(&format!("{path}/validate"), other).await.expect(200);
         assert_eq!((&report["valid"], &report["issues"]), (&json!(true), &json!([])));
         let fixture = json!({

@@ -2,6 +2,7 @@
 
 use crate::program::Desk;
 use serde_json::{Value, json};
+use std::process::Command;
 
 const SUBCOMMANDS: [&str; 20] = [
     "run",
@@ -90,6 +91,35 @@ fn completions_know_every_subcommand() {
         let script = Desk::new().run(&["completions", shell]).expect(0).stdout;
         assert!(SUBCOMMANDS.iter().all(|subcommand| script.contains(subcommand)), "{shell}");
     }
+}
+
+/// By the shells that are here, which read the script without running anything of it.
+#[test]
+fn completions_are_scripts_that_their_shells_can_read() {
+    let desk = Desk::new();
+    let mut read = Vec::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = desk.run(&["completions", shell]).expect(0).stdout;
+        let file = desk.graph("completions", &json!({}));
+        std::fs::write(&file, script).unwrap();
+        match Command::new(shell).arg("-n").arg(&file).output() {
+            Ok(output) => {
+                assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
+                read.push(shell);
+            }
+            Err(error) => eprintln!("skipped: {shell} is not here: {error}"),
+        }
+    }
+    assert!(read.contains(&"bash"), "bash at least is everywhere");
+}
+
+#[test]
+fn bash_completes_a_subcommand() {
+    let desk = Desk::new();
+    let script = desk.run(&["completions", "bash"]).expect(0).stdout;
+    let ask = "COMP_WORDS=(agentruntime work); COMP_CWORD=1; _agentruntime agentruntime work agentruntime; echo \"${COMPREPLY[@]}\"";
+    let output = Command::new("bash").args(["-c", &format!("{script}\n{ask}")]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "workflows\n", "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -35,7 +35,7 @@ graph = {
 }
 workflow = call("workflows", "create_workflow", status=201, body={"name": "a life", "graph": graph})
 changed = {"description": "seen by a stranger"}
-assert call("workflows", "change_workflow", workflow.id, body=changed).description == "seen by a stranger"
+assert call("workflows", "update_workflow", workflow.id, body=changed).description == "seen by a stranger"
 assert call("workflows", "validate_workflow", workflow.id, body={}).valid
 version = call("versions", "publish_version", workflow.id, status=201, body={"changelog": "first"})
 assert version.version == 1

@@ -73,7 +73,7 @@ impl Condition {
     /// Whether it is true. False is: `false`, null, 0, an empty text, `"false"`, an empty list or object, and whatever does
     /// not resolve.
     pub fn holds(&self, lookup: &dyn Lookup) -> bool {
-        self.0.resolve(lookup).is_ok_and(|value| is_truthy(&value))
+        self.0.peek(lookup).is_some_and(|value| is_truthy(&value))
     }
 
     /// Whether it reads anything of that step.
@@ -114,12 +114,13 @@ mod tests {
     use super::*;
     use crate::graph::template::walk;
     use serde_json::json;
+    use std::borrow::Cow;
 
     struct Values(Value);
 
     impl Lookup for Values {
-        fn lookup(&self, path: &Path) -> Option<Value> {
-            walk(&self.0, &path.segments).cloned()
+        fn lookup(&self, path: &Path) -> Option<Cow<'_, Value>> {
+            walk(&self.0, &path.segments).map(Cow::Borrowed)
         }
     }
 

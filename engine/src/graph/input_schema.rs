@@ -2,25 +2,41 @@
 //!
 //! Owns the two forms of `input_schema`, the defaults it fills in and the check. Never fetches anything: a schema stands
 //! alone. A schema is an author's program that runs in the host, so what could make it run for long is refused when the
-//! graph is read: references in circles, references that multiply, patterns that backtrack.
+//! graph is read: references in circles, references that multiply, patterns that backtrack. What schema and payload
+//! amount to together is counted before each check.
 
 mod bounds;
+mod cost;
 
 use super::issue::{Issue, IssueCode, Place};
+use cost::{Cost, Steps, TooManySteps};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value, json};
 use std::fmt;
 
 /// The longest compiled pattern: some kilobytes of text can mean gigabytes of states.
 const PATTERN_BYTES_MAX: usize = 256 << 10;
+/// The compiled sizes by which patterns are told apart: what a pattern takes for a byte of text grows with its states.
+const PATTERN_CLASSES_BYTES: [usize; 5] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, PATTERN_BYTES_MAX];
+/// A state of a compiled pattern takes at least as many bytes, two steps' worth of time, and is looked at once for each byte
+/// of text at worst.
+const PATTERN_BYTES_PER_STEP: usize = 64;
 /// How many things wrong with one payload are told: the first are enough to correct it.
 const INPUT_ISSUES_MAX: usize = 20;
+/// What the check of one payload may take, in steps of some ten nanoseconds: about half a second of a processor. Some megabytes of
+/// ordinary data take less.
+pub(super) const CHECK_STEPS_MAX: u64 = 50_000_000;
+/// A check of so many steps takes well under a millisecond: it keeps nobody waiting.
+pub(super) const LIGHT_CHECK_STEPS_MAX: u64 = 20_000;
+/// Everything that is wrong is collected only by checks of so many steps: each of them can fail, and failures take memory.
+const TOLD_STEPS_MAX: u64 = 20_000;
 /// What the short form calls types.
 const SHORT_TYPES: [&str; 8] = ["string", "number", "integer", "boolean", "object", "array", "null", "any"];
 
 /// A schema that is ready to check payloads.
 pub struct InputSchema {
     validator: Validator,
+    cost: Cost,
     defaults: Map<String, Value>,
     properties: Vec<String>,
     is_closed: bool,
@@ -50,8 +66,7 @@ impl InputSchema {
     fn compile(schema: &Value, is_short: bool, place: &Place) -> Result<Self, Issue> {
         let invalid = |message: String| place.error(IssueCode::InputSchemaInvalid, message);
         bounds::check(schema).map_err(invalid)?;
-        let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
-        let validator = jsonschema::options().with_pattern_options(patterns).build(schema).map_err(|error| {
+        let validator = compile(schema, PATTERN_BYTES_MAX).map_err(|error| {
             invalid(format!("`input_schema` is not a JSON Schema: {error} (at `{}`)", error.instance_path()))
         })?;
         let properties = schema.get("properties").and_then(Value::as_object);
@@ -59,6 +74,7 @@ impl InputSchema {
         let defaults = defaults.filter_map(|(name, property)| Some((name.clone(), property.get("default")?.clone())));
         Ok(Self {
             validator,
+            cost: Cost::of(schema, &pattern_steps),
             defaults: defaults.collect(),
             properties: properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect(),
             is_closed: is_short || schema.get("additionalProperties") == Some(&Value::Bool(false)),
@@ -66,7 +82,14 @@ impl InputSchema {
     }
 
     /// Fills in the defaults of missing top-level keys, then checks. What is refused says where, under `$`.
-    pub fn admit(&self, mut input: Value) -> Result<Value, Vec<Issue>> {
+    pub fn admit(&self, input: Value) -> Result<Value, Vec<Issue>> {
+        let filled = self.fill(input);
+        let issues = self.check(&filled);
+        if issues.is_empty() { Ok(filled) } else { Err(issues) }
+    }
+
+    /// Fills in the defaults of missing top-level keys.
+    pub fn fill(&self, mut input: Value) -> Value {
         if let Value::Object(members) = &mut input {
             for (name, default) in &self.defaults {
                 if !members.contains_key(name) {
@@ -74,9 +97,37 @@ impl InputSchema {
                 }
             }
         }
-        let issues: Vec<Issue> =
-            self.validator.iter_errors(&input).take(INPUT_ISSUES_MAX).map(|error| refusal(&error)).collect();
-        if issues.is_empty() { Ok(input) } else { Err(issues) }
+        input
+    }
+
+    /// Whether there is anything that [`fill`](Self::fill) could fill in.
+    pub fn has_defaults(&self) -> bool {
+        !self.defaults.is_empty()
+    }
+
+    /// What does not fit, and where, under `$`. Takes no more than `CHECK_STEPS_MAX`: what would take more is refused
+    /// without being checked.
+    pub fn check(&self, input: &Value) -> Vec<Issue> {
+        match self.cost.steps(input, CHECK_STEPS_MAX) {
+            Err(TooManySteps) => vec![too_costly()],
+            Ok(_) if self.validator.is_valid(input) => Vec::new(),
+            Ok(steps) => self.told(input, steps),
+        }
+    }
+
+    /// Whether the check takes no longer than an asynchronous thread may be kept. To know that takes no longer, either.
+    pub fn is_light_for(&self, input: &Value) -> bool {
+        self.cost.steps(input, LIGHT_CHECK_STEPS_MAX).is_ok()
+    }
+
+    /// What is wrong with an input that does not fit. One failure of `anyOf` holds all failures of all alternatives, so
+    /// that even the first can be too much.
+    fn told(&self, input: &Value, steps: Steps) -> Vec<Issue> {
+        if steps.all <= TOLD_STEPS_MAX {
+            return self.validator.iter_errors(input).take(INPUT_ISSUES_MAX).map(|error| refusal(&error)).collect();
+        }
+        let first = (steps.in_alternatives <= TOLD_STEPS_MAX).then(|| self.validator.validate(input).err()).flatten();
+        vec![first.map_or_else(untold, |error| refusal(&error))]
     }
 
     /// The top-level keys that are declared.
@@ -94,6 +145,29 @@ impl fmt::Debug for InputSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InputSchema").field("properties", &self.properties).finish_non_exhaustive()
     }
+}
+
+fn compile(schema: &Value, pattern_bytes_max: usize) -> Result<Validator, jsonschema::ValidationError<'static>> {
+    let patterns = PatternOptions::regex().size_limit(pattern_bytes_max).dfa_size_limit(PATTERN_BYTES_MAX);
+    jsonschema::options().with_pattern_options(patterns).build(schema)
+}
+
+/// What a pattern takes for each byte of text at worst.
+fn pattern_steps(pattern: &str) -> u64 {
+    let schema = json!({ "pattern": pattern });
+    let class = PATTERN_CLASSES_BYTES.into_iter().find(|bytes| compile(&schema, *bytes).is_ok());
+    (class.unwrap_or(PATTERN_BYTES_MAX) / PATTERN_BYTES_PER_STEP) as u64
+}
+
+fn too_costly() -> Issue {
+    let message = format!("to check it by `input_schema` takes more than {CHECK_STEPS_MAX} steps");
+    let issue = Place::root().error(IssueCode::InputInvalid, message);
+    issue.suggest("start with less data, or make the schema simpler: alternatives, patterns and lists of values count for each value that they are compared with")
+}
+
+fn untold() -> Issue {
+    let message = "it does not fit, and the schema has too many alternatives to say where in so much data";
+    Place::root().error(IssueCode::InputInvalid, message).suggest("check a smaller part of the data by the same schema")
 }
 
 fn refusal(error: &jsonschema::ValidationError<'_>) -> Issue {

@@ -7,7 +7,7 @@ const LIKENESS_MIN: f64 = 0.7;
 const LENGTH_MAX: usize = 48;
 
 /// The candidate that is most like the word, where one is alike enough; among equals the first.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_lowercase();
     let mut best: Option<(&str, f64)> = None;
     for candidate in candidates {

@@ -7,7 +7,7 @@ mod resolve;
 mod syntax;
 
 use serde_json::{Map, Value};
-use std::{fmt, ops::ControlFlow, sync::Arc};
+use std::{borrow::Cow, fmt, ops::ControlFlow, sync::Arc};
 
 pub use resolve::RESOLVED_BYTES_MAX;
 use syntax::Part;
@@ -48,7 +48,7 @@ impl fmt::Display for Path {
 /// Where the values of paths come from.
 pub trait Lookup {
     /// The value, or nothing where the path leads nowhere.
-    fn lookup(&self, path: &Path) -> Option<Value>;
+    fn lookup(&self, path: &Path) -> Option<Cow<'_, Value>>;
 
     /// The nearest path that exists, for the message about one that does not.
     fn nearest(&self, path: &Path) -> Option<String> {

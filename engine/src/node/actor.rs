@@ -20,7 +20,7 @@ use crate::{
 use agentruntime_host_api::{RunId, TaskId, Timestamp};
 use futures_util::{StreamExt, future::AbortHandle, stream::FuturesUnordered};
 use std::{collections::HashMap, sync::Arc};
-use tokio::{sync::Notify, time};
+use tokio::{sync::Notify, task, time};
 use tracing::Instrument;
 
 /// One run in the hands of a node.
@@ -31,6 +31,8 @@ pub(super) struct Actor {
     state: RunState,
     standing: Standing,
     inbox_read: u64,
+    /// Whether the last decision was left in the middle.
+    is_unfinished: bool,
     /// What happened and is not yet with the writer.
     pending: Pending,
     executions: FuturesUnordered<Execution>,
@@ -66,7 +68,8 @@ impl Actor {
         news: Arc<Notify>,
     ) -> Self {
         let (pending, executions, in_flight) = (Pending::default(), FuturesUnordered::new(), HashMap::new());
-        Self { shared, of, lease, state, standing, inbox_read: 0, pending, executions, in_flight, news }
+        let is_unfinished = false;
+        Self { shared, of, lease, state, standing, inbox_read: 0, is_unfinished, pending, executions, in_flight, news }
     }
 
     /// A run that was claimed, as its journal tells it.
@@ -126,9 +129,11 @@ impl Actor {
             biased;
             () = self.news.notified() => self.read_inbox().await?,
             // Aborted executions end without an outcome: the decision that aborted them has gone on without them.
-            ended = self.executions.next() => if let Some(Ok(ended)) = ended {
+            ended = self.executions.next(), if !self.executions.is_empty() => if let Some(Ok(ended)) = ended {
                 self.ended(ended);
             },
+            // Others get the thread in between.
+            () = task::yield_now(), if self.is_unfinished => self.take(Input::Tick),
             () = timer => self.take(Input::Tick),
         }
         Ok(())
@@ -154,7 +159,8 @@ impl Actor {
     /// Decides on an input and begins what follows from it.
     fn take(&mut self, input: Input) {
         let now = self.shared.clock.now();
-        let Decision { events, effects } = decide(&mut self.state, input, now);
+        let Decision { events, effects, is_unfinished } = decide(&mut self.state, input, now);
+        self.is_unfinished = is_unfinished;
         self.pending.events.extend(events);
         let mut to_execute = Vec::new();
         for effect in effects {
@@ -228,7 +234,7 @@ impl Actor {
     /// Hands to the writer what happened, and lets go of the run if there is nothing to wait for here.
     async fn flush(&mut self) -> Result<Hold, StoreError> {
         let now = self.shared.clock.now();
-        let idle = self.in_flight.is_empty();
+        let idle = self.in_flight.is_empty() && !self.is_unfinished;
         if idle && self.state.next_due().is_some_and(|due| due <= now) {
             self.take(Input::Tick);
             return Ok(Hold::Held);

@@ -3,7 +3,8 @@
 //! Refuses starts and leaves due runs where they are; never touches a run that goes on.
 //!
 //! Unfinished runs are counted in the store now and then, and in between every start here is added. So the number known is
-//! never too low as far as this node started them; what other nodes start shows at the next count.
+//! never too low as far as this node started them; what other nodes start shows at the next count. So it is with stored
+//! bytes: what this node writes is added as it is written.
 
 use crate::store::{Rooms, Store, StoreError};
 use agentruntime_host_api::TenantId;
@@ -25,6 +26,9 @@ const TENANTS_MAX: usize = 10_000;
 pub struct Ceilings {
     /// Runs that have not ended, waiting ones too. Child runs count, but are never refused: their parent counts on them.
     pub unfinished_runs_max: u32,
+    /// Bytes that the events of its runs take in the store, ended ones too. A start below it is let in; what that run, others
+    /// under way and child runs write is never refused, and comes on top.
+    pub stored_bytes_max: u64,
     /// Runs that one node works on at once. Further ones are accepted and wait in the store. A run that waits for a person,
     /// a timer or a child is not worked on.
     pub active_runs_max: u32,
@@ -32,11 +36,24 @@ pub struct Ceilings {
     pub input_bytes_max: usize,
 }
 
+impl Ceilings {
+    /// How much a tenant may take of one thing.
+    pub fn limit(&self, of: Ceiling) -> u64 {
+        match of {
+            Ceiling::UnfinishedRuns => self.unfinished_runs_max.into(),
+            Ceiling::StoredBytes => self.stored_bytes_max,
+            Ceiling::InputBytes => self.input_bytes_max as u64,
+        }
+    }
+}
+
 impl Default for Ceilings {
     fn default() -> Self {
         Self {
             // A table that lists and claims stay quick on, and more than people can look after.
             unfinished_runs_max: 100_000,
+            // Without: how large the disk is, and for how many, whoever runs the node knows.
+            stored_bytes_max: u64::MAX,
             // Half of what a node does by default, so that one tenant alone never fills it.
             active_runs_max: 500,
             // As much as a step may return.
@@ -50,6 +67,8 @@ impl Default for Ceilings {
 pub enum Ceiling {
     /// [`Ceilings::unfinished_runs_max`].
     UnfinishedRuns,
+    /// [`Ceilings::stored_bytes_max`].
+    StoredBytes,
     /// [`Ceilings::input_bytes_max`].
     InputBytes,
 }
@@ -59,14 +78,15 @@ impl Ceiling {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnfinishedRuns => "unfinished_runs",
+            Self::StoredBytes => "stored_bytes",
             Self::InputBytes => "input_bytes",
         }
     }
 
-    /// After what time it is worth trying the same again: when the tenant's runs are counted anew. Nothing where it never is.
+    /// After what time it is worth trying the same again: when what the tenant has is counted anew. Nothing where it never is.
     pub fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::UnfinishedRuns => Some(COUNT_LASTS),
+            Self::UnfinishedRuns | Self::StoredBytes => Some(COUNT_LASTS),
             Self::InputBytes => None,
         }
     }
@@ -76,6 +96,7 @@ impl std::fmt::Display for Ceiling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::UnfinishedRuns => "unfinished runs: wait until some have ended, or stop some",
+            Self::StoredBytes => "bytes of stored events: runs that ended long ago have to be removed first",
             Self::InputBytes => "bytes of input: store large data elsewhere, and start with a reference to it",
         })
     }
@@ -86,23 +107,26 @@ pub(super) struct Tenants {
     default: Ceilings,
     own: Mutex<HashMap<TenantId, Ceilings>>,
     active: Arc<Mutex<HashMap<TenantId, u32>>>,
-    unfinished: Arc<Mutex<HashMap<TenantId, Unfinished>>>,
+    known: Arc<Mutex<HashMap<TenantId, Known>>>,
 }
 
-/// How many runs of a tenant have not ended, at most.
+/// What a tenant has in the store, at most: runs that have not ended, and bytes.
 #[derive(Default)]
-struct Unfinished {
-    at_most: u64,
+struct Known {
+    unfinished: u64,
+    stored: u64,
     counted: Option<Instant>,
     /// Starts that were ever let in, and those of them that are in the store or failed.
     begun: u64,
     settled: u64,
+    /// Bytes that this node ever wrote.
+    written: u64,
 }
 
 /// A start that was let in and is not yet in the store.
 pub(super) struct Admitted {
     tenant: TenantId,
-    unfinished: Arc<Mutex<HashMap<TenantId, Unfinished>>>,
+    known: Arc<Mutex<HashMap<TenantId, Known>>>,
     took_place: bool,
 }
 
@@ -114,7 +138,7 @@ pub(super) struct Place {
 
 impl Tenants {
     pub(super) fn new(default: Ceilings) -> Self {
-        Self { default, own: Mutex::default(), active: Arc::default(), unfinished: Arc::default() }
+        Self { default, own: Mutex::default(), active: Arc::default(), known: Arc::default() }
     }
 
     pub(super) fn of(&self, tenant: &TenantId) -> Ceilings {
@@ -161,35 +185,57 @@ impl Tenants {
         Rooms { of, default: self.default.active_runs_max }
     }
 
-    /// Lets a start in, if its tenant has fewer unfinished runs than it may.
-    pub(super) async fn admit(&self, store: &Store, tenant: &TenantId) -> Result<Option<Admitted>, StoreError> {
-        let max = u64::from(self.of(tenant).unfinished_runs_max);
+    /// Bytes of events that this node wrote for a tenant, and that are durable.
+    pub(super) fn wrote(&self, tenant: &TenantId, bytes: usize) {
+        // Of whom nothing is known, what is in the store is asked before the next start.
+        if let Some(known) = locked(&self.known).get_mut(tenant) {
+            known.stored += bytes as u64;
+            known.written += bytes as u64;
+        }
+    }
+
+    /// Lets a start in, or tells which ceiling its tenant has reached.
+    pub(super) async fn admit(
+        &self,
+        store: &Store,
+        tenant: &TenantId,
+    ) -> Result<Result<Admitted, Ceiling>, StoreError> {
+        let max = self.of(tenant);
         loop {
-            let settled = {
-                let mut all = locked(&self.unfinished);
+            let (settled, written) = {
+                let mut all = locked(&self.known);
                 let known = all.entry(tenant.clone()).or_default();
                 let age = known.counted.map(|at| at.elapsed());
-                if known.at_most < max && age.is_some_and(|age| age < COUNT_LASTS) {
-                    known.at_most += 1;
-                    known.begun += 1;
-                    let (tenant, unfinished) = (tenant.clone(), self.unfinished.clone());
-                    return Ok(Some(Admitted { tenant, unfinished, took_place: false }));
+                match known.reached(&max) {
+                    None if age.is_some_and(|age| age < COUNT_LASTS) => {
+                        known.unfinished += 1;
+                        known.begun += 1;
+                        let (tenant, known) = (tenant.clone(), self.known.clone());
+                        return Ok(Ok(Admitted { tenant, known, took_place: false }));
+                    }
+                    Some(ceiling) if age.is_some_and(|age| age < COUNT_PAUSE) => return Ok(Err(ceiling)),
+                    _ => (known.settled, known.written),
                 }
-                if known.at_most >= max && age.is_some_and(|age| age < COUNT_PAUSE) {
-                    return Ok(None);
-                }
-                known.settled
             };
-            let counted = store.unfinished_runs(tenant, u32::try_from(max).unwrap_or(u32::MAX)).await?;
-            let mut all = locked(&self.unfinished);
+            let unfinished = store.unfinished_runs(tenant, max.unfinished_runs_max).await?;
+            let stored = store.stored_bytes(tenant).await?;
+            let mut all = locked(&self.known);
             if all.len() >= TENANTS_MAX {
                 all.retain(|other, known| other == tenant || known.begun != known.settled);
             }
             let known = all.entry(tenant.clone()).or_default();
-            // Those under way when the count began may be in it or not.
-            known.at_most = u64::from(counted) + known.begun.saturating_sub(settled);
+            // Those under way when the count began may be in it or not, and so with bytes.
+            known.unfinished = u64::from(unfinished) + known.begun.saturating_sub(settled);
+            known.stored = stored + known.written.saturating_sub(written);
             known.counted = Some(Instant::now());
         }
+    }
+}
+
+impl Known {
+    fn reached(&self, max: &Ceilings) -> Option<Ceiling> {
+        let taken = [(Ceiling::UnfinishedRuns, self.unfinished), (Ceiling::StoredBytes, self.stored)];
+        taken.into_iter().find(|(of, taken)| *taken >= max.limit(*of)).map(|(of, _)| of)
     }
 }
 
@@ -202,9 +248,9 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        if let Some(known) = locked(&self.unfinished).get_mut(&self.tenant) {
+        if let Some(known) = locked(&self.known).get_mut(&self.tenant) {
             known.settled += 1;
-            known.at_most = known.at_most.saturating_sub(u64::from(!self.took_place));
+            known.unfinished = known.unfinished.saturating_sub(u64::from(!self.took_place));
         }
     }
 }

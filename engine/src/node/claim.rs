@@ -106,7 +106,7 @@ async fn recover(shared: &Shared, claimed: &ClaimedRun) -> Result<RunState, Stor
     let record = &claimed.record;
     let graph = shared.graph(&record.scope, &record.workflow, record.version).await?;
     let events = shared.store.journal(claimed.lease.run).await?;
-    RunState::replayed(claimed.lease.run, graph, &events).map_err(|error| StoreError::Corrupt(error.to_string()))
+    shared.replayed(&record.scope.tenant, claimed.lease.run, graph, events).await
 }
 
 /// Renews the leases of all runs that the node holds, and hears of signals that came by other processes.

@@ -82,6 +82,8 @@ fn settle(shared: &Shared, of: &Commission, append: &Append, events: Vec<Event>,
     let lease = append.lease;
     match verdict {
         Appended::Durable => {
+            // Before anybody hears of it, who may start something next.
+            shared.tenants.wrote(&of.scope.tenant, append.event_bytes());
             shared.watchers.publish(lease.run, of, events);
             if append.release.is_some() {
                 shared.forget(lease);

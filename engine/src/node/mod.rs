@@ -9,6 +9,7 @@
 //! | `execute` | one attempt of a step |
 //! | `commit` | the writer that gathers what all runs append |
 //! | `ceilings` | what one tenant may take |
+//! | `compute` | what takes the host's own processor for long |
 //! | `claim` | taking runs up, and keeping their leases |
 //! | `versions` | published graphs, parsed once |
 //! | `watch` | durable events for those who follow a run |
@@ -17,6 +18,7 @@ mod actor;
 mod ceilings;
 mod claim;
 mod commit;
+mod compute;
 mod execute;
 mod start;
 mod versions;
@@ -99,6 +101,7 @@ pub(crate) struct Shared {
     graphs: versions::Graphs,
     watchers: watch::Watchers,
     tenants: ceilings::Tenants,
+    compute: compute::Compute,
     /// Somebody made a run claimable or room for one.
     work: Notify,
 }
@@ -144,6 +147,7 @@ impl Node {
             active: Mutex::default(),
             graphs: versions::Graphs::default(),
             watchers: watch::Watchers::default(),
+            compute: compute::Compute::new(compute::threads()),
             work: Notify::new(),
         });
         let tasks = vec![

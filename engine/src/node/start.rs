@@ -5,7 +5,7 @@ use crate::{
     database::{OutageKind, json},
     graph::{Graph, Issue},
     run::{
-        Phase, RunState, Signal,
+        Admission, Phase, RunState, Signal,
         event::{Event, EventKind, Reuse, Start},
         input_refused,
     },
@@ -178,12 +178,13 @@ impl Node {
         let state = self.prepare(scope, request, run, now).await?;
         let new = NewRun { keys, ..new_run(run, scope, &state.start, now) };
         let of = Arc::new(Commission { scope: scope.clone(), workflow: new.workflow.clone() });
-        let Some(admitted) = shared.tenants.admit(&shared.store, &scope.tenant).await? else {
-            let limit = u64::from(shared.tenants.of(&scope.tenant).unfinished_runs_max);
-            return Err(StartError::Ceiling { what: Ceiling::UnfinishedRuns, limit });
-        };
+        let admitted = shared.tenants.admit(&shared.store, &scope.tenant).await?.map_err(|what| {
+            let limit = shared.tenants.of(&scope.tenant).limit(what);
+            StartError::Ceiling { what, limit }
+        })?;
         let Some(place) = shared.tenants.place(&scope.tenant).filter(|_| shared.has_room() > 0) else {
             shared.store.create_run(new.clone()).await?;
+            shared.tenants.wrote(&scope.tenant, new.events.body.len());
             admitted.keep_place();
             metrics::counter!("agentruntime_runs_started_total").increment(1);
             shared.publish_accepted(&new);
@@ -233,10 +234,10 @@ impl Node {
         let earlier = shared.reuse(scope, &graph, &request).await?;
         let trace_parent = shared.config.traces.as_ref().and_then(|traces| (traces.place)());
         let start = request.into_start(version, earlier, trace_parent);
-        let state = RunState::started(run, graph, start, now).map_err(rejected)?;
-        match state.input_issues.is_empty() {
-            true => Ok(state),
-            false => Err(rejected(state.input_issues)),
+        let state = shared.started(&scope.tenant, run, graph, start, now).await.map_err(rejected)?;
+        match state.admission {
+            Admission::Refused(issues) => Err(rejected(issues)),
+            Admission::Fits | Admission::Unchecked => Ok(state),
         }
     }
 }
@@ -301,8 +302,7 @@ impl Shared {
         }
         let old_graph = self.graph(scope, &record.workflow, record.version).await?;
         let events = self.store.journal(earlier).await?;
-        let old =
-            RunState::replayed(earlier, old_graph, &events).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let old = self.replayed(&scope.tenant, earlier, old_graph, events).await?;
         let mut left_out = request.from_step.as_deref().map(|id| with_descendants(graph, id)).unwrap_or_default();
         for (step, state) in old.graph.steps.iter().zip(&old.steps) {
             // What failed is tried again, and what went on without it rests on what may now come out differently.

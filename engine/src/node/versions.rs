@@ -43,7 +43,8 @@ impl Shared {
             return Ok(graph);
         }
         let record = self.store.version(scope, workflow, Some(version)).await?;
-        let graph = Graph::parse(&record.graph.to_value()).map_err(|issues| {
+        let parse = move || Graph::parse(&record.graph.to_value());
+        let graph = self.compute.apart(&scope.tenant, parse).await.map_err(|issues| {
             let first = issues.first().map(|issue| issue.message.clone()).unwrap_or_default();
             StoreError::Corrupt(format!("version {version} of `{workflow}` is not a valid graph: {first}"))
         })?;

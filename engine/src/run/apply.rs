@@ -5,7 +5,7 @@ use super::{
     event::{Event, EventKind, RunStatus, SkipReason, StepPath},
     lookup::View,
     payload::Payload,
-    state::{IterationOutcome, Loop, Phase, RunState},
+    state::{Admission, IterationOutcome, Loop, Phase, RunState},
 };
 use crate::graph::{Graph, StepIndex, StepKind};
 use agentruntime_host_api::{ErrorCode, Json, RunId, StepError, TaskId, Timestamp};
@@ -71,6 +71,12 @@ impl RunState {
             },
         };
         self.allows(&event.kind).map_err(illegal)?;
+        if self.seq == 1 {
+            self.admission = match event.kind {
+                EventKind::RunRejected { .. } => Admission::Refused(Vec::new()),
+                _ => Admission::Fits,
+            };
+        }
         self.seq = event.seq;
         self.bytes = self.bytes.saturating_add(event.kind.payload_bytes());
         match site {
@@ -208,7 +214,7 @@ impl RunState {
         step.phase = phase;
         step.attempt = attempt;
         step.started_at = at;
-        step.inputs = inputs.cloned();
+        step.inputs = inputs.cloned().map(Payload::new);
     }
 
     fn items(&self, index: StepIndex) -> Vec<Value> {

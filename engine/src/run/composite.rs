@@ -42,9 +42,14 @@ impl Machine<'_> {
     fn advance_for_each(&mut self, index: StepIndex, spec: &ForEach) {
         let open = self.looped(index).map(|looped| looped.open.clone()).unwrap_or_default();
         for number in open {
+            if self.is_spent() {
+                return;
+            }
             self.advance_iteration(index, number);
         }
-        while let Some(looped) = self.looped(index) {
+        while !self.is_spent()
+            && let Some(looped) = self.looped(index)
+        {
             let number = looped.iterations.len();
             if number == looped.items.len() {
                 if looped.open.is_empty() {
@@ -62,7 +67,9 @@ impl Machine<'_> {
     }
 
     fn advance_while(&mut self, index: StepIndex, spec: &While) {
-        while let Some(looped) = self.looped(index) {
+        while !self.is_spent()
+            && let Some(looped) = self.looped(index)
+        {
             let Some(last) = looped.iterations.len().checked_sub(1) else {
                 self.advance_iteration(index, 0);
                 continue;
@@ -74,16 +81,20 @@ impl Machine<'_> {
                         return;
                     }
                 }
-                IterationOutcome::Done => match self.stopped(index, spec, number) {
-                    Some(reason) => {
-                        let Some(looped) = self.looped(index) else { return };
-                        let result = tally::while_loop(looped, spec, reason);
-                        return self.complete(index, result);
+                IterationOutcome::Done => {
+                    let stopped = self.stopped(index, spec, number);
+                    self.spend();
+                    match (stopped, self.looped(index)) {
+                        (Some(reason), Some(looped)) => {
+                            let result = tally::while_loop(looped, spec, reason);
+                            return self.complete(index, result);
+                        }
+                        (Some(_), None) => return,
+                        (None, _) => {
+                            self.advance_iteration(index, number + 1);
+                        }
                     }
-                    None => {
-                        self.advance_iteration(index, number + 1);
-                    }
-                },
+                }
                 IterationOutcome::Failed(_) | IterationOutcome::InReview(..) | IterationOutcome::Halted => return,
             }
         }
@@ -113,28 +124,22 @@ impl Machine<'_> {
         let graph = self.state.graph.clone();
         let kind = &graph.steps[index].kind;
         let mut moved = false;
-        while let Some((position, attempts)) = self.next_inner(index, number, kind.slots()) {
+        // The first is done in any case: a decision that was left in the middle gets on.
+        while !(moved && self.is_spent())
+            && let Some((position, attempts)) = self.next_inner(index, number, kind.slots())
+        {
+            self.spend();
             let Some(slot) = kind.slot(position) else { return moved };
             moved = true;
-            let view = View::iteration(self.state, index, number);
             let path = self.state.inner_path(index, number, position);
-            let skip = match &slot {
-                Slot::Step(body) if !body.enabled => Some(SkipReason::StepDisabled),
-                Slot::Step(body) if !applies(body.condition.as_ref(), body.skip_when.as_ref(), &view) => {
-                    Some(SkipReason::ConditionFalse)
+            let prepared = prepare_inner(&slot, &View::iteration(self.state, index, number));
+            match prepared {
+                Err(reason) => self.emit(EventKind::StepSkipped { path, reason }),
+                Ok(inputs) => {
+                    let site = Site::Inner { step: index, iteration: number, position };
+                    self.start_inner(site, path, attempts + 1, inputs);
                 }
-                Slot::Step(_) | Slot::Eval(_) => None,
-            };
-            if let Some(reason) = skip {
-                self.emit(EventKind::StepSkipped { path, reason });
-                continue;
             }
-            let inputs = match &slot {
-                Slot::Step(body) => leaf_inputs(&body.leaf, &view),
-                Slot::Eval(_) => Ok(None),
-            };
-            let site = Site::Inner { step: index, iteration: number, position };
-            self.start_inner(site, path, attempts + 1, inputs);
         }
         moved
     }
@@ -219,6 +224,18 @@ impl Machine<'_> {
         let (attempt, duration) = (step.attempt, self.now.since(step.started_at));
         let failed = StepError { message: format!("{path}: {}", error.message), ..error };
         self.fail(Site::Top(index), attempt, failed, duration);
+    }
+}
+
+/// The resolved configuration of a body step, or why it is skipped.
+fn prepare_inner(slot: &Slot<'_>, view: &View<'_>) -> Result<Result<Option<Json>, StepError>, SkipReason> {
+    match slot {
+        Slot::Eval(_) => Ok(Ok(None)),
+        Slot::Step(body) if !body.enabled => Err(SkipReason::StepDisabled),
+        Slot::Step(body) if !applies(body.condition.as_ref(), body.skip_when.as_ref(), view) => {
+            Err(SkipReason::ConditionFalse)
+        }
+        Slot::Step(body) => Ok(leaf_inputs(&body.leaf, view)),
     }
 }
 

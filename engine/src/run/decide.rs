@@ -8,7 +8,7 @@ use super::{
     body::Site,
     event::{Event, EventKind, RunStatus, StepPath},
     signal::{Signal, TaskStatus},
-    state::{Executing, Phase, RunState},
+    state::{Admission, Executing, Phase, RunState},
     tally,
 };
 use crate::graph::{FailurePolicy, OnError};
@@ -50,6 +50,8 @@ pub struct Decision {
     pub events: Vec<Event>,
     /// What is to be done about it.
     pub effects: Vec<Effect>,
+    /// Whether it was left in the middle, because it had taken long: [`Input::Tick`] goes on with it.
+    pub is_unfinished: bool,
 }
 
 /// Something to do outside the state machine.
@@ -100,9 +102,15 @@ pub enum Effect {
     },
 }
 
-/// Takes an input into the state and says what follows.
+/// What one decision may take before it is left, so that it keeps a thread for some milliseconds at most. One step begins, skips
+/// or tests one thing where the run holds little.
+pub const DECISION_STEPS_MAX: usize = 500;
+/// So many bytes that the run holds make it a step more: what is begun or tested may look at all of them.
+const BYTES_PER_STEP: usize = 128 << 10;
+
+/// Takes an input into the state and says what follows. Where that is much, it says the first part of it.
 pub fn decide(state: &mut RunState, input: Input, now: Timestamp) -> Decision {
-    let mut machine = Machine { state, now, decision: Decision::default() };
+    let mut machine = Machine { state, now, decision: Decision::default(), steps_left: DECISION_STEPS_MAX };
     machine.take(input);
     machine.advance();
     machine.decision
@@ -113,6 +121,8 @@ pub(super) struct Machine<'s> {
     pub(super) state: &'s mut RunState,
     pub(super) now: Timestamp,
     pub(super) decision: Decision,
+    /// What is left of [`DECISION_STEPS_MAX`].
+    steps_left: usize,
 }
 
 impl Machine<'_> {
@@ -148,6 +158,8 @@ impl Machine<'_> {
             return self.fail_run(Some(path), error);
         }
         match self.state.status {
+            // What was not looked at may have to begin.
+            RunStatus::Running if self.decision.is_unfinished => {}
             RunStatus::Running => self.end_if_through(),
             RunStatus::Draining if !self.has_running_work() => {
                 self.stop_run(StepError::new(
@@ -157,6 +169,18 @@ impl Machine<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Whether the decision is to be left here: asked before each thing that is begun, skipped or tested, and after at least
+    /// one was.
+    pub(super) fn is_spent(&mut self) -> bool {
+        self.decision.is_unfinished |= self.steps_left == 0;
+        self.decision.is_unfinished
+    }
+
+    /// Counts one thing that is begun, skipped or tested.
+    pub(super) fn spend(&mut self) {
+        self.steps_left = self.steps_left.saturating_sub(1 + self.state.bytes / BYTES_PER_STEP);
     }
 
     /// Whether the run is to end before anything else starts.
@@ -202,8 +226,9 @@ impl Machine<'_> {
 
     /// Comes before whatever a run is told first.
     fn begin(&mut self) {
-        if !self.state.input_issues.is_empty() {
-            let error = input_refused(&self.state.input_issues);
+        self.state.check_input();
+        if let Admission::Refused(issues) = &self.state.admission {
+            let error = input_refused(issues);
             return self.emit(EventKind::RunRejected { error });
         }
         let Some(reuse) = self.state.start.reuse.clone() else { return };
@@ -277,7 +302,7 @@ impl Machine<'_> {
         match signal {
             Signal::Pause if status == RunStatus::Running => self.change(RunStatus::Paused, "pause"),
             Signal::Resume if status == RunStatus::Paused => self.change(RunStatus::Running, "resume"),
-            Signal::Retry if status == RunStatus::Failed && self.state.input_issues.is_empty() => {
+            Signal::Retry if status == RunStatus::Failed && self.state.admission == Admission::Fits => {
                 self.change(RunStatus::Running, RETRY);
             }
             Signal::Stop { graceful: true } if matches!(status, RunStatus::Running | RunStatus::Paused) => self.drain(),

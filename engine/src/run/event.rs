@@ -365,7 +365,7 @@ impl EventKind {
     }
 
     /// What it adds to what the run holds, in bytes of JSON.
-    pub(super) fn payload_bytes(&self) -> usize {
+    pub(crate) fn payload_bytes(&self) -> usize {
         let of = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
         match self {
             Self::StepStarted { inputs, .. } => of(inputs),

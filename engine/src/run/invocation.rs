@@ -35,14 +35,14 @@ impl RunState {
             None => path.step.clone(),
             Some((_, inner)) => inner.clone(),
         };
-        let wall = self.conduct(site).timeout.unwrap_or(Limits::WALL_DEFAULT);
+        let time = self.conduct(site).timeout.unwrap_or(Limits::TIME_DEFAULT);
         Some(Work::Script(Box::new(Invocation {
             tenant: tenant.clone(),
             program: Program { language: Language::Lua, name, source: script.source.clone() },
             scope: self.script_scope(site, script),
             started_at: self.attempt_started(site).unwrap_or(at),
             entropy: entropy(self.run, path),
-            limits: Limits { wall, ..Limits::default() },
+            limits: Limits { time, ..Limits::default() },
         })))
     }
 

@@ -7,18 +7,25 @@ use super::{
 use crate::graph::{BodyStep, Lookup, Path, StepIndex, StepKind, walk};
 use agentruntime_host_api::Json;
 use serde_json::{Map, Value, json};
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, cell::OnceCell, sync::Arc};
+
+/// How many paths are looked through for one that is near: a message is not worth more.
+const OUTLINE_PATHS_MAX: usize = 2_000;
+/// The longest path among them: nobody mistypes more than that.
+const OUTLINE_PATH_BYTES_MAX: usize = 256;
 
 /// The state as one step, or one body step of one iteration, may see it.
 pub(super) struct View<'s> {
     state: &'s RunState,
     step: StepIndex,
     iteration: Option<u32>,
+    /// What the start gave this step, laid over the start payload: made once, where somebody asks.
+    merged: OnceCell<Value>,
 }
 
 impl<'s> View<'s> {
     pub(super) fn top(state: &'s RunState, step: StepIndex) -> Self {
-        Self { state, step, iteration: None }
+        Self { state, step, iteration: None, merged: OnceCell::new() }
     }
 
     pub(super) fn of(state: &'s RunState, site: Site) -> Self {
@@ -29,24 +36,29 @@ impl<'s> View<'s> {
     }
 
     pub(super) fn iteration(state: &'s RunState, step: StepIndex, iteration: u32) -> Self {
-        Self { state, step, iteration: Some(iteration) }
+        Self { state, step, iteration: Some(iteration), merged: OnceCell::new() }
     }
 
     /// The start payload, with what the start gave this step in particular over it.
-    pub(super) fn input(&self) -> Cow<'s, Value> {
+    fn input(&self) -> &Value {
         let shared = self.state.input.value();
-        let id = &*self.state.graph.steps[self.step].id;
-        let Some(Value::Object(own)) = self.state.start.trigger_steps.get(id) else { return Cow::Borrowed(shared) };
-        let mut merged = shared.as_object().cloned().unwrap_or_default();
-        merged.extend(own.clone());
-        Cow::Owned(Value::Object(merged))
+        let Some(own) = self.own_input() else { return shared };
+        self.merged.get_or_init(|| {
+            let mut merged = shared.as_object().cloned().unwrap_or_default();
+            merged.extend(own.clone());
+            Value::Object(merged)
+        })
+    }
+
+    fn own_input(&self) -> Option<&'s Map<String, Value>> {
+        self.state.start.trigger_steps.get(&*self.state.graph.steps[self.step].id)?.as_object()
     }
 
     /// The same as JSON text, without parsing where nothing is laid over the shared payload.
     pub(super) fn input_json(&self) -> Json {
-        match self.input() {
-            Cow::Borrowed(_) => self.state.input.json().clone(),
-            Cow::Owned(merged) => Json::of_value(&merged),
+        match self.own_input() {
+            None => self.state.input.json().clone(),
+            Some(_) => Json::of_value(self.input()),
         }
     }
 
@@ -83,67 +95,68 @@ impl<'s> View<'s> {
         Some(self.turn(back)?.output(position)?.value())
     }
 
-    fn step_value(&self, rest: &[Arc<str>]) -> Option<Value> {
+    fn step_value(&self, rest: &[Arc<str>]) -> Option<Cow<'_, Value>> {
         let (id, rest) = rest.split_first()?;
         let index = self.state.graph.step(id)?;
         let (field, rest) = rest.split_first()?;
         if index == self.step {
-            return (&**field == "item").then(|| self.item())?.and_then(|item| walk(item, rest)).cloned();
+            return (&**field == "item").then(|| self.item())?.and_then(|item| walk(item, rest)).map(Cow::Borrowed);
         }
         if !self.state.graph.steps[self.step].readable.contains(&index) {
             return None;
         }
         match &**field {
-            "result" => walk(self.state.steps[index].result()?.value(), rest).cloned(),
-            "input" => walk(&self.step_input(index)?, rest).cloned(),
+            "result" => walk(self.state.steps[index].result()?.value(), rest).map(Cow::Borrowed),
+            "input" => self.step_input(index, rest),
             _ => None,
         }
     }
 
     /// The inputs a step was called with: its resolved configuration, or the start payload where it has none.
-    fn step_input(&self, index: StepIndex) -> Option<Value> {
+    fn step_input(&self, index: StepIndex, rest: &[Arc<str>]) -> Option<Cow<'_, Value>> {
         let step = &self.state.steps[index];
         let was_called = step.attempt > 0 || matches!(step.phase, Phase::Completed { .. });
         if !was_called {
             return None;
         }
-        Some(match &step.inputs {
-            Some(inputs) => inputs.to_value(),
-            None => View::top(self.state, index).input().into_owned(),
+        match &step.inputs {
+            Some(inputs) => walk(inputs.value(), rest).map(Cow::Borrowed),
+            None => walk(View::top(self.state, index).input(), rest).cloned().map(Cow::Owned),
+        }
+    }
+
+    fn foreach(&self, rest: &[Arc<str>]) -> Option<Cow<'s, Value>> {
+        let (field, rest) = rest.split_first()?;
+        match &**field {
+            "item" => walk(self.item()?, rest).map(Cow::Borrowed),
+            "index" if rest.is_empty() => self.index(),
+            _ => None,
+        }
+    }
+
+    fn index(&self) -> Option<Cow<'s, Value>> {
+        self.item().and(self.iteration).map(Value::from).map(Cow::Owned)
+    }
+
+    fn body_value(&self, rest: &[Arc<str>]) -> Option<&'s Value> {
+        let (id, rest) = rest.split_first()?;
+        let output = self.inner_output(0, id)?;
+        walk(output, rest).or_else(|| match rest.split_first() {
+            Some((field, rest)) if &**field == "result" => walk(output, rest),
+            _ => None,
         })
     }
 
-    fn foreach(&self, rest: &[Arc<str>]) -> Option<Value> {
-        let (field, rest) = rest.split_first()?;
-        match &**field {
-            "item" => walk(self.item()?, rest).cloned(),
-            "index" if rest.is_empty() => self.item().and(self.iteration).map(Value::from),
-            _ => None,
-        }
-    }
-
-    fn body_value(&self, rest: &[Arc<str>]) -> Option<Value> {
-        let (id, rest) = rest.split_first()?;
-        let output = self.inner_output(0, id)?;
-        if let Some(found) = walk(output, rest) {
-            return Some(found.clone());
-        }
-        match rest.split_first() {
-            Some((field, rest)) if &**field == "result" => walk(output, rest).cloned(),
-            _ => None,
-        }
-    }
-
-    fn while_value(&self, rest: &[Arc<str>]) -> Option<Value> {
+    fn while_value(&self, rest: &[Arc<str>]) -> Option<Cow<'s, Value>> {
         if !matches!(self.state.graph.steps[self.step].kind, StepKind::While(_)) {
             return None;
         }
         let (field, rest) = rest.split_first()?;
         match &**field {
-            "iteration" if rest.is_empty() => self.iteration.map(Value::from),
+            "iteration" if rest.is_empty() => self.iteration.map(Value::from).map(Cow::Owned),
             "prev" => {
                 let (id, rest) = rest.split_first()?;
-                walk(self.inner_output(1, id)?, rest).cloned()
+                walk(self.inner_output(1, id)?, rest).map(Cow::Borrowed)
             }
             _ => None,
         }
@@ -152,7 +165,7 @@ impl<'s> View<'s> {
     /// What is there to be seen, in short: for the nearest path in a message.
     fn outline(&self) -> Vec<String> {
         let mut paths = Vec::new();
-        grow(&mut paths, "input", &self.input(), 2);
+        grow(&mut paths, "input", self.input(), 2);
         for &index in &self.state.graph.steps[self.step].readable {
             if let Some(result) = self.state.steps[index].result() {
                 let prefix = format!("steps.{}.result", self.state.graph.steps[index].id);
@@ -170,18 +183,21 @@ impl<'s> View<'s> {
 }
 
 impl Lookup for View<'_> {
-    fn lookup(&self, path: &Path) -> Option<Value> {
+    fn lookup(&self, path: &Path) -> Option<Cow<'_, Value>> {
         let (root, rest) = path.segments.split_first()?;
         match &**root {
-            "input" => walk(&self.input(), rest).cloned(),
+            "input" => walk(self.input(), rest).map(Cow::Borrowed),
             "steps" => self.step_value(rest),
-            "item" => walk(self.item()?, rest).cloned(),
+            "item" => walk(self.item()?, rest).map(Cow::Borrowed),
             "foreach" => self.foreach(rest),
-            "index" if rest.is_empty() => self.item().and(self.iteration).map(Value::from),
-            "body" => self.body_value(rest),
+            "index" if rest.is_empty() => self.index(),
+            "body" => self.body_value(rest).map(Cow::Borrowed),
             "while" => self.while_value(rest),
-            "run" => walk(&self.state.run_json.to_value(), rest).filter(|value| !value.is_null()).cloned(),
-            "connection" => walk(&json!({}), rest).cloned(),
+            "run" => {
+                let run = self.state.run_json.to_value();
+                walk(&run, rest).filter(|value| !value.is_null()).cloned().map(Cow::Owned)
+            }
+            "connection" => walk(&json!({}), rest).cloned().map(Cow::Owned),
             _ => None,
         }
     }
@@ -197,7 +213,10 @@ impl Lookup for View<'_> {
 fn grow(paths: &mut Vec<String>, prefix: &str, value: &Value, depth: u32) {
     paths.push(prefix.to_owned());
     if let (Value::Object(fields), true) = (value, depth > 0) {
-        for (name, field) in fields {
+        for (name, field) in fields.iter().filter(|(name, _)| prefix.len() + name.len() < OUTLINE_PATH_BYTES_MAX) {
+            if paths.len() >= OUTLINE_PATHS_MAX {
+                return;
+            }
             grow(paths, &format!("{prefix}.{name}"), field, depth - 1);
         }
     }

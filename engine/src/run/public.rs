@@ -96,7 +96,7 @@ fn with<T: Serialize>(mut data: Value, key: &str, value: &Option<T>) -> Value {
 }
 
 fn milliseconds(micros: u64) -> f64 {
-    // Durations stay far below 2^53 µs, so that the division is exact to the microsecond.
+    // Durations stay far below 2^51 µs, up to which the nearest whole microsecond is read back.
     micros as f64 / 1000.0
 }
 

@@ -33,13 +33,14 @@ impl Machine<'_> {
     pub(super) fn start_what_is_ready(&mut self) {
         let graph = self.state.graph.clone();
         for &index in &graph.topological_order {
-            if self.is_over() {
+            if self.is_over() || self.is_spent() {
                 return;
             }
             match &self.state.steps[index].phase {
                 Phase::Waiting => match readiness(self.state, index) {
                     Readiness::Wait => {}
                     Readiness::Skip(reason) => {
+                        self.spend();
                         let path = self.state.path(index);
                         self.emit(EventKind::StepSkipped { path, reason });
                     }
@@ -61,6 +62,7 @@ impl Machine<'_> {
     }
 
     fn start_step(&mut self, index: StepIndex) {
+        self.spend();
         let graph = self.state.graph.clone();
         let step = &graph.steps[index];
         let path = self.state.path(index);

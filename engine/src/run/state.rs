@@ -21,8 +21,8 @@ pub struct RunState {
     pub start: Start,
     /// The start payload with the defaults of the input schema.
     pub input: Payload,
-    /// Why the start payload does not fit, where it does not.
-    pub input_issues: Vec<Issue>,
+    /// Whether the start payload fits the input schema.
+    pub admission: Admission,
     /// When it was accepted.
     pub started_at: Timestamp,
     /// The number of its last event.
@@ -46,6 +46,17 @@ pub struct RunState {
     pub(super) run_json: Json,
 }
 
+/// Whether a start payload fits the input schema. It is checked once: what came of it is in the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Admission {
+    /// Nobody has checked.
+    Unchecked,
+    /// It fits.
+    Fits,
+    /// It does not; why is forgotten once it is recorded.
+    Refused(Vec<Issue>),
+}
+
 /// Where a top-level step stands.
 #[derive(Debug)]
 pub struct StepState {
@@ -60,7 +71,7 @@ pub struct StepState {
     /// When a step without a sandbox runs out of time.
     pub deadline: Option<Timestamp>,
     /// Its resolved configuration.
-    pub inputs: Option<Json>,
+    pub inputs: Option<Payload>,
     /// The progress of a composite that failed, for the next attempt.
     pub kept: Option<Box<Loop>>,
 }
@@ -184,7 +195,7 @@ pub struct Executing {
 }
 
 impl RunState {
-    /// The state after `run_started`.
+    /// The state after `run_started`. Whether the payload fits is [checked](Self::check_input) by whoever begins the run.
     ///
     /// # Errors
     /// The start's `trigger_steps` make the graph invalid: nobody checked the start before it was recorded.
@@ -194,7 +205,7 @@ impl RunState {
             false => Arc::new(graph.with_overrides(&start.trigger_steps)?),
         };
         let bytes = start.input.as_str().len();
-        let (input, input_issues) = admitted(&graph, &start.input);
+        let input = filled(&graph, &start.input);
         let steps = graph.steps.iter().map(|_| StepState::new(at)).collect();
         let out_of_scope = out_of_scope(&graph, &start);
         let run_json = json!({
@@ -210,7 +221,7 @@ impl RunState {
             graph,
             start,
             input: Payload::new(input),
-            input_issues,
+            admission: Admission::Unchecked,
             started_at: at,
             seq: 1,
             bytes,
@@ -223,6 +234,23 @@ impl RunState {
             out_of_scope,
             run_json: run_json.into(),
         })
+    }
+
+    /// Checks the start payload, where nobody has.
+    pub fn check_input(&mut self) {
+        if self.admission != Admission::Unchecked {
+            return;
+        }
+        let issues = self.graph.input_schema.as_ref().map(|schema| schema.check(self.input.value()));
+        self.admission = match issues.unwrap_or_default() {
+            issues if issues.is_empty() => Admission::Fits,
+            issues => Admission::Refused(issues),
+        };
+    }
+
+    /// Whether the start payload was found not to fit.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.admission, Admission::Refused(_))
     }
 
     /// Every execution that is under way: what a node begins after it took the run over.
@@ -375,11 +403,10 @@ fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestam
     one.into_iter().chain(other).min()
 }
 
-fn admitted(graph: &Graph, input: &Json) -> (Json, Vec<Issue>) {
-    let Some(schema) = &graph.input_schema else { return (input.clone(), Vec::new()) };
-    match schema.admit(input.to_value()) {
-        Ok(filled) => (Json::of_value(&filled), Vec::new()),
-        Err(issues) => (input.clone(), issues),
+fn filled(graph: &Graph, input: &Json) -> Json {
+    match &graph.input_schema {
+        Some(schema) if schema.has_defaults() => Json::of_value(&schema.fill(input.to_value())),
+        _ => input.clone(),
     }
 }
 

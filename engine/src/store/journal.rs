@@ -15,11 +15,13 @@
 use super::{
     Append, Appended, Chunk, NodeId, Scope, Store, inbox,
     runs::{self, Created, RunRow, put_row_update},
+    storage::StorageChange,
     tasks,
 };
-use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, id, maybe_time};
+use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, id, maybe_time, text};
 use agentruntime_host_api::RunId;
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     time::Duration,
 };
@@ -40,7 +42,7 @@ const UPDATE_RUNS: Bulk = Bulk {
         ELSE v.column11 END FROM given,",
     columns: &[Text, Number, Number, Number, Text, Text, Number, Text, Number, Number, Number],
     tail: "WHERE runs.run_id = v.column1 AND runs.lease_epoch = v.column2 AND runs.lease_owner = given.node \
-        AND (v.column3 IS NULL OR runs.last_seq = v.column3) RETURNING run_id, wake_at",
+        AND (v.column3 IS NULL OR runs.last_seq = v.column3) RETURNING run_id, wake_at, tenant_id",
 };
 
 const LOCK_RUNS: Bulk = Bulk {
@@ -76,10 +78,12 @@ impl Store {
         let mut tx = self.shared.database.begin().await?;
         lock_crosswise(&mut tx, batch).await?;
         let answers = vec![Appended::LeaseLost; batch.len()];
-        let mut commit = Commit { tx, node, lease_for, now: self.shared.database.now(), answers, is_news: false };
+        let (now, storage) = (self.shared.database.now(), StorageChange::default());
+        let mut commit = Commit { tx, node, lease_for, now, answers, storage, is_news: false };
         for wave in waves(batch) {
             commit.write(&wave).await?;
         }
+        commit.storage.write(&mut commit.tx, &node.0).await?;
         commit.tx.commit().await?;
         if commit.is_news {
             self.shared.wake.news();
@@ -132,36 +136,45 @@ struct Commit<'c> {
     lease_for: Duration,
     now: Option<i64>,
     answers: Vec<Appended>,
+    storage: StorageChange,
     /// Whether a run became claimable or was sent a signal.
     is_news: bool,
 }
 
+/// An append whose row was written.
+struct Written<'a> {
+    index: usize,
+    append: &'a Append,
+    /// Whose run it is, as the row says.
+    tenant: Cow<'a, str>,
+}
+
 impl Commit<'_> {
     async fn write(&mut self, wave: &[(usize, &Append)]) -> Result<(), StoreError> {
-        let written = self.rows(wave).await?;
-        for (index, _) in &written {
+        let rows = self.rows(wave).await?;
+        for Written { index, .. } in &rows {
             self.answers[*index] = Appended::Durable;
         }
-        let written: Vec<&Append> = written.into_iter().map(|(_, append)| append).collect();
+        let written: Vec<&Append> = rows.iter().map(|row| row.append).collect();
         self.children(&written).await?;
-        self.events(&written).await?;
+        self.events(&rows).await?;
         self.tasks(&written).await?;
         self.signals(&written).await
     }
 
     /// Writes the rows of the runs, and tells which were.
-    async fn rows<'a>(&mut self, wave: &[(usize, &'a Append)]) -> Result<Vec<(usize, &'a Append)>, StoreError> {
+    async fn rows<'a>(&mut self, wave: &[(usize, &'a Append)]) -> Result<Vec<Written<'a>>, StoreError> {
         let (creates, updates): (Vec<_>, Vec<_>) =
             wave.iter().copied().partition(|(_, append)| append.create.is_some());
         let mut written = self.create(&creates).await?;
         written.extend(self.update(&updates).await?);
         // A run that another node may claim now, or that wants to wake at a time that is to be known.
         let wakes = |append: &Append| append.release.is_some_and(|release| release.wake_at.is_some());
-        self.is_news |= written.iter().any(|(_, append)| wakes(append));
+        self.is_news |= written.iter().any(|row| wakes(row.append));
         Ok(written)
     }
 
-    async fn create<'a>(&mut self, creates: &[(usize, &'a Append)]) -> Result<Vec<(usize, &'a Append)>, StoreError> {
+    async fn create<'a>(&mut self, creates: &[(usize, &'a Append)]) -> Result<Vec<Written<'a>>, StoreError> {
         let mut rows = Vec::with_capacity(creates.len());
         for (_, append) in creates {
             let Some(new) = &append.create else { continue };
@@ -180,10 +193,14 @@ impl Commit<'_> {
                 self.answers[*index] = Appended::AlreadyExists;
             }
         }
-        Ok(creates.iter().copied().filter(|(_, append)| inserted.contains(&append.lease.run)).collect())
+        let written = |&(index, append): &(usize, &'a Append)| {
+            let new = append.create.as_ref().filter(|_| inserted.contains(&append.lease.run))?;
+            Some(Written { index, append, tenant: new.scope.tenant.as_str().into() })
+        };
+        Ok(creates.iter().filter_map(written).collect())
     }
 
-    async fn update<'a>(&mut self, updates: &[(usize, &'a Append)]) -> Result<Vec<(usize, &'a Append)>, StoreError> {
+    async fn update<'a>(&mut self, updates: &[(usize, &'a Append)]) -> Result<Vec<Written<'a>>, StoreError> {
         let head = |values: &mut Values| {
             values.maybe_number(self.now).number(self.lease_for.as_micros()).text(&self.node.0);
         };
@@ -200,26 +217,27 @@ impl Commit<'_> {
         ordered.sort_unstable_by_key(|(_, append)| append.lease.run);
         let mut updated = HashMap::with_capacity(updates.len());
         for row in self.tx.bulk(&UPDATE_RUNS, head, &ordered, put).await? {
-            updated.insert(id::<RunId>(&row, 0)?, maybe_time(&row, 1)?);
+            updated.insert(id::<RunId>(&row, 0)?, (maybe_time(&row, 1)?, text(&row, 2)?.to_owned()));
         }
-        let written: Vec<_> =
-            updates.iter().copied().filter(|(_, append)| updated.contains_key(&append.lease.run)).collect();
-        let wakes = |append: &Append| append.release.is_some() && updated[&append.lease.run].is_some();
-        self.is_news |= written.iter().any(|(_, append)| wakes(append));
+        let mut written = Vec::with_capacity(updated.len());
+        for &(index, append) in updates {
+            if let Some((wake_at, tenant)) = updated.remove(&append.lease.run) {
+                self.is_news |= append.release.is_some() && wake_at.is_some();
+                written.push(Written { index, append, tenant: tenant.into() });
+            }
+        }
         Ok(written)
     }
 
-    async fn events(&mut self, written: &[&Append]) -> Result<(), StoreError> {
-        let joined: Vec<(RunId, Chunk)> =
-            written.iter().filter_map(|append| Some((append.lease.run, joined(append)?))).collect();
-        let mut chunks: Vec<(RunId, &Chunk)> = joined.iter().map(|(run, chunk)| (*run, chunk)).collect();
-        for append in written {
-            match (&append.create, &append.events) {
-                (Some(_), Some(_)) | (None, None) => {}
-                (Some(new), None) => chunks.push((new.run, &new.events)),
-                (None, Some(chunk)) => chunks.push((append.lease.run, chunk)),
+    async fn events(&mut self, written: &[Written<'_>]) -> Result<(), StoreError> {
+        let mut appended = Vec::with_capacity(written.len());
+        for Written { append, tenant, .. } in written {
+            if let Some(chunk) = chunk_of(append) {
+                self.storage.add(tenant, &chunk);
+                appended.push((append.lease.run, chunk));
             }
         }
+        let chunks: Vec<(RunId, &Chunk)> = appended.iter().map(|(run, chunk)| (*run, chunk.as_ref())).collect();
         runs::insert_events(&mut self.tx, &chunks).await
     }
 
@@ -228,8 +246,9 @@ impl Commit<'_> {
         let children: Vec<_> = written.iter().flat_map(|append| &append.children).collect();
         let rows: Vec<_> = children.iter().map(|child| RunRow::pending(child)).collect();
         let inserted = runs::insert_runs(&mut self.tx, &rows, self.now, self.lease_for).await?;
-        let begun = children.iter().filter(|child| inserted.contains(&child.run));
-        let chunks: Vec<_> = begun.map(|child| (child.run, &child.events)).collect();
+        let begun = || children.iter().filter(|child| inserted.contains(&child.run));
+        begun().for_each(|child| self.storage.add(child.scope.tenant.as_str(), &child.events));
+        let chunks: Vec<_> = begun().map(|child| (child.run, &child.events)).collect();
         self.is_news |= !chunks.is_empty();
         runs::insert_events(&mut self.tx, &chunks).await
     }
@@ -258,6 +277,15 @@ impl Commit<'_> {
         }
         self.is_news |= inbox::send_many(&mut self.tx, self.now, &signals).await?;
         Ok(())
+    }
+}
+
+/// The events that an append writes to its run's journal.
+fn chunk_of(append: &Append) -> Option<Cow<'_, Chunk>> {
+    match (&append.create, &append.events) {
+        (Some(_), Some(_)) => joined(append).map(Cow::Owned),
+        (Some(new), None) => Some(Cow::Borrowed(&new.events)),
+        (None, events) => events.as_ref().map(Cow::Borrowed),
     }
 }
 

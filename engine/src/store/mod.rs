@@ -27,6 +27,7 @@
 //! | `tasks` | questions to people |
 //! | `claim` | claiming and renewing leases |
 //! | `retention` | runs that ended long ago go to an archive, and then away |
+//! | `storage` | how many bytes each tenant has |
 //! | `wake` | news for those who wait |
 
 mod claim;
@@ -37,6 +38,7 @@ mod record;
 mod retention;
 mod runs;
 mod start_keys;
+mod storage;
 mod tables;
 mod tasks;
 mod versions;

@@ -361,6 +361,14 @@ impl Append {
         }
     }
 
+    /// How many bytes its events take, with those of the child runs that it begins.
+    pub fn event_bytes(&self) -> usize {
+        let begun = self.create.iter().chain(&self.children).map(|new| &new.events);
+        let bytes: usize = begun.chain(&self.events).map(|chunk| chunk.body.len()).sum();
+        // The first events of a run and those that continue them become one list: a comma stands where two brackets were.
+        bytes - usize::from(self.create.is_some() && self.events.is_some())
+    }
+
     /// The creation of a run by the node that goes on with it at once.
     pub fn create(lease: Lease, new: NewRun) -> Self {
         let row = RowUpdate { status: RunStatus::Running, awaiting: None, finished_at: None, error: None };

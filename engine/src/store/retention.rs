@@ -16,6 +16,7 @@ use super::{
     RunRecord, Store,
     journal::CONFLICT_TRIES_MAX,
     runs::{RUN_COLUMNS, run_columns, run_record},
+    storage::StorageChange,
 };
 use crate::{
     database::{Bulk, StoreError, Text, Tx, Values, id, json, maybe_time, number, text, time},
@@ -25,7 +26,10 @@ use agentruntime_host_api::{RunId, Timestamp};
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::any::AnyRow;
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 /// How long a tree is kept for the process that archives it; it renews this as long as it works.
 const LEASE: Duration = Duration::from_secs(300);
@@ -63,7 +67,7 @@ const RELEASE_ROOT: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at
     WHERE run_id = $1 AND lease_owner = $2 AND lease_epoch = $3 RETURNING wake_at";
 
 const REMOVE_ROOT: &str = "DELETE FROM runs WHERE run_id = $1 AND lease_owner = $2 AND lease_epoch = $3 \
-    AND wake_at IS NULL RETURNING run_id";
+    AND wake_at IS NULL RETURNING run_id, tenant_id";
 
 const REMOVE_RUNS: Bulk = Bulk {
     head: "WITH given (older_than) AS (VALUES (?)) DELETE FROM runs \
@@ -71,7 +75,15 @@ const REMOVE_RUNS: Bulk = Bulk {
         AND NOT EXISTS (SELECT 1 FROM runs p WHERE p.run_id = runs.parent_run_id) \
         AND run_id IN (SELECT column1 FROM",
     columns: &[Text],
-    tail: ") RETURNING run_id",
+    tail: ") RETURNING run_id, tenant_id",
+};
+
+/// How long a text is, both databases know without reading it.
+const EVENT_BYTES: Bulk = Bulk {
+    head: "SELECT run_id, CAST(SUM(octet_length(body)) AS BIGINT) FROM run_events \
+        WHERE run_id IN (SELECT column1 FROM",
+    columns: &[Text],
+    tail: ") GROUP BY run_id",
 };
 
 const REMOVE_EVENTS: Bulk =
@@ -144,6 +156,9 @@ struct Line<'r> {
 
 /// A run and those below it, the topmost first; each with its depth.
 type Tree = Vec<(RunRecord, u64)>;
+
+/// A run whose row was removed, and its tenant.
+type Removed = (RunId, String);
 
 /// The topmost run of a tree, and the right to remove it.
 struct Held {
@@ -259,10 +274,10 @@ impl Store {
 
     async fn remove_root(&self, held: &Held) -> Result<bool, StoreError> {
         let mut tx = self.shared.database.begin().await?;
-        if tx.row(REMOVE_ROOT, held.values()).await?.is_none() {
-            return Ok(false);
-        }
-        remove_belongings(&mut tx, &[held.root]).await?;
+        let Some(row) = tx.row(REMOVE_ROOT, held.values()).await? else { return Ok(false) };
+        let mut storage = StorageChange::default();
+        remove_belongings(&mut tx, &[removed(&row)?], &mut storage).await?;
+        storage.write(&mut tx, held.root.to_string()).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -286,11 +301,14 @@ impl Store {
         let put = |run: &RunId, values: &mut Values| {
             values.id(run);
         };
-        let removed = tx.bulk(&REMOVE_RUNS, head, runs, put).await?;
-        let removed: Vec<RunId> = removed.iter().map(|row| id(row, 0)).collect::<Result<_, _>>()?;
-        remove_belongings(&mut tx, &removed).await?;
+        let rows = tx.bulk(&REMOVE_RUNS, head, runs, put).await?;
+        let gone: Vec<Removed> = rows.iter().map(removed).collect::<Result<_, _>>()?;
+        let Some((first, _)) = gone.first() else { return Ok(0) };
+        let mut storage = StorageChange::default();
+        remove_belongings(&mut tx, &gone, &mut storage).await?;
+        storage.write(&mut tx, first.to_string()).await?;
         tx.commit().await?;
-        Ok(u32::try_from(removed.len()).unwrap_or(u32::MAX))
+        Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
     }
 }
 
@@ -303,11 +321,22 @@ impl Held {
     }
 }
 
-async fn remove_belongings(tx: &mut Tx<'_>, runs: &[RunId]) -> Result<(), StoreError> {
+fn removed(row: &AnyRow) -> Result<Removed, StoreError> {
+    Ok((id(row, 0)?, text(row, 1)?.to_owned()))
+}
+
+/// Nobody writes to the journals meanwhile: whoever does begins with the run's row, and that is gone.
+async fn remove_belongings(tx: &mut Tx<'_>, runs: &[Removed], storage: &mut StorageChange) -> Result<(), StoreError> {
+    let put = |(run, _): &Removed, values: &mut Values| {
+        values.id(run);
+    };
+    let tenants: HashMap<RunId, &str> = runs.iter().map(|(run, tenant)| (*run, tenant.as_str())).collect();
+    for row in tx.bulk(&EVENT_BYTES, |_| {}, runs, put).await? {
+        if let Some(tenant) = tenants.get(&id(&row, 0)?) {
+            storage.subtract(tenant, number(&row, 1)?);
+        }
+    }
     for belongings in [&REMOVE_EVENTS, &REMOVE_TASKS, &REMOVE_SIGNALS, &REMOVE_KEYS] {
-        let put = |run: &RunId, values: &mut Values| {
-            values.id(run);
-        };
         tx.bulk(belongings, |_| {}, runs, put).await?;
     }
     Ok(())

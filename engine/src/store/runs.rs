@@ -2,7 +2,7 @@
 
 use super::{
     Chunk, NewRun, NodeId, Release, Repeated, RowUpdate, RunRecord, Scope, Store, journal::CONFLICT_TRIES_MAX,
-    start_keys,
+    start_keys, storage::StorageChange,
 };
 use crate::database::{
     Access, Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number,
@@ -94,6 +94,9 @@ impl Store {
             return Err(StoreError::AlreadyExists);
         }
         insert_events(&mut tx, &[(new.run, &new.events)]).await?;
+        let mut storage = StorageChange::default();
+        storage.add(new.scope.tenant.as_str(), &new.events);
+        storage.write(&mut tx, new.run.to_string()).await?;
         tx.commit().await?;
         self.shared.wake.news();
         Ok(())

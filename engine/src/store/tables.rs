@@ -3,7 +3,7 @@
 use crate::database::{Migration, Migrations};
 
 /// Every step, in order.
-pub(crate) const MIGRATIONS: Migrations = Migrations { part: "engine", steps: &[JOURNAL, SERVICE, RETENTION] };
+pub(crate) const MIGRATIONS: Migrations = Migrations { part: "engine", steps: &[JOURNAL, SERVICE, RETENTION, STORAGE] };
 
 const JOURNAL: Migration = Migration {
     name: "0001_journal",
@@ -21,4 +21,10 @@ const RETENTION: Migration = Migration {
     name: "0003_retention",
     sqlite: include_str!("../../migrations/sqlite/0003_retention.sql"),
     postgres: include_str!("../../migrations/postgres/0003_retention.sql"),
+};
+
+const STORAGE: Migration = Migration {
+    name: "0004_storage",
+    sqlite: include_str!("../../migrations/sqlite/0004_storage.sql"),
+    postgres: include_str!("../../migrations/postgres/0004_storage.sql"),
 };

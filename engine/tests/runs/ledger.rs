@@ -126,9 +126,9 @@ impl Ledger {
 
 /// Everything of a state that must be the same after a replay.
 pub(crate) fn digest(state: &RunState) -> String {
-    let RunState { run, start, input, input_issues, started_at, seq, status, steps, failure, end, .. } = state;
+    let RunState { run, start, input, admission, started_at, seq, status, steps, failure, end, .. } = state;
     let RunState { finished_at, drain_due, out_of_scope, .. } = state;
-    let head = (run, start, input, input_issues, started_at, seq, status);
+    let head = (run, start, input, admission, started_at, seq, status);
     format!("{head:?} {steps:#?} {:?}", (failure, end, finished_at, drain_due, out_of_scope))
 }
 

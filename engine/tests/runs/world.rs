@@ -139,19 +139,14 @@ impl World {
             self.children.retain(|(begun, _)| begun != child);
         }
         let was_tick = input == Input::Tick;
-        let Decision { events, effects } = decide(&mut self.state, input, self.now);
-        for event in &events {
-            self.ledger.enter(&self.graph, event);
-            self.shadow.apply(event).unwrap();
+        let mut events = Vec::new();
+        let mut next = Some(input);
+        while let Some(input) = next {
+            let decision = decide(&mut self.state, input, self.now);
+            next = decision.is_unfinished.then_some(Input::Tick);
+            events.extend(decision.events.iter().cloned());
+            self.take_in(decision);
         }
-        effects.into_iter().for_each(|effect| self.carry_out(effect));
-        self.journal.extend(events.iter().cloned());
-        assert_eq!(
-            digest(&self.shadow),
-            digest(&self.state),
-            "applying the events gives the state that was decided on"
-        );
-        self.check_books();
         let overdue = self.state.next_due().is_some_and(|due| due <= self.now);
         assert!(
             !(was_tick && overdue && events.is_empty()),
@@ -159,6 +154,22 @@ impl World {
             digest(&self.state)
         );
         events
+    }
+
+    fn take_in(&mut self, decision: Decision) {
+        let Decision { events, effects, .. } = decision;
+        for event in &events {
+            self.ledger.enter(&self.graph, event);
+            self.shadow.apply(event).unwrap();
+        }
+        effects.into_iter().for_each(|effect| self.carry_out(effect));
+        self.journal.extend(events);
+        assert_eq!(
+            digest(&self.shadow),
+            digest(&self.state),
+            "applying the events gives the state that was decided on"
+        );
+        self.check_books();
     }
 
     fn carry_out(&mut self, effect: Effect) {

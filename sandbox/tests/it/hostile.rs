@@ -10,7 +10,7 @@ const WALL: Duration = Duration::from_millis(300);
 #[track_caller]
 fn hostile(case: Case, code: ErrorCode) -> StepError {
     let begun = Instant::now();
-    let error = case.limits(|limits| limits.wall = WALL).fails(code);
+    let error = case.limits(|limits| limits.time = WALL).fails(code);
     // Ticks come every few milliseconds; the rest is for a busy machine.
     assert!(begun.elapsed() < WALL + Duration::from_secs(2), "it ended after {:?}", begun.elapsed());
     a_harmless_step_works();
@@ -85,7 +85,7 @@ fn memory_bombs_end_at_the_memory_limit() {
         "local b = {} for i = 1, 100 do b[i] = 'x' end return {#string.pack('s4', ('x'):rep(5e7))}",
     ] {
         let error =
-            script(source).limits(|limits| limits.wall = Duration::from_secs(20)).run().map(|output| output.json);
+            script(source).limits(|limits| limits.time = Duration::from_secs(20)).run().map(|output| output.json);
         let error = error.expect_err(source);
         let is_clean = error.code == ErrorCode::SandboxMemoryLimit
             || (error.code == ErrorCode::LuaError
@@ -132,7 +132,7 @@ fn recursion_ends_in_an_error_of_the_script() {
         "return {string.format(('%s'):rep(100), table.unpack({}, 1, 100))} , error('end')",
         "return {(('x'):rep(200000)):match(('(.-)'):rep(31) .. ('x?'):rep(200) .. 'y')}",
     ] {
-        let error = script(source).limits(|limits| limits.wall = Duration::from_millis(1500)).run().expect_err(source);
+        let error = script(source).limits(|limits| limits.time = Duration::from_millis(1500)).run().expect_err(source);
         let is_clean =
             matches!(error.code, ErrorCode::LuaError | ErrorCode::SandboxMemoryLimit | ErrorCode::StepTimeout);
         assert!(is_clean, "{source}: {error}");

@@ -50,9 +50,9 @@ fn fuel_is_counted_where_a_limit_asks_for_it() {
 }
 
 #[test]
-fn the_wall_limit_counts_the_time_of_requests_too() {
+fn the_time_limit_counts_the_time_of_requests_too() {
     let invocation =
-        script("host.call('a') return {}").limits(|limits| limits.wall = Duration::from_millis(1)).invocation;
+        script("host.call('a') return {}").limits(|limits| limits.time = Duration::from_millis(1)).invocation;
     let Outcome::Requests { execution, .. } = wait(sandbox().start(invocation)) else { panic!("it asks") };
     let over = Instant::now() + Duration::from_millis(2);
     while Instant::now() < over {
@@ -65,8 +65,8 @@ fn the_wall_limit_counts_the_time_of_requests_too() {
 
 #[test]
 fn a_limit_beyond_all_time_is_no_limit() {
-    assert_eq!(script("return {}").limits(|limits| limits.wall = Duration::MAX).text(), "{}");
+    assert_eq!(script("return {}").limits(|limits| limits.time = Duration::MAX).text(), "{}");
     script("for i = 1, 1e9 do end return {}")
-        .limits(|limits| limits.wall = Duration::ZERO)
+        .limits(|limits| limits.time = Duration::ZERO)
         .fails(ErrorCode::StepTimeout);
 }

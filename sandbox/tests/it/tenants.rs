@@ -4,7 +4,14 @@ use crate::harness::{config, script, spawn, wait};
 use agentruntime_host_api::{ErrorCode, Guest, Json, Outcome};
 use agentruntime_sandbox::{Sandbox, SandboxConfig, TenantBudget};
 use futures_util::{FutureExt, future::join_all};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+use tokio::task::JoinHandle;
 
 fn sandbox(change: impl FnOnce(&mut SandboxConfig)) -> Sandbox {
     let mut config = SandboxConfig { max_instances: 64, ..config() };
@@ -17,13 +24,13 @@ fn endless_loops_of_one_tenant_do_not_stop_another() {
     let sandbox = sandbox(|_| ());
     let noise = (0..16).map(|_| {
         let wall = Duration::from_secs(60);
-        let (sandbox, case) = (sandbox.clone(), script("while true do end").tenant("noisy").limits(|l| l.wall = wall));
+        let (sandbox, case) = (sandbox.clone(), script("while true do end").tenant("noisy").limits(|l| l.time = wall));
         spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await })
     });
     let noise: Vec<_> = noise.collect();
     for _ in 0..20 {
         let sandbox = sandbox.clone();
-        let quiet = script("return {x = 1}").tenant("quiet").limits(|l| l.wall = Duration::from_secs(60));
+        let quiet = script("return {x = 1}").tenant("quiet").limits(|l| l.time = Duration::from_secs(60));
         wait(async { tokio::spawn(async move { quiet.drive(&sandbox, |_| Ok(Json::null())).await }).await })
             .unwrap()
             .unwrap();
@@ -52,27 +59,62 @@ fn a_full_house_of_steps_that_raise_errors_fits_the_pool() {
 #[test]
 fn processors_are_shared_by_tenant_and_not_by_step() {
     let sandbox = sandbox(|config| config.cpus = 1);
-    let counting = |tenant: &str| {
+    let counting = |tenant: &str, ticks: &Arc<AtomicU32>| {
         let source = "local n = 0 while true do n = n + 1 if n % 20000 == 0 then host.call('tick') end end";
-        let wall = Duration::from_millis(1200);
-        let (sandbox, case) =
-            (sandbox.clone(), script(source).tenant(tenant).limits(|l| (l.wall, l.requests) = (wall, u32::MAX)));
+        let time = Duration::from_millis(600);
+        let (sandbox, case, ticks) = (
+            sandbox.clone(),
+            script(source).tenant(tenant).limits(|l| (l.time, l.requests) = (time, u32::MAX)),
+            ticks.clone(),
+        );
         spawn(async move {
-            let mut ticks = 0;
             let ended = case.drive(&sandbox, |_| {
-                ticks += 1;
+                ticks.fetch_add(1, SeqCst);
                 Ok(Json::null())
             });
             assert_eq!(ended.await.unwrap_err().code, ErrorCode::StepTimeout);
-            ticks
         })
     };
-    let many: Vec<_> = (0..6).map(|_| counting("many")).collect();
-    let one = counting("one");
-    let one: u32 = wait(one).unwrap();
-    let many: u32 = wait(join_all(many)).into_iter().map(Result::unwrap).sum();
-    let share = f64::from(one) / f64::from(one + many);
+    let (one, many) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
+    let others: Vec<_> = (0..6).map(|_| counting("many", &many)).collect();
+    wait(counting("one", &one)).unwrap();
+    let (one, many) = (f64::from(one.load(SeqCst)), f64::from(many.load(SeqCst)));
+    others.iter().for_each(JoinHandle::abort);
+    let share = one / (one + many);
     assert!((0.3..0.7).contains(&share), "one step got {share} beside six of another tenant");
+}
+
+#[test]
+fn steps_that_wait_for_each_other_do_not_run_out_of_time() {
+    let sandbox = sandbox(|config| (config.cpus, config.turn) = (1, Duration::from_micros(200)));
+    // Together several times what each may take, and each far below it, but more than its turns in a row.
+    let time = Duration::from_millis(400);
+    let steps: Vec<_> = (0..60)
+        .map(|_| {
+            let case = script("local n = 0 for i = 1, 2000000 do n = n + i % 7 end return {n = n}");
+            let (sandbox, case) = (sandbox.clone(), case.limits(|limits| limits.time = time));
+            spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await })
+        })
+        .collect();
+    let begun = Instant::now();
+    for ended in wait(join_all(steps)) {
+        ended.unwrap().unwrap();
+    }
+    assert!(begun.elapsed() > time, "the test is too small to show anything: {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_loop_ends_when_it_has_had_its_time_however_long_it_waited_for_others() {
+    let sandbox = sandbox(|config| config.cpus = 1);
+    let looping = |_| {
+        let (sandbox, case) = (sandbox.clone(), script("while true do end"));
+        let case = case.limits(|limits| limits.time = Duration::from_millis(100));
+        spawn(async move { case.drive(&sandbox, |_| Ok(Json::null())).await })
+    };
+    let steps: Vec<_> = (0..6).map(looping).collect();
+    for ended in wait(join_all(steps)) {
+        assert_eq!(ended.unwrap().unwrap_err().code, ErrorCode::StepTimeout);
+    }
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use agentruntime_engine::graph::{Condition, Lookup, Path, Template, walk};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 struct Values(Value);
 
 impl Lookup for Values {
-    fn lookup(&self, path: &Path) -> Option<Value> {
-        walk(&self.0, &path.segments).cloned()
+    fn lookup(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        walk(&self.0, &path.segments).map(Cow::Borrowed)
     }
 }
 

@@ -11,6 +11,7 @@ mod reading;
 mod retention;
 mod settings;
 mod start_keys;
+mod storage;
 mod versions;
 
 /// Makes each listed function a test on both databases.

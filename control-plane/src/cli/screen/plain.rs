@@ -11,9 +11,9 @@ use agentruntime_engine::run::event::{Event, EventKind, StepPath};
 use agentruntime_host_api::StepError;
 
 /// Which run it is.
-pub(super) fn heading(timeline: &Timeline) -> String {
+pub(super) fn heading(workflow: &str, timeline: &Timeline) -> String {
     let start = &timeline.state.start;
-    format!("{} version {}, run {}\n", style::strong(start.workflow.as_str()), start.version, timeline.state.run)
+    format!("{} version {}, run {}\n", style::strong(workflow), start.version, timeline.state.run)
 }
 
 /// The line of an event; nothing for one that is told by another.

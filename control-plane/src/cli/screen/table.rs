@@ -26,22 +26,27 @@ const END: &str = "\x1b[?7h\x1b[?2026l";
 const NAME_CHARS_MAX: usize = 32;
 
 /// What is on the terminal.
-#[derive(Default)]
 pub(crate) struct Table {
+    workflow: String,
     lines: usize,
     frame: usize,
 }
 
 impl Table {
+    /// A table for a run of the workflow that people call so.
+    pub(super) fn of(workflow: &str) -> Self {
+        Self { workflow: workflow.to_owned(), lines: 0, frame: 0 }
+    }
+
     /// Draws the table over the one before.
     pub(super) fn draw(&mut self, timeline: &Timeline) -> io::Result<()> {
         let height = terminal_size::terminal_size_of(io::stderr()).map_or(24, |(_, height)| usize::from(height.0));
-        self.put(&rows(timeline, self.frame, height.saturating_sub(1).max(3)))
+        self.put(&rows(&self.workflow, timeline, self.frame, height.saturating_sub(1).max(3)))
     }
 
     /// Draws all of the table, as it is to stay on the terminal.
     pub(super) fn draw_whole(&mut self, timeline: &Timeline) -> io::Result<()> {
-        self.put(&rows(timeline, self.frame, usize::MAX))?;
+        self.put(&rows(&self.workflow, timeline, self.frame, usize::MAX))?;
         self.lines = 0;
         Ok(())
     }
@@ -66,7 +71,7 @@ impl Table {
     }
 }
 
-fn rows(timeline: &Timeline, frame: usize, height: usize) -> Vec<String> {
+fn rows(workflow: &str, timeline: &Timeline, frame: usize, height: usize) -> Vec<String> {
     let now = SystemClock.now();
     let names = timeline.state.graph.steps.iter().map(|step| step.id.chars().count());
     let name_width = names.max().unwrap_or(0).min(NAME_CHARS_MAX);
@@ -79,7 +84,7 @@ fn rows(timeline: &Timeline, frame: usize, height: usize) -> Vec<String> {
         }
         steps.push(row(timeline, index, step, standing, name_width, frame, now));
     }
-    let mut rows = vec![heading(timeline, now)];
+    let mut rows = vec![heading(workflow, timeline, now)];
     let room = height.saturating_sub(1);
     if steps.len() <= room {
         rows.extend(steps);
@@ -92,11 +97,11 @@ fn rows(timeline: &Timeline, frame: usize, height: usize) -> Vec<String> {
     rows
 }
 
-fn heading(timeline: &Timeline, now: Timestamp) -> String {
+fn heading(workflow: &str, timeline: &Timeline, now: Timestamp) -> String {
     let state = &timeline.state;
     let end = if state.status.is_final() { timeline.last_at } else { now };
     let elapsed = u64::try_from(end.since(state.started_at).as_micros()).unwrap_or(u64::MAX);
-    let what = format!("{} version {}", style::strong(state.start.workflow.as_str()), state.start.version);
+    let what = format!("{} version {}", style::strong(workflow), state.start.version);
     format!("{what}  {}  {}  {}", style::status(state.status), style::duration(elapsed), faint(&state.run.to_string()))
 }
 
@@ -207,7 +212,7 @@ mod tests {
     #[test]
     fn a_table_that_is_higher_than_the_terminal_shows_where_something_happens() {
         for completed in [0, 9, 19] {
-            let rows = rows(&timeline(completed), 0, 10);
+            let rows = rows("long", &timeline(completed), 0, 10);
             assert_eq!(rows.len(), 10);
             assert!(rows.iter().any(|row| row.contains('⠋') && row.contains(&format!("s{completed} "))), "{rows:#?}");
             assert!(rows[9].contains("20 steps in all"), "{rows:#?}");
@@ -216,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_table_that_fits_has_every_step_with_its_duration() {
-        let rows = rows(&timeline(2), 0, 21);
+        let rows = rows("long", &timeline(2), 0, 21);
         assert_eq!(rows.len(), 21);
         assert!(rows[1].contains('✓') && rows[1].contains("1.5 ms"), "{rows:#?}");
         assert!(rows[4].contains('·'), "{rows:#?}");

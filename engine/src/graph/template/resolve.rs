@@ -6,6 +6,7 @@ use super::{
 };
 use agentruntime_host_api::{ErrorCode, Limits, StepError};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// What one resolved value may take: a small template can name a large result a thousand times.
 pub const RESOLVED_BYTES_MAX: usize = 8 << 20;
@@ -25,6 +26,23 @@ impl Template {
         match filling.node(&self.0, 0)? {
             Resolved::Value(value) => Ok(value),
             Resolved::Omit => Ok(Value::Null),
+        }
+    }
+}
+
+impl Template {
+    /// What a condition looks at, where that is there. Nothing is copied, however large it is.
+    pub(crate) fn peek<'f>(&'f self, lookup: &'f dyn Lookup) -> Option<Cow<'f, Value>> {
+        match &self.0 {
+            Node::Constant(value) => Some(Cow::Borrowed(value)),
+            Node::Text(parts) => match parts.as_slice() {
+                [Part::Expression(expression)] => match find(expression, lookup) {
+                    Found::Value(value) => Some(value),
+                    Found::Omit | Found::Nothing(_) => None,
+                },
+                _ => self.resolve(lookup).ok().map(Cow::Owned),
+            },
+            Node::List(_) | Node::Object(_) => self.resolve(lookup).ok().map(Cow::Owned),
         }
     }
 }
@@ -84,22 +102,11 @@ impl Filling<'_> {
         Ok(Resolved::Value(Value::String(text)))
     }
 
-    /// The first alternative that is set. Where none is, the fallback; without one, the last as it is.
     fn expression(&self, expression: &Expression) -> Result<Resolved, StepError> {
-        let mut last = None;
-        for (position, path) in expression.paths.iter().enumerate() {
-            last = self.lookup.lookup(path);
-            let is_last = position + 1 == expression.paths.len() && expression.fallback.is_none();
-            match last {
-                Some(value) if is_last || is_set(&value) => return Ok(Resolved::Value(value)),
-                _ => {}
-            }
-        }
-        match (&expression.fallback, expression.paths.last()) {
-            (Some(Fallback::Default(value)), _) => Ok(Resolved::Value(value.clone())),
-            (Some(Fallback::Omit), _) => Ok(Resolved::Omit),
-            (None, Some(path)) => Err(self.unresolved(path)),
-            (None, None) => Ok(Resolved::Value(last.unwrap_or_default())),
+        match find(expression, self.lookup) {
+            Found::Value(value) => Ok(Resolved::Value(value.into_owned())),
+            Found::Omit => Ok(Resolved::Omit),
+            Found::Nothing(path) => Err(self.unresolved(path)),
         }
     }
 
@@ -135,6 +142,31 @@ impl Filling<'_> {
                 Err(StepError::new(ErrorCode::InvalidInput, message))
             }
         }
+    }
+}
+
+/// What an expression leads to.
+enum Found<'f> {
+    Value(Cow<'f, Value>),
+    Omit,
+    /// Nothing; the path is the last that was tried.
+    Nothing(&'f Path),
+}
+
+/// The first alternative that is set. Where none is, the fallback; without one, the last as it is.
+fn find<'f>(expression: &'f Expression, lookup: &'f dyn Lookup) -> Found<'f> {
+    for (position, path) in expression.paths.iter().enumerate() {
+        let is_last = position + 1 == expression.paths.len() && expression.fallback.is_none();
+        match lookup.lookup(path) {
+            Some(value) if is_last || is_set(&value) => return Found::Value(value),
+            _ => {}
+        }
+    }
+    match (&expression.fallback, expression.paths.last()) {
+        (Some(Fallback::Default(value)), _) => Found::Value(Cow::Borrowed(value)),
+        (Some(Fallback::Omit), _) => Found::Omit,
+        (None, Some(path)) => Found::Nothing(path),
+        (None, None) => Found::Value(Cow::Owned(Value::Null)),
     }
 }
 

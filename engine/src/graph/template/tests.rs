@@ -8,8 +8,8 @@ use serde_json::json;
 struct Values(Value);
 
 impl Lookup for Values {
-    fn lookup(&self, path: &Path) -> Option<Value> {
-        walk(&self.0, &path.segments).cloned()
+    fn lookup(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        walk(&self.0, &path.segments).map(Cow::Borrowed)
     }
 
     fn nearest(&self, path: &Path) -> Option<String> {

@@ -10,6 +10,7 @@ use crate::graph::{
     template::{Lookup, Path, PathUse, Template, nearest_path, walk},
 };
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Checks the start payload, and every template whose values are known.
 pub(super) fn check(draft: &Draft, options: &DryRunOptions, report: &mut Report) {
@@ -62,9 +63,9 @@ impl Known<'_> {
 }
 
 impl Lookup for Known<'_> {
-    fn lookup(&self, path: &Path) -> Option<Value> {
+    fn lookup(&self, path: &Path) -> Option<Cow<'_, Value>> {
         let (value, named) = self.source(path)?;
-        walk(value, &path.segments[named..]).cloned()
+        walk(value, &path.segments[named..]).map(Cow::Borrowed)
     }
 
     fn nearest(&self, path: &Path) -> Option<String> {

@@ -3,9 +3,9 @@
 use super::{Place, Scripted};
 use agentruntime_engine::{
     node::{Ceiling, Ceilings, Node, NodeConfig, StartError, StartRequest},
-    store::{Scope, Store},
+    store::{Archive, ArchiveError, ArchivedRun, Scope, Store},
 };
-use agentruntime_host_api::{RunId, TenantId, WorkflowId};
+use agentruntime_host_api::{RunId, TenantId, Timestamp, WorkflowId};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
@@ -64,6 +64,54 @@ async fn racing_starts_do_not_pass_the_ceiling_together_and_failed_ones_do_not_c
         started += usize::from(start.await.unwrap());
     }
     assert_eq!(started, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_with_as_many_stored_bytes_as_it_may_starts_no_more_and_what_runs_goes_on() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let leaf = place.publish("leaf", json!([{ "id": "x", "script": "give {\"n\":1}" }])).await;
+    let held = json!([
+        { "id": "a", "script": "hold" },
+        { "id": "b", "type": "workflow_call", "workflow_id": leaf, "version": 1, "depends_on": ["a"] },
+    ]);
+    let held = place.publish("held", held).await;
+    let tenant = &place.scope.tenant;
+    let stored = || async { place.store.stored_bytes(&place.scope.tenant).await.unwrap() };
+    let node = place.node(&guest);
+    let ended = place.start(&node, &leaf).await;
+    place.end(ended).await.unwrap();
+
+    // To the last byte: what the node itself writes is known at once.
+    let limit = stored().await + 1;
+    node.set_ceilings(tenant.clone(), Some(Ceilings { stored_bytes_max: limit, ..Ceilings::default() }));
+    let run = place.start(&node, &held).await;
+    let is_refused = async || {
+        let answer = node.start_run(&place.scope, request(&leaf)).await;
+        matches!(answer, Err(StartError::Ceiling { what: Ceiling::StoredBytes, limit: told }) if told == limit)
+    };
+    assert!(is_refused().await);
+    // The run and its child are not.
+    place.until(|| async { guest.held() == 1 }).await;
+    guest.release(1);
+    place.end(run).await.unwrap();
+    assert!(is_refused().await);
+
+    // A run that ended may be let go of a moment later.
+    let all_gone = async || {
+        place.store.expire_finished(Timestamp::from_micros(i64::MAX), 100, &Nowhere).await.unwrap();
+        stored().await == 0
+    };
+    place.until(all_gone).await;
+    place.until(|| async { node.start_run(&place.scope, request(&leaf)).await.is_ok() }).await;
+}
+
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl Archive for Nowhere {
+    async fn keep(&self, _: ArchivedRun) -> Result<(), ArchiveError> {
+        Ok(())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

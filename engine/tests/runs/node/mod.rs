@@ -1,6 +1,7 @@
 //! Nodes with scripted steps on a real SQLite store.
 
 mod ceilings;
+mod compute;
 mod feed;
 mod keys;
 mod leases;

@@ -22,7 +22,7 @@ pub(crate) fn invocation(source: &str, input: &str, wall: Duration) -> Result<In
         scope: Scope { globals: vec![("input", Json::parse(input)?)], steps: Vec::new() },
         started_at: Timestamp::from_micros(1_767_225_600_000_000),
         entropy: Entropy(1),
-        limits: Limits { wall, ..Limits::default() },
+        limits: Limits { time: wall, ..Limits::default() },
     })
 }
 
