@@ -233,12 +233,11 @@ impl Actor {
 
     /// Hands to the writer what happened, and lets go of the run if there is nothing to wait for here.
     async fn flush(&mut self) -> Result<Hold, StoreError> {
-        let now = self.shared.clock.now();
-        let idle = self.in_flight.is_empty() && !self.is_unfinished;
-        if idle && self.state.next_due().is_some_and(|due| due <= now) {
+        if self.is_idle() && self.state.next_due().is_some_and(|due| due <= self.shared.clock.now()) {
             self.take(Input::Tick);
-            return Ok(Hold::Held);
         }
+        // What a timer leads to may need no execution either.
+        let idle = self.is_idle();
         let pending = std::mem::take(&mut self.pending);
         if pending.events.is_empty() && !idle {
             return Ok(Hold::Held);
@@ -248,6 +247,11 @@ impl Actor {
             return Ok(Hold::Released);
         }
         Ok(if idle { Hold::Released } else { Hold::Held })
+    }
+
+    /// Whether nothing is under way here that the run would go on by.
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && !self.is_unfinished
     }
 
     fn commit(&self, pending: Pending, idle: bool) -> Commit {

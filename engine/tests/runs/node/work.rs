@@ -142,6 +142,25 @@ async fn a_timer_wakes_a_run_that_no_node_holds() {
     assert_eq!(place.end(run).await, Ok(json!({ "nap": { "slept_s": 3600.0 } })));
 }
 
+/// What the timer leads to needs no execution either, so nothing would ever come back to tell what was decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_is_due_when_the_last_script_ends_leads_on_to_a_question() {
+    let ((place, clock), guest) = (Place::with_manual_clock().await, Scripted::new());
+    let node = place.node(&guest);
+    let steps = json!([
+        { "id": "work", "script": "hold" },
+        { "id": "nap", "type": "sleep", "duration_s": 20 },
+        { "id": "ok", "type": "human_task", "task_type": "approval", "depends_on": ["nap"] },
+    ]);
+    let workflow = place.publish("nap", steps).await;
+    let run = place.start(&node, &workflow).await;
+    place.until(|| async { guest.held() == 1 }).await;
+    clock.advance(std::time::Duration::from_secs(20));
+    guest.release(1);
+    place.until(|| async { place.row(run).await.awaiting == Some(Awaiting::HumanTask) }).await;
+    assert_eq!(place.tasks().await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_reach_a_run_at_work_and_one_that_is_parked() {
     let (place, guest) = (Place::new().await, Scripted::new());
