@@ -26,17 +26,21 @@ const SLUGS_RESERVED: &str = "accept admin api audit auth callback command compl
 /// make a reader see something else than what is there.
 pub(crate) fn name(field: &'static str, text: &str) -> Result<String, AccessError> {
     let text = text.trim();
-    if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
-        return refused(field, format!("write 1 to {NAME_CHARS_MAX} characters"));
+    check_name(text, NAME_CHARS_MAX).or_else(|message| refused(field, message))?;
+    Ok(text.to_owned())
+}
+
+/// Why a text is no name of so many characters at most, as a sentence: it is empty or too long, or holds characters that
+/// could make a reader see something else than what is there.
+pub(crate) fn check_name(text: &str, chars_max: usize) -> Result<(), String> {
+    if text.trim().is_empty() || text.chars().count() > chars_max {
+        return Err(format!("write 1 to {chars_max} characters"));
     }
     match text.chars().find(|char| is_deceptive(*char)) {
-        None => Ok(text.to_owned()),
+        None => Ok(()),
         Some(char) => {
             let code = u32::from(char);
-            refused(
-                field,
-                format!("write it in one line, without control characters and invisible ones (U+{code:04X})"),
-            )
+            Err(format!("write it in one line, without control characters and invisible ones (U+{code:04X})"))
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     access::{
         May, PatId, UserId,
         audit::{self, Entry},
+        field,
         permission::WriteTriggers,
         role::{UnknownWord, words},
         tenants::word,
@@ -380,10 +381,7 @@ async fn check_room(tx: &mut Tx<'_>, scope: &Scope) -> Result<(), TriggerError> 
 }
 
 fn check_name(name: &str) -> Result<(), TriggerError> {
-    match name.trim().is_empty() || name.chars().count() > NAME_CHARS_MAX || name.contains(char::is_control) {
-        true => Err(TriggerError::invalid("name", format!("write 1 to {NAME_CHARS_MAX} characters on one line"))),
-        false => Ok(()),
-    }
+    field::check_name(name, NAME_CHARS_MAX).map_err(|message| TriggerError::invalid("name", message))
 }
 
 fn seal(sealer: &Sealer, scope: &Scope, id: SubscriptionId, secret: &SigningSecret) -> Result<String, SealError> {

@@ -1,7 +1,7 @@
 //! What the fields of a workflow may hold.
 
 use super::RunSetup;
-use crate::operations::OperationError;
+use crate::{access::field, operations::OperationError};
 use agentruntime_host_api::Json;
 use serde_json::{Map, Value};
 
@@ -17,12 +17,7 @@ fn invalid(field: &'static str, message: impl Into<String>) -> OperationError {
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), OperationError> {
-    let length = name.chars().count();
-    if name.trim().is_empty() || length > NAME_CHARS_MAX || name.chars().any(char::is_control) {
-        let message = format!("write 1 to {NAME_CHARS_MAX} characters on one line");
-        return Err(invalid("name", message));
-    }
-    Ok(())
+    field::check_name(name, NAME_CHARS_MAX).map_err(|message| invalid("name", message))
 }
 
 pub(super) fn check_description(description: &str) -> Result<(), OperationError> {

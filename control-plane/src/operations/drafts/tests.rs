@@ -43,6 +43,27 @@ fn new(name: &str) -> NewWorkflow {
 }
 
 #[tokio::test]
+async fn a_name_shows_all_that_it_holds() {
+    let World { caller, own, .. } = &world().await;
+    let longest = "ä".repeat(NAME_CHARS_MAX);
+    for fine in
+        ["Rechnungen prüfen (v2)", "請求書の確認", "می\u{200c}خواهم", "👩\u{200d}💻 triage", " spaced ", &longest]
+    {
+        assert_eq!(own.create_workflow(caller, new(fine)).await.unwrap().name, fine);
+    }
+    let made = own.create_workflow(caller, new("a")).await.unwrap();
+    for wrong in
+        ["", " ", "a\nb", "pay\u{202e}lla", "pay\u{200b}all", "\u{feff}pay", "pay\u{2066}", &format!("{longest}ä")]
+    {
+        let refused = own.create_workflow(caller, new(wrong)).await.unwrap_err();
+        assert_eq!((refused.code(), refused.details().unwrap()["field"].as_str()), ("INVALID_FIELD", Some("name")));
+        let change = WorkflowChange { name: Some(wrong.into()), ..WorkflowChange::default() };
+        let refused = own.change_workflow(caller, &made.id, change, &Expected::Anything).await.unwrap_err();
+        assert_eq!(refused.code(), "INVALID_FIELD", "{wrong:?}");
+    }
+}
+
+#[tokio::test]
 async fn only_what_is_published_and_in_use_is_live() {
     let World { caller, own, .. } = &world().await;
     let made = own.create_workflow(caller, new("a")).await.unwrap();
