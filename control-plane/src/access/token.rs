@@ -72,6 +72,11 @@ pub(crate) fn parse_pat(text: &str) -> Option<TokenHash> {
     (checksum(body) == sum).then(|| TokenHash::of(text))
 }
 
+/// Whether a text has the form of a token for cookies and links.
+pub(crate) fn is_opaque(text: &str) -> bool {
+    text.len() == RANDOM_CHARS && text.bytes().all(|byte| DIGITS.contains(&byte))
+}
+
 /// A secret that follows from another, and from which the other does not follow: HMAC-SHA-256, in hex.
 pub(crate) fn derived(secret: &str, purpose: &'static str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length does");
@@ -143,6 +148,8 @@ mod tests {
         assert_eq!(parse_pat(&token[..token.len() - 1]), None);
         assert_eq!(parse_pat(&format!("{token}0")), None);
         assert_eq!(parse_pat("pat_"), None);
+        let opaque = new_opaque().expose().to_owned();
+        assert!(is_opaque(&opaque) && !is_opaque(&opaque[1..]) && !is_opaque(&token) && !is_opaque(&"ä".repeat(43)));
         assert_eq!(parse_pat(&token.replace("pat_", "tap_")), None);
     }
 

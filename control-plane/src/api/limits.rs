@@ -4,7 +4,9 @@
 //! recognised, counts under the address: making credentials up gives no new limit. Whether one is good is said by those who
 //! authenticate, and by them alone: an answer that needed nobody, whatever its status, says nothing about the credential
 //! that came along. Wrong credentials of an address count once more, under a tighter limit; while that is reached, the
-//! address may go on only with credentials that were good before.
+//! address may go on only with credentials that were good before, or that have the form of one. Those have 256 random bits
+//! and cost one look-up, so that the address's own limit bounds guesses well enough; and others behind the same address,
+//! who fail, do not keep out somebody with a new token.
 
 use super::{
     State, authenticate,
@@ -13,7 +15,7 @@ use super::{
     telling::{Trail, Verdict},
 };
 use crate::{
-    access::{attempts::network, caller::Origin},
+    access::{attempts::network, caller::Origin, token},
     settings::{Rates, Settings},
 };
 use axum::{
@@ -45,8 +47,9 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// Callers that are remembered, each by some fifty bytes. Beyond it, those that have all of their limit left are forgotten,
 /// and where that does not help, all: a flood from many addresses costs everybody's limit a fresh start, and no memory.
 const KEYS_MAX: usize = 100_000;
-/// A credential counts as good for this long after it was.
-const GOOD: Duration = Duration::from_secs(3_600);
+/// A credential counts as good for this long after it was: as a session lasts at most. One that is revoked is found to be
+/// wrong when it is used next.
+const GOOD: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Who is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -55,6 +58,22 @@ enum Key {
     Credential(u128),
     /// An address; of IPv6 the network that one customer gets.
     Address(u128),
+}
+
+/// What a request brings to prove who sent it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Brought {
+    key: Key,
+    form: Form,
+}
+
+/// Whether something could be a credential of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// It has the form of one.
+    Fits,
+    /// Nobody has to look it up to know that it is none.
+    Made,
 }
 
 /// The limits of one process.
@@ -94,13 +113,13 @@ impl Limits {
         Self { token, address, failures, good, blocked }
     }
 
-    fn admit(&self, address: Key, credential: Option<Key>) -> Result<Option<Standing>, Wait> {
+    fn admit(&self, address: Key, credential: Option<Brought>) -> Result<Option<Standing>, Wait> {
         let now = Instant::now();
-        let good = credential.filter(|credential| self.good.lasts(*credential, now).is_some());
+        let good = credential.filter(|credential| self.good.lasts(credential.key, now).is_some());
         if let Some(good) = good {
-            return self.token.as_ref().map(|limiter| limiter.take(good)).transpose();
+            return self.token.as_ref().map(|limiter| limiter.take(good.key)).transpose();
         }
-        if credential.is_some()
+        if credential.is_some_and(|credential| credential.form == Form::Made)
             && let Some(wait) = self.blocked.lasts(address, now)
         {
             return Err(Wait(wait, self.failures.as_ref().map_or(0, Limiter::limit)));
@@ -203,7 +222,7 @@ pub(super) async fn limit(Given(app): Given<State>, request: Request, next: Next
     };
     let mut response = next.run(request).await;
     if let (Some(credential), Some(verdict)) = (credential, trail.verdict()) {
-        app.limits.learn(address, credential, verdict);
+        app.limits.learn(address, credential.key, verdict);
     }
     if let Some(standing) = standing {
         tell(response.headers_mut(), &standing);
@@ -234,13 +253,21 @@ fn whole_seconds(time: Duration) -> u64 {
 
 /// What a request proves itself with, as those read it who authenticate: the token, or else the session's cookie. What else
 /// stands in the headers does not count, or one good credential with something different beside it would be many.
-fn credential(headers: &HeaderMap, settings: &Settings) -> Option<Key> {
-    let hash = match headers.get(header::AUTHORIZATION) {
-        Some(given) => Sha256::digest(authenticate::token(headers).map_or(given.as_bytes(), str::as_bytes)),
-        None => Sha256::digest(cookies::read(headers, Purpose::Session, settings)?.expose_secret()),
+fn credential(headers: &HeaderMap, settings: &Settings) -> Option<Brought> {
+    let (hash, fits) = match headers.get(header::AUTHORIZATION) {
+        Some(given) => {
+            let token = authenticate::token(headers);
+            let fits = token.is_some_and(|token| token::parse_pat(token).is_some());
+            (Sha256::digest(token.map_or(given.as_bytes(), str::as_bytes)), fits)
+        }
+        None => {
+            let cookie = cookies::read(headers, Purpose::Session, settings)?;
+            (Sha256::digest(cookie.expose_secret()), token::is_opaque(cookie.expose_secret()))
+        }
     };
     let (beginning, _) = hash.split_first_chunk::<16>()?;
-    Some(Key::Credential(u128::from_be_bytes(*beginning)))
+    let form = if fits { Form::Fits } else { Form::Made };
+    Some(Brought { key: Key::Credential(u128::from_be_bytes(*beginning)), form })
 }
 
 fn address(address: IpAddr) -> Key {
@@ -258,6 +285,16 @@ mod tests {
     const HERE: Key = Key::Address(1);
     const TOKEN: Key = Key::Credential(1);
 
+    /// Something that nobody has to look up.
+    fn made(key: Key) -> Option<Brought> {
+        Some(Brought { key, form: Form::Made })
+    }
+
+    /// Something that could be a credential.
+    fn fitting(key: Key) -> Option<Brought> {
+        Some(Brought { key, form: Form::Fits })
+    }
+
     fn limits(token: u32, address: u32, failures: u32) -> Limits {
         Limits::new(&Rates { token, address, failures })
     }
@@ -265,11 +302,11 @@ mod tests {
     #[test]
     fn a_credential_that_was_good_has_a_limit_of_its_own() {
         let limits = limits(2, 1, 1);
-        assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 0);
+        assert_eq!(limits.admit(HERE, fitting(TOKEN)).unwrap().unwrap().remaining, 0);
         limits.learn(HERE, TOKEN, Verdict::Genuine);
-        assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 1);
-        assert_eq!(limits.admit(HERE, Some(TOKEN)).unwrap().unwrap().remaining, 0);
-        let Wait(wait, limit) = limits.admit(HERE, Some(TOKEN)).err().unwrap();
+        assert_eq!(limits.admit(HERE, fitting(TOKEN)).unwrap().unwrap().remaining, 1);
+        assert_eq!(limits.admit(HERE, fitting(TOKEN)).unwrap().unwrap().remaining, 0);
+        let Wait(wait, limit) = limits.admit(HERE, fitting(TOKEN)).err().unwrap();
         assert!(wait > Duration::from_secs(29) && wait <= Duration::from_secs(30), "{wait:?}");
         assert_eq!(limit, 2);
     }
@@ -278,23 +315,29 @@ mod tests {
     fn credentials_that_are_made_up_count_under_the_address() {
         let limits = limits(100, 3, 100);
         for made_up in 0..3 {
-            limits.admit(HERE, Some(Key::Credential(made_up))).unwrap();
+            limits.admit(HERE, fitting(Key::Credential(made_up))).unwrap();
             limits.learn(HERE, Key::Credential(made_up), Verdict::Wrong);
         }
-        assert!(limits.admit(HERE, Some(Key::Credential(3))).is_err());
+        assert!(limits.admit(HERE, fitting(Key::Credential(3))).is_err());
         assert!(limits.admit(Key::Address(2), None).is_ok());
     }
 
     #[test]
-    fn wrong_credentials_block_the_address_but_not_who_was_good_before() {
+    fn wrong_credentials_block_the_address_but_not_who_was_good_before_or_may_be() {
         let limits = limits(100, 100, 2);
         limits.learn(HERE, TOKEN, Verdict::Genuine);
         for _ in 0..3 {
-            limits.admit(HERE, Some(Key::Credential(9))).unwrap();
+            limits.admit(HERE, made(Key::Credential(9))).unwrap();
             limits.learn(HERE, Key::Credential(9), Verdict::Wrong);
         }
-        assert!(limits.admit(HERE, Some(Key::Credential(9))).is_err());
-        assert!(limits.admit(HERE, Some(TOKEN)).is_ok());
+        assert!(limits.admit(HERE, made(Key::Credential(9))).is_err());
+        assert!(limits.admit(HERE, fitting(TOKEN)).is_ok());
+        // Nor who may have been: that is looked up, under the limit of the address.
+        let remaining = |standing: Option<Standing>| standing.unwrap().remaining;
+        let new = fitting(Key::Credential(7));
+        let before = remaining(limits.admit(HERE, new).unwrap());
+        limits.learn(HERE, Key::Credential(7), Verdict::Wrong);
+        assert_eq!(remaining(limits.admit(HERE, new).unwrap()), before - 1);
         // Whoever brings no credential has none that could be wrong.
         assert!(limits.admit(HERE, None).is_ok());
     }
@@ -304,8 +347,8 @@ mod tests {
         let limits = limits(100, 1, 100);
         limits.learn(HERE, TOKEN, Verdict::Genuine);
         limits.learn(HERE, TOKEN, Verdict::Wrong);
-        limits.admit(HERE, Some(TOKEN)).unwrap();
-        assert!(limits.admit(HERE, Some(TOKEN)).is_err());
+        limits.admit(HERE, fitting(TOKEN)).unwrap();
+        assert!(limits.admit(HERE, fitting(TOKEN)).is_err());
     }
 
     #[test]
@@ -313,7 +356,7 @@ mod tests {
         let limits = limits(0, 0, 0);
         assert!(limits.admit(HERE, None).unwrap().is_none());
         limits.learn(HERE, TOKEN, Verdict::Wrong);
-        assert!(limits.admit(HERE, Some(TOKEN)).unwrap().is_none());
+        assert!(limits.admit(HERE, fitting(TOKEN)).unwrap().is_none());
     }
 
     #[test]
@@ -335,6 +378,7 @@ mod tests {
         };
         let (token, cookie) = (|value| key(header::AUTHORIZATION, value), |value| key(header::COOKIE, value));
         assert!(token("Bearer pat_1").is_some());
+        assert_eq!(token("Bearer pat_1").unwrap().form, Form::Made);
         assert_eq!(token("bearer   pat_1 "), token("Bearer pat_1"));
         assert_ne!(token("Bearer pat_2"), token("Bearer pat_1"));
         assert_ne!(token("Basic a"), token("Basic b"));
