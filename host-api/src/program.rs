@@ -91,6 +91,6 @@ pub trait Guest: Send + Sync {
     /// Runs a program up to its end or its first requests.
     fn start(&self, invocation: Invocation) -> BoxFuture<'_, Outcome>;
 
-    /// Whether the source compiles; nothing of it is executed.
-    fn check(&self, program: Program) -> BoxFuture<'_, Result<(), StepError>>;
+    /// Whether the source compiles, on the budget of a tenant; nothing of it is executed.
+    fn check(&self, tenant: TenantId, program: Program) -> BoxFuture<'_, Result<(), StepError>>;
 }

@@ -43,11 +43,9 @@ pub(crate) async fn start(surroundings: Surroundings, invocation: Invocation) ->
 }
 
 /// Compiles a program and runs nothing of it.
-pub(crate) async fn check(surroundings: Surroundings, program: Program) -> Result<(), StepError> {
+pub(crate) async fn check(surroundings: Surroundings, tenant: TenantId, program: Program) -> Result<(), StepError> {
     let limits = Limits::default();
     let message = Message::of_program(&program, limits.memory_bytes.min(surroundings.memory_bytes_max));
-    // Programs are checked on nobody's account: all checks share one budget.
-    let tenant = TenantId::new("");
     let running = Running::new(surroundings, tenant, Timestamp::from_micros(0), Random(0), limits).await?;
     match running.advance(|exports| exports.check, message).await {
         Outcome::Failed(error) => Err(error),

@@ -12,7 +12,7 @@ use crate::{
     tenants::Tenants,
     wasi,
 };
-use agentruntime_host_api::{Guest, Invocation, Outcome, Program, StepError};
+use agentruntime_host_api::{Guest, Invocation, Outcome, Program, StepError, TenantId};
 use futures_util::{FutureExt, future::BoxFuture};
 use sha2::{Digest, Sha256};
 use std::{
@@ -114,9 +114,9 @@ impl Guest for Sandbox {
         .boxed()
     }
 
-    fn check(&self, program: Program) -> BoxFuture<'_, Result<(), StepError>> {
+    fn check(&self, tenant: TenantId, program: Program) -> BoxFuture<'_, Result<(), StepError>> {
         let metering = if self.0.config.meter_fuel { Metering::Exact } else { Metering::None };
-        async move { execution::check(self.surroundings(metering)?, program).await }.boxed()
+        async move { execution::check(self.surroundings(metering)?, tenant, program).await }.boxed()
     }
 }
 

@@ -265,7 +265,7 @@ fn calls(document: &Value) -> BTreeSet<(String, Option<u32>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agentruntime_host_api::{Invocation, Outcome, Program, StepError};
+    use agentruntime_host_api::{Invocation, Outcome, Program, StepError, TenantId};
     use futures_util::future::{BoxFuture, FutureExt, pending};
     use std::sync::Mutex;
     use tokio::sync::oneshot;
@@ -281,7 +281,7 @@ mod tests {
             pending().boxed()
         }
 
-        fn check(&self, _: Program) -> BoxFuture<'_, Result<(), StepError>> {
+        fn check(&self, _: TenantId, _: Program) -> BoxFuture<'_, Result<(), StepError>> {
             let held = self.held.lock().unwrap().take();
             self.begun.lock().unwrap().take().unwrap().send(()).unwrap();
             async move {

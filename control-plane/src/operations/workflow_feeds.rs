@@ -132,7 +132,7 @@ mod tests {
             Box::pin(std::future::pending())
         }
 
-        fn check(&self, _: Program) -> BoxFuture<'_, Result<(), StepError>> {
+        fn check(&self, _: TenantId, _: Program) -> BoxFuture<'_, Result<(), StepError>> {
             Box::pin(std::future::ready(Ok(())))
         }
     }

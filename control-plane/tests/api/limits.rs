@@ -53,6 +53,11 @@ async fn wrong_credentials_are_limited_more_tightly_and_stop_nobody_else() {
     }
     guess(3).get("/v1/workflows").await.refused(429, "RATE_LIMITED");
     server.owner().get("/v1/workflows").await.expect(200);
+    // Nor somebody whose token was never seen before.
+    let new = server.admin().post("/v1/pats", json!({ "name": "new", "scopes": ["workflow:read"] })).await.expect(201);
+    let new = server.holder(new["token"].as_str().unwrap()).with("x-project-id", "default");
+    new.get("/v1/workflows").await.expect(200);
+    guess(4).get("/v1/workflows").await.refused(429, "RATE_LIMITED");
     server.anybody().get("/v1/openapi.json").await.expect(200);
 }
 

@@ -1,7 +1,7 @@
 //! What a script can use: the globals it is given and the libraries.
 
 use crate::harness::{check, sandbox, script, wait};
-use agentruntime_host_api::{ErrorCode, Guest, Language, Program};
+use agentruntime_host_api::{ErrorCode, Guest, Language, Program, TenantId};
 
 #[test]
 fn a_script_reads_what_its_step_is_given() {
@@ -135,10 +135,13 @@ fn print_goes_nowhere_and_the_collector_is_left_alone() {
 
 #[test]
 fn a_program_is_checked_without_running_it() {
-    let program = |source: &str| Program { language: Language::Lua, name: "price".into(), source: source.into() };
-    assert_eq!(wait(sandbox().check(program("while true do end return {}"))), Ok(()));
-    assert_eq!(wait(sandbox().check(program(&format!("return {{'{}'}}", "x".repeat(60_000))))), Ok(()));
-    let error = wait(sandbox().check(program("local x =\nreturn {x}"))).unwrap_err();
+    let checked = |source: &str| {
+        let program = Program { language: Language::Lua, name: "price".into(), source: source.into() };
+        wait(sandbox().check(TenantId::new("acme"), program))
+    };
+    assert_eq!(checked("while true do end return {}"), Ok(()));
+    assert_eq!(checked(&format!("return {{'{}'}}", "x".repeat(60_000))), Ok(()));
+    let error = checked("local x =\nreturn {x}").unwrap_err();
     assert_eq!(error.code, ErrorCode::LuaError);
     assert_eq!(error.message, "price:2: unexpected symbol near 'return'");
     assert_eq!(error.details.unwrap().to_value()["line"], 2);

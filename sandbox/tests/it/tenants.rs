@@ -1,7 +1,7 @@
 //! Tenants beside each other.
 
 use crate::harness::{config, script, spawn, wait};
-use agentruntime_host_api::{ErrorCode, Guest, Json, Outcome};
+use agentruntime_host_api::{ErrorCode, Guest, Json, Outcome, TenantId};
 use agentruntime_sandbox::{Sandbox, SandboxConfig, TenantBudget};
 use futures_util::{FutureExt, future::join_all};
 use std::{
@@ -135,6 +135,20 @@ fn a_tenant_over_its_budget_waits_and_others_do_not() {
         assert!((&mut fourth).now_or_never().is_none());
         drop((second, third));
         assert!(matches!(fourth.await, Outcome::Requests { .. }));
+    });
+}
+
+#[test]
+fn a_program_is_checked_on_its_tenants_budget() {
+    let sandbox = sandbox(|config| config.tenant = TenantBudget { instances: 1, ..TenantBudget::default() });
+    wait(async {
+        let check = |tenant: &str| sandbox.check(TenantId::new(tenant), script("return {}").invocation.program);
+        let parked = sandbox.start(script("host.call('a') return {}").tenant("a").invocation).await;
+        let mut own = check("a");
+        assert!((&mut own).now_or_never().is_none(), "it waits behind the tenant's own step");
+        assert_eq!(check("b").await, Ok(()));
+        drop(parked);
+        assert_eq!(own.await, Ok(()));
     });
 }
 

@@ -21,7 +21,7 @@ use agentruntime_engine::{
     node::NodeConfig,
     store::{Location, ManualClock, RunFilter, RunRecord},
 };
-use agentruntime_host_api::{Guest, Invocation, Json, Outcome, Program, StepError, WorkflowId};
+use agentruntime_host_api::{Guest, Invocation, Json, Outcome, Program, StepError, TenantId, WorkflowId};
 use agentruntime_tests::postgres;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -40,7 +40,7 @@ impl Guest for NoSteps {
         Box::pin(std::future::pending())
     }
 
-    fn check(&self, _: Program) -> BoxFuture<'_, Result<(), StepError>> {
+    fn check(&self, _: TenantId, _: Program) -> BoxFuture<'_, Result<(), StepError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }

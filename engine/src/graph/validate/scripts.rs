@@ -21,8 +21,10 @@ pub(super) async fn check(draft: &Draft, options: &DryRunOptions, guest: &dyn Gu
     let may_run = wanted.contains(&Check::LuaFixture) && options.has_fixtures();
     let mut fixtures_left = FIXTURES_MAX;
     for script in draft.scripts.iter().filter(is_wanted) {
-        let compiled =
-            if wanted.contains(&Check::LuaSyntax) { guest.check(program(script, draft)).await } else { Ok(()) };
+        let compiled = match wanted.contains(&Check::LuaSyntax) {
+            true => guest.check(options.tenant.clone(), program(script, draft)).await,
+            false => Ok(()),
+        };
         if let Err(error) = compiled {
             report.push(script.place.error(IssueCode::LuaSyntaxError, error.message));
         } else if let (true, 1..) = (may_run, fixtures_left)

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::graph::Severity;
-use agentruntime_host_api::{ErrorCode, HostRequest, Invocation, Json, Outcome, Program, StepError, StepOutput};
+use agentruntime_host_api::{
+    ErrorCode, HostRequest, Invocation, Json, Outcome, Program, StepError, StepOutput, TenantId,
+};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::{sync::Mutex, time::Duration};
@@ -25,7 +27,7 @@ impl Guest for Scripted {
         })
     }
 
-    fn check(&self, program: Program) -> BoxFuture<'_, Result<(), StepError>> {
+    fn check(&self, _: TenantId, program: Program) -> BoxFuture<'_, Result<(), StepError>> {
         let fits = !program.source.contains("syntax");
         Box::pin(async move { if fits { Ok(()) } else { Err(StepError::new(ErrorCode::LuaError, "near `syntax`")) } })
     }

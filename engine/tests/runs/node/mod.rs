@@ -210,7 +210,7 @@ impl Guest for Scripted {
         Box::pin(self.outcome(invocation))
     }
 
-    fn check(&self, _: agentruntime_host_api::Program) -> BoxFuture<'_, Result<(), StepError>> {
+    fn check(&self, _: TenantId, _: agentruntime_host_api::Program) -> BoxFuture<'_, Result<(), StepError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }
