@@ -8,10 +8,10 @@ use crate::{
         openid::{OpenId, OpenIdSetupError},
         tables,
     },
-    api::{health::Pulse, limits::Limits, stream::Seats},
+    api::{bodies::Bodies, health::Pulse, limits::Limits, stream::Seats},
     mail::{MailError, Mailer},
     observe::Telling,
-    operations::{Checks, Project, WorkflowFeeds},
+    operations::{Checking, Checks, Project, WorkflowFeeds},
     settings::Settings,
     vault::Sealer,
 };
@@ -46,6 +46,8 @@ pub(crate) struct App {
     pub(crate) accounts: Accounts,
     /// Signing in with accounts elsewhere, if the operator set it up.
     pub(crate) openid: Option<OpenId>,
+    /// The bodies of requests that are under way.
+    pub(crate) bodies: Bodies,
     /// The checks of graphs that are under way.
     pub(crate) checks: Checks,
     /// What streams of whole workflows take their events from.
@@ -94,7 +96,7 @@ impl App {
         let attempts = Arc::new(Attempts::new());
         let accounts = Accounts::new(database.clone(), mail.clone(), settings.public_url.clone(), attempts.clone());
         let openid = OpenId::new(database.clone(), &settings, attempts.clone())?;
-        let limits = Limits::new(&settings.rates);
+        let (limits, bodies) = (Limits::new(&settings.rates), Bodies::new(settings.body_room));
         Ok(Arc::new(Self {
             store,
             node,
@@ -109,6 +111,7 @@ impl App {
             limits,
             telling: Arc::new(telling),
             pulse: Pulse::default(),
+            bodies,
             checks: Checks::default(),
             feeds: WorkflowFeeds::default(),
             seats: Seats::default(),
@@ -125,6 +128,11 @@ impl App {
     /// What time it is.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         self.database().clock()
+    }
+
+    /// What graphs are checked with.
+    pub(crate) fn checking(&self) -> Checking<'_> {
+        Checking { checks: &self.checks, guest: self.guest.clone() }
     }
 
     /// The workflows and runs of the project that somebody may enter.

@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// The largest body of a request, in bytes.
     pub(crate) body_bytes_max: usize,
+    /// How many bytes bodies under way may have together.
+    pub(crate) body_room: BodyRoom,
     /// The domain that session cookies are for, such as `example.com` for all hosts under it; the host alone where none
     /// is given, which is safer.
     pub(crate) cookie_domain: Option<String>,
@@ -86,6 +88,15 @@ pub(crate) struct Settings {
     pub(crate) workspace_processors_max: Option<usize>,
     /// When runs that ended are removed; never where nothing is given.
     pub(crate) retention: Option<Retention>,
+}
+
+/// How many bytes of bodies may be under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyRoom {
+    /// Of all requests together.
+    pub(crate) all: usize,
+    /// Of one workspace's, or of one address's that entered none.
+    pub(crate) each: usize,
 }
 
 /// When runs that ended are removed.
@@ -186,6 +197,13 @@ pub(crate) enum Mode {
 
 /// The largest body of a request unless the operator decides otherwise: a graph or an input far larger than is written by hand.
 const BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Bodies of all requests under way: what is kept of them takes twice as much memory for a moment, and what is worked at more,
+/// so that a machine with 1 GiB bears it.
+const BODIES_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Those of one workspace: sixteen of the largest, or thousands of usual ones, and a quarter of the room for all.
+const WORKSPACE_BODIES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// No machine has more memory for them.
+const BODIES_BYTES_CEILING: u64 = 1 << 40;
 /// More than this would be held in memory for each request under way.
 const BODY_BYTES_CEILING: u64 = 64 * 1024 * 1024;
 /// Each connection takes a file descriptor and some 50 KiB.
@@ -219,6 +237,7 @@ impl Settings {
     pub(crate) fn read(given: &mut Given, mode: Mode) -> Self {
         let listen = given.parsed_or("listen", "an address and a port, such as 0.0.0.0:8600", LISTEN);
         let tls = read_tls(given);
+        let body_bytes_max = given.number("body_bytes_max", 1_024..=BODY_BYTES_CEILING, BODY_BYTES_MAX);
         let unfinished = given.number(
             "workspace_unfinished_runs_max",
             1..=100_000_000,
@@ -231,7 +250,8 @@ impl Settings {
             public_url: read_public_url(given, listen, tls.is_some(), mode),
             is_dev: mode == Mode::Dev,
             trusted_proxies: given.list("trusted_proxies", "a network such as 10.0.0.0/8"),
-            body_bytes_max: usize_of(given.number("body_bytes_max", 1_024..=BODY_BYTES_CEILING, BODY_BYTES_MAX)),
+            body_bytes_max: usize_of(body_bytes_max),
+            body_room: read_body_room(given, body_bytes_max),
             cookie_domain: given.text("cookie_domain"),
             name_server: given.parsed("name_server", "an address and a port, such as 127.0.0.1:53"),
             mail: read_mail(given),
@@ -294,6 +314,20 @@ impl Settings {
 /// What fits 64 MiB fits a pointer's width.
 fn usize_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Room for one body at least, for a workspace and for all.
+fn read_body_room(given: &mut Given, body_bytes_max: u64) -> BodyRoom {
+    let each_default = WORKSPACE_BODIES_BYTES_MAX.max(body_bytes_max);
+    let each = given.number("workspace_bodies_bytes_max", 1_024..=BODIES_BYTES_CEILING, each_default);
+    if each < body_bytes_max {
+        given.refuse("workspace_bodies_bytes_max", "has to be `body_bytes_max` at least: one body has to fit");
+    }
+    let all = given.number("bodies_bytes_max", 1_024..=BODIES_BYTES_CEILING, BODIES_BYTES_MAX.max(each));
+    if all < each {
+        given.refuse("bodies_bytes_max", "has to be `workspace_bodies_bytes_max` at least");
+    }
+    BodyRoom { all: usize_of(all), each: usize_of(each) }
 }
 
 fn read_connections_per_address_max(given: &mut Given, mode: Mode) -> Option<NonZeroUsize> {

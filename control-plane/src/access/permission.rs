@@ -38,6 +38,8 @@ pub(crate) trait Permission: Send + Sync + 'static {
 pub(crate) trait Place: Sized + Send + Sync + 'static {
     /// The roles at such a place.
     type Role;
+    /// The workspace that it is, or is in.
+    fn tenant(&self) -> &TenantId;
 }
 
 /// A workspace that the caller is in.
@@ -66,10 +68,18 @@ pub(crate) struct InProject {
 
 impl Place for InTenant {
     type Role = TenantRole;
+
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
 }
 
 impl Place for InProject {
     type Role = ProjectRole;
+
+    fn tenant(&self) -> &TenantId {
+        &self.tenant.tenant
+    }
 }
 
 /// Anybody who proved who they are; what they may do is their own affairs.

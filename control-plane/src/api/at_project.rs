@@ -1,6 +1,6 @@
 //! Permissions at the project that the path names: `/projects/{id}`, archived or not.
 
-use super::{State, authenticate, problem::Problem};
+use super::{State, authenticate, bodies::Payer, problem::Problem};
 use crate::access::{
     AccessError, InProject, May, ProjectRole,
     entry::{self, NamedPlace, Reach},
@@ -29,10 +29,12 @@ where
         }
         let tenant = authenticate::plain(&parts.headers, "x-tenant-id");
         let named = NamedPlace { tenant, project: Some(id), reach: Reach::Archived };
-        entry::enter(app.database(), caller, &named).await.map(Self).map_err(|error| match error {
+        let may: May<P> = entry::enter(app.database(), caller, &named).await.map_err(|error| match error {
             AccessError::NoSuchPlace("project") => no_such_project(),
             other => other.into(),
-        })
+        })?;
+        parts.extensions.insert(Payer::Workspace(may.place.tenant.tenant.clone()));
+        Ok(Self(may))
     }
 }
 

@@ -187,7 +187,7 @@ async fn sign_up(
     Given(app): Given<State>,
     Extension(origin): Extension<Origin>,
     headers: HeaderMap,
-    Body(body): Body<SignUpBody>,
+    Body(body, _): Body<SignUpBody>,
 ) -> Result<(StatusCode, Json<MailUnderWay>), Problem> {
     cookies::check_site(&headers, &app.settings)?;
     app.accounts.sign_up(&origin, &body.email).await?;
@@ -209,7 +209,7 @@ async fn verify(
     Given(app): Given<State>,
     Extension(origin): Extension<Origin>,
     headers: HeaderMap,
-    Body(body): Body<VerifyBody>,
+    Body(body, _): Body<VerifyBody>,
 ) -> Result<Json<User>, Problem> {
     cookies::check_site(&headers, &app.settings)?;
     let VerifyBody { token, password, display_name } = body;
@@ -234,7 +234,7 @@ async fn sign_in(
     Given(app): Given<State>,
     Extension(origin): Extension<Origin>,
     headers: HeaderMap,
-    Body(body): Body<SignInBody>,
+    Body(body, _): Body<SignInBody>,
 ) -> Result<impl IntoResponse, Problem> {
     cookies::check_site(&headers, &app.settings)?;
     let new = app.accounts.sign_in(&browser(&app, &headers, origin), &body.email, body.password).await?;
@@ -271,7 +271,7 @@ async fn forgot_password(
     Given(app): Given<State>,
     Extension(origin): Extension<Origin>,
     headers: HeaderMap,
-    Body(body): Body<ForgotPasswordBody>,
+    Body(body, _): Body<ForgotPasswordBody>,
 ) -> Result<(StatusCode, Json<MailUnderWay>), Problem> {
     cookies::check_site(&headers, &app.settings)?;
     app.accounts.forgot(&origin, &body.email).await?;
@@ -293,7 +293,7 @@ async fn reset_password(
     Given(app): Given<State>,
     Extension(origin): Extension<Origin>,
     headers: HeaderMap,
-    Body(body): Body<ResetPasswordBody>,
+    Body(body, _): Body<ResetPasswordBody>,
 ) -> Result<StatusCode, Problem> {
     cookies::check_site(&headers, &app.settings)?;
     app.accounts.reset(&origin, body.token.expose_secret(), body.password).await?;

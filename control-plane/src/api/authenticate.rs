@@ -2,6 +2,7 @@
 
 use super::{
     State,
+    bodies::Payer,
     cookies::{self, Purpose},
     problem::Problem,
     telling::{Trail, Verdict},
@@ -10,7 +11,7 @@ use crate::access::{
     AccessError, Caller, InSession, May, SignedIn,
     caller::Origin,
     entry::{self, Enter, NamedPlace},
-    permission::Permission,
+    permission::{Permission, Place},
     sessions, tokens,
 };
 use axum::{
@@ -32,7 +33,9 @@ where
             project: plain(&parts.headers, "x-project-id"),
             ..NamedPlace::default()
         };
-        Ok(entry::enter(app.database(), caller, &named).await?)
+        let may: Self = entry::enter(app.database(), caller, &named).await?;
+        parts.extensions.insert(Payer::Workspace(may.place.tenant().clone()));
+        Ok(may)
     }
 }
 

@@ -117,6 +117,12 @@ const CODES: &[Code] = &[
     code("UNKNOWN_STEP", &[422], "the start names a step that the graph does not have"),
     code("RATE_LIMITED", &[429], "too many requests; `Retry-After` says when the next is taken"),
     code("TOO_MANY_ATTEMPTS", &[429], "too many attempts to sign in, sign up or invite; `Retry-After`"),
+    code(
+        "TOO_MANY_BODIES",
+        &[429, 503],
+        "bodies of the workspace's requests that are under way (429), or those of all requests (503), have as much room as they \
+         may; `Retry-After`",
+    ),
     code("TOO_MANY_CHECKS", &[429], "the workspace has as many graphs checked as it can at once; `Retry-After`"),
     code("TOO_MANY_STREAMS", &[429], "the workspace follows as many streams as it can"),
     code("INTERNAL", &[500], "something failed inside; the log has it under the `request_id`"),

@@ -2,6 +2,7 @@
 
 use super::{
     State,
+    bodies::Share,
     extract::{Body, Path, Query, member},
     problem::{Problem, ProblemBody},
 };
@@ -72,9 +73,9 @@ struct CommandBody {
     /// `trigger_steps` (inputs by step), `excluded_step_ids`, `use_run_setup_defaults`, `version`, `run_id`, `external_user_id`, `resume_from_run_id`,
     /// `from_step_id`. For the other commands `run_id`, and for `stop` also `graceful: true`
     /// (let what is under way finish), which can be written `mode: "graceful"`.
-    #[serde(default)]
+    #[serde(default = "Json::null")]
     #[schema(value_type = Object)]
-    params: Value,
+    params: Json,
 }
 
 /// Whether the answer waits.
@@ -182,22 +183,22 @@ async fn command(
     Path(workflow): Path<Uuid>,
     Query(query): Query<WaitQuery>,
     headers: HeaderMap,
-    Body(body): Body<CommandBody>,
+    Body(body, share): Body<CommandBody>,
 ) -> Result<Response, Problem> {
     let wait = query.wait.as_deref().map(duration).transpose()?;
     let call = Call { project: app.project(&may.place), app, workflow: WorkflowId::new(workflow.to_string()), wait };
     let key = idempotency_key(&headers)?;
     let run = match body.command {
         CommandName::Start => {
-            let (run, is_repeat) = call.start(&may.caller, body.params, key.as_deref()).await?;
+            let (run, is_repeat) = call.start(&may.caller, body.params, key, share).await?;
             let replayed = is_repeat.then_some([(REPLAYED, HeaderValue::from_static("true"))]);
             return Ok((replayed, axum::Json(CommandAnswer::from(run))).into_response());
         }
-        CommandName::Pause => call.control(&may, run_in(body.params)?, Command::Pause).await?,
-        CommandName::Resume => call.control(&may, run_in(body.params)?, Command::Resume).await?,
-        CommandName::Retry => call.control(&may, run_in(body.params)?, Command::Retry).await?,
+        CommandName::Pause => call.control(&may, run_in(&body.params)?, Command::Pause).await?,
+        CommandName::Resume => call.control(&may, run_in(&body.params)?, Command::Resume).await?,
+        CommandName::Retry => call.control(&may, run_in(&body.params)?, Command::Retry).await?,
         CommandName::Stop => {
-            let StopParams { run_id, graceful, mode } = member("params", body.params)?;
+            let StopParams { run_id, graceful, mode } = member("params", &body.params)?;
             let graceful = graceful || mode == StopMode::Graceful;
             call.control(&may, run_id, Command::Stop { graceful }).await?
         }
@@ -205,7 +206,7 @@ async fn command(
     Ok(axum::Json(CommandAnswer::from(run)).into_response())
 }
 
-fn run_in(params: Value) -> Result<RunId, Problem> {
+fn run_in(params: &Json) -> Result<RunId, Problem> {
     member("params", params).map(|ControlParams { run_id }| run_id)
 }
 
@@ -246,12 +247,24 @@ enum StopMode {
 
 impl Call {
     /// The run, and whether it is that of an earlier start under the same key.
-    async fn start(&self, caller: &Caller, params: Value, key: Option<&str>) -> Result<(RunSnapshot, bool), Problem> {
-        let key = key.map(|key| start_key(key, caller, &self.workflow, &params));
-        let params = StartParams::read(params)?;
+    async fn start(
+        &self,
+        caller: &Caller,
+        params: Json,
+        key: Option<String>,
+        share: Share,
+    ) -> Result<(RunSnapshot, bool), Problem> {
+        let name = key.map(|key| start_key_name(&key, caller, &self.workflow));
+        let bytes = params.as_str().len();
+        let read = move || {
+            let params = params.to_value();
+            let key = name.map(|name| start_key(name, &params));
+            StartParams::read(params).map(|params| (params, key))
+        };
+        let (params, key) = self.app.node.work_on_json(&self.project.scope.tenant, bytes, read).await?;
         let pat = caller.credential.pat().map(|pat| pat.to_string());
         let call = StartCall { params, trigger_type: "manual", user: Some(caller.user.to_string()), pat, key };
-        let started = self.project.start_workflow(&self.app, &self.workflow, call).await?;
+        let started = self.project.start_workflow(&self.app, &self.workflow, call, share).await?;
         let (run, is_repeat) = (started.snapshot.run, started.watcher.is_none());
         if self.wait.is_none() || started.snapshot.status.is_final() {
             return Ok((started.snapshot, is_repeat));
@@ -331,12 +344,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// The key of one caller for one workflow: what others choose does not meet it.
-fn start_key(key: &str, caller: &Caller, workflow: &WorkflowId, params: &Value) -> StartKey {
-    StartKey {
-        name: format!("{}:{workflow}:{key}", caller.user),
-        digest: sha256_hex(&canonical_text(params)),
-        keep: KEY_KEPT,
-    }
+fn start_key_name(key: &str, caller: &Caller, workflow: &WorkflowId) -> String {
+    format!("{}:{workflow}:{key}", caller.user)
+}
+
+fn start_key(name: String, params: &Value) -> StartKey {
+    StartKey { name, digest: sha256_hex(&canonical_text(params)), keep: KEY_KEPT }
 }
 
 /// `30s`, `500ms`, `1m`.

@@ -95,7 +95,7 @@ async fn list(
 async fn claim(
     may: May<ManageTenant>,
     Given(app): Given<State>,
-    Body(new): Body<NewDomain>,
+    Body(new, _): Body<NewDomain>,
 ) -> Result<(StatusCode, Json<DomainView>), Problem> {
     let domain = domains::claim(app.database(), &may, &new.domain).await?;
     Ok((StatusCode::CREATED, Json(domain.into())))

@@ -6,31 +6,35 @@
 
 mod misfit;
 mod nul;
+mod sound;
 
-use super::problem::Problem;
+use super::{
+    State,
+    bodies::{Payer, Share},
+    problem::Problem,
+};
+use agentruntime_host_api::Json;
 use axum::{
     body::Bytes,
-    extract::{
-        FromRequest, FromRequestParts, OptionalFromRequest, Request,
-        path::ErrorKind,
-        rejection::{BytesRejection, PathRejection},
-    },
+    extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request, path::ErrorKind, rejection::PathRejection},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use futures_util::StreamExt;
 use misfit::Misfit;
 use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use url::form_urlencoded;
 
-/// A JSON body.
-pub(crate) struct Body<T>(pub(crate) T);
+/// A JSON body, and what it counts while it is under way: for as long as a handler keeps that, which is to its end unless it
+/// hands it on.
+pub(crate) struct Body<T>(pub(crate) T, pub(crate) Share);
 
-/// A body as it came.
-pub(crate) struct RawBody(pub(crate) Bytes);
+/// A body as it came, and what it counts.
+pub(crate) struct RawBody(pub(crate) Bytes, pub(crate) Share);
 
 /// The parameters after `?`. All of them: a handler has one.
 pub(crate) struct Query<T>(pub(crate) T);
@@ -43,49 +47,83 @@ pub(crate) fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<SecretString
     String::deserialize(input).map(SecretString::from)
 }
 
-impl<S, T> FromRequest<S> for Body<T>
-where
-    S: Send + Sync,
-    T: DeserializeOwned,
-{
+impl<T: DeserializeOwned + Send + 'static> FromRequest<State> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            let error = "send the body as JSON, with `Content-Type: application/json`";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NOT_JSON", error));
-        }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
-        Ok(Self(json(&bytes)?))
+    async fn from_request(request: Request, app: &State) -> Result<Self, Problem> {
+        check_is_json(request.headers())?;
+        let (bytes, share) = read(request, app).await?;
+        Self::of(bytes, share, app).await
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for RawBody {
+impl FromRequest<State> for RawBody {
     type Rejection = Problem;
 
     /// Reads no more than the limit.
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| unread(&rejection))
+    async fn from_request(request: Request, app: &State) -> Result<Self, Problem> {
+        let (bytes, share) = read(request, app).await?;
+        Ok(Self(bytes.into(), share))
     }
 }
 
-impl<S, T> OptionalFromRequest<S> for Body<T>
-where
-    S: Send + Sync,
-    T: DeserializeOwned,
-{
+impl<T: DeserializeOwned + Send + 'static> OptionalFromRequest<State> for Body<T> {
     type Rejection = Problem;
 
     /// An empty body is none, whatever its type is said to be.
-    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
-        let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts.clone(), body);
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
-        if bytes.is_empty() {
-            return Ok(None);
+    async fn from_request(request: Request, app: &State) -> Result<Option<Self>, Problem> {
+        let typed = check_is_json(request.headers());
+        let (bytes, share) = read(request, app).await?;
+        match bytes.is_empty() {
+            true => Ok(None),
+            false => typed.map(|()| Self::of(bytes, share, app))?.await.map(Some),
         }
-        let request = Request::from_parts(parts, bytes.into());
-        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Body<T> {
+    /// Reads what came.
+    async fn of(bytes: Vec<u8>, share: Share, app: &State) -> Result<Self, Problem> {
+        let value = app.node.work_on_json(&share.account(), bytes.len(), move || json(&bytes)).await?;
+        Ok(Self(value, share))
+    }
+}
+
+/// The bytes of a body, which count from before they are read.
+async fn read(request: Request, app: &State) -> Result<(Vec<u8>, Share), Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes_max = app.settings.body_bytes_max;
+    let announced = announced(&parts.headers);
+    if announced.is_some_and(|length| length > bytes_max) {
+        return Err(too_large());
+    }
+    let mut share = app.bodies.share(Payer::of(&parts));
+    share.cover(announced.unwrap_or_default())?;
+    let (mut chunks, mut bytes) = (body.into_data_stream(), Vec::with_capacity(announced.unwrap_or_default()));
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| broken_off())?;
+        let length = bytes.len() + chunk.len();
+        if length > bytes_max {
+            return Err(too_large());
+        }
+        share.cover(length)?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((bytes, share))
+}
+
+/// How long a body is said to be.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn check_is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    match is_json(headers) {
+        true => Ok(()),
+        false => {
+            let error = "send the body as JSON, with `Content-Type: application/json`";
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NOT_JSON", error))
+        }
     }
 }
 
@@ -96,13 +134,14 @@ fn is_json(headers: &HeaderMap) -> bool {
     named.strip_prefix("application/").is_some_and(|kind| kind == "json" || kind.ends_with("+json"))
 }
 
-fn unread(rejection: &BytesRejection) -> Problem {
-    match rejection.status() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(status, "BODY_TOO_LARGE", "the body is larger than this server takes; send less at once")
-        }
-        status => Problem::new(status, "MALFORMED_BODY", "the body broke off before its end; send it again"),
-    }
+fn too_large() -> Problem {
+    let error = "the body is larger than this server takes; send less at once";
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", error)
+}
+
+fn broken_off() -> Problem {
+    let error = "the body broke off before its end; send it again";
+    Problem::new(StatusCode::BAD_REQUEST, "MALFORMED_BODY", error)
 }
 
 /// Why a body is not taken.
@@ -153,8 +192,11 @@ fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let read = serde_path_to_error::deserialize(&mut reader);
     // What is wrong with the form of a text that is no JSON at all matters to nobody.
-    read.map_err(|error| malformed(text).unwrap_or_else(|| misfit(&error)))
-        .and_then(|value| reader.end().map(|()| value).map_err(|error| broken(&error)))
+    let value = read.map_err(|error| malformed(text).unwrap_or_else(|| misfit(&error)))?;
+    reader.end().map_err(|error| broken(&error))?;
+    // What is kept as text is not looked at yet, and has to be something that can be read when it is.
+    sound::check(text).map_err(|error| misfit(&error))?;
+    Ok(value)
 }
 
 fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> BodyError {
@@ -162,7 +204,8 @@ fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> BodyError {
 }
 
 /// Reads what a member of a body holds: parameters, whose form another member decides.
-pub(super) fn member<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, Problem> {
+pub(super) fn member<T: DeserializeOwned>(name: &str, value: &Json) -> Result<T, Problem> {
+    let value = value.to_value();
     let read = match value.is_object() {
         true => serde_path_to_error::deserialize(value)
             .map_err(|error| Misfit::told(error.path(), &error.inner().to_string())),
@@ -199,22 +242,32 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parameters(parts.uri.query().unwrap_or_default()).map(Self).map_err(|misfit| {
-            let sentence = misfit.sentence("the query");
-            Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", sentence)
-                .with_details(Some(json!({ "field": misfit.place, "reason": misfit.reason })))
-        })
+        Ok(Self(parameters(parts.uri.query().unwrap_or_default())?))
+    }
+}
+
+/// Why parameters are not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.sentence("the query"))]
+pub(super) struct QueryError(Misfit);
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        let sentence = error.to_string();
+        let QueryError(misfit) = error;
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", sentence)
+            .with_details(Some(json!({ "field": misfit.place, "reason": misfit.reason })))
     }
 }
 
 /// Reads what stands after `?`.
-fn parameters<T: DeserializeOwned>(query: &str) -> Result<T, Misfit> {
+pub(super) fn parameters<T: DeserializeOwned>(query: &str) -> Result<T, QueryError> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     if let Some((name, _)) = pairs.clone().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
-        return Err(Misfit::nul(name.into_owned()));
+        return Err(QueryError(Misfit::nul(name.into_owned())));
     }
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
-        .map_err(|error| Misfit::told(error.path(), &error.inner().to_string()))
+        .map_err(|error| QueryError(Misfit::told(error.path(), &error.inner().to_string())))
 }
 
 impl<S, T> FromRequestParts<S> for Path<T>
@@ -283,7 +336,7 @@ mod tests {
             parameters::<Wanted>("limit=3&archived=true").unwrap(),
             Wanted { limit: Some(3), archived: Some(true) }
         );
-        let told = |query: &str| parameters::<Wanted>(query).unwrap_err().sentence("the query");
+        let told = |query: &str| parameters::<Wanted>(query).unwrap_err().to_string();
         assert_eq!(told("limt=3"), "`limt`: it is not known; did you mean `limit`?");
         assert_eq!(told("limit=x"), "`limit`: it should be a whole number");
         assert_eq!(told("archived=yes"), "`archived`: it should be `true` or `false`");

@@ -131,7 +131,7 @@ async fn list(
 async fn create(
     may: May<ManageTenant>,
     Given(app): Given<State>,
-    Body(new): Body<NewInvite>,
+    Body(new, _): Body<NewInvite>,
 ) -> Result<(StatusCode, Json<InviteView>), Problem> {
     let invite = invitation::invite(&app, &may, &new.email, new.role.unwrap_or(TenantRole::Member)).await?;
     Ok((StatusCode::CREATED, Json(invite.into())))
@@ -165,7 +165,7 @@ async fn revoke(may: May<ManageTenant>, Given(app): Given<State>, Path(id): Path
 async fn accept(
     who: InSession,
     Given(app): Given<State>,
-    Body(acceptance): Body<Acceptance>,
+    Body(acceptance, _): Body<Acceptance>,
 ) -> Result<Json<Joined>, Problem> {
     let InTenant { tenant, slug, role } = invites::accept(app.database(), &who, &acceptance.token).await?;
     Ok(Json(Joined { tenant_id: tenant.to_string(), slug, role }))

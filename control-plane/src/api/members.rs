@@ -102,7 +102,7 @@ async fn change(
     may: May<ManageTenant>,
     Given(app): Given<State>,
     Path(user): Path<Uuid>,
-    Body(patch): Body<MemberPatch>,
+    Body(patch, _): Body<MemberPatch>,
 ) -> Result<Json<MemberView>, Problem> {
     let change = MemberChange { role: patch.role, active: patch.active };
     Ok(Json(members::change(app.database(), &may, user.into(), change).await?.into()))

@@ -14,6 +14,7 @@
 //! | `page` | pages of lists |
 //! | `validation` | the dry-run's question and answer |
 //! | `limits` | how many requests anybody may send |
+//! | `bodies` | how many bytes of bodies may be under way |
 //! | `slow_bodies` | how slowly a body may come |
 //! | `origins` | pages of other origins |
 //! | `telling` | requests in the log, as numbers, and in traces |
@@ -25,6 +26,7 @@ mod at_project;
 mod audit;
 mod auth;
 mod authenticate;
+pub(crate) mod bodies;
 mod codes;
 mod commands;
 mod cookies;
@@ -57,7 +59,7 @@ mod webhooks;
 mod workflows;
 
 use crate::{app::App, observe::Telling};
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{Router, middleware};
 use request::Outside;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -107,7 +109,6 @@ pub(crate) fn router(app: State) -> Router {
         .merge(description::routes(&description))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
-        .layer(DefaultBodyLimit::max(app.settings.body_bytes_max))
         .layer(middleware::from_fn_with_state(app.clone(), slow_bodies::limit))
         .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
         .layer(middleware::from_fn_with_state(app.clone(), origins::allow));

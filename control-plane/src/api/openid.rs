@@ -115,7 +115,7 @@ async fn start_link(
     Given(app): Given<State>,
     who: SignedIn,
     headers: HeaderMap,
-    Body(body): Body<StartLinkBody>,
+    Body(body, _): Body<StartLinkBody>,
 ) -> Result<impl IntoResponse, Problem> {
     sessions::of(&who.caller)?;
     let return_to = body.return_to.as_deref().unwrap_or(HOME);

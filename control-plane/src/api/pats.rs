@@ -131,7 +131,7 @@ async fn list(
 async fn create(
     may: May<OwnTokens>,
     Given(app): Given<State>,
-    Body(new): Body<NewPat>,
+    Body(new, _): Body<NewPat>,
 ) -> Result<(StatusCode, Json<CreatedPat>), Problem> {
     let invalid = |error: TimestampError| AccessError::Invalid { field: "expires_at", message: error.to_string() };
     let expires_at = new.expires_at.map(|at| at.parse::<Timestamp>()).transpose().map_err(invalid)?;

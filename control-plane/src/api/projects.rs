@@ -180,7 +180,7 @@ async fn list(
 async fn create(
     may: May<ManageTenant>,
     Given(app): Given<State>,
-    Body(new): Body<NewProject>,
+    Body(new, _): Body<NewProject>,
 ) -> Result<(StatusCode, Json<ProjectView>), Problem> {
     let visibility = new.visibility.unwrap_or(Visibility::Public);
     let project = projects::found(app.database(), &may, &new.slug, &new.name, visibility).await?;
@@ -201,7 +201,7 @@ async fn create(
 async fn change(
     AtProject(may): AtProject<ManageProject>,
     Given(app): Given<State>,
-    Body(patch): Body<ProjectPatch>,
+    Body(patch, _): Body<ProjectPatch>,
 ) -> Result<Json<ProjectView>, Problem> {
     let change = ProjectChange { name: patch.name, visibility: patch.visibility, archived: patch.archived };
     Ok(Json(projects::change(app.database(), &may, change).await?.into()))
@@ -242,7 +242,7 @@ async fn set_member(
     AtProject(may): AtProject<ManageProject>,
     Given(app): Given<State>,
     Path(member): Path<MemberPath>,
-    Body(given): Body<ProjectRoleGiven>,
+    Body(given, _): Body<ProjectRoleGiven>,
 ) -> Result<Json<ProjectMemberView>, Problem> {
     Ok(Json(project_members::set(app.database(), &may, member.user.into(), given.role).await?.into()))
 }

@@ -173,7 +173,7 @@ async fn create(
     may: May<WriteTriggers>,
     Given(app): Given<State>,
     Path(workflow): Path<Uuid>,
-    Body(new): Body<NewSchedule>,
+    Body(new, _): Body<NewSchedule>,
 ) -> Result<(StatusCode, Json<Schedule>), Problem> {
     let terms = Terms {
         cron: new.cron,
@@ -225,7 +225,7 @@ async fn change(
     may: May<WriteTriggers>,
     Given(app): Given<State>,
     Path((workflow, trigger)): Path<(Uuid, Uuid)>,
-    Body(change): Body<ScheduleChange>,
+    Body(change, _): Body<ScheduleChange>,
 ) -> Result<Json<Schedule>, Problem> {
     let change = Change {
         cron: change.cron,

@@ -175,7 +175,7 @@ async fn complete(
     may: May<RunWorkflows>,
     Given(app): Given<State>,
     Path((workflow, run, task)): Path<(Uuid, Uuid, Uuid)>,
-    Body(body): Body<CompleteBody>,
+    Body(body, _): Body<CompleteBody>,
 ) -> Result<JsonBody<CompletedTask>, Problem> {
     let (workflow, task, approved) = (WorkflowId::new(workflow.to_string()), TaskId::from(task), body.approved);
     let project = app.project(&may.place);

@@ -106,7 +106,7 @@ async fn list(
 async fn create(
     who: InSession,
     Given(app): Given<State>,
-    Body(new): Body<NewTenant>,
+    Body(new, _): Body<NewTenant>,
 ) -> Result<(StatusCode, Json<TenantView>), Problem> {
     let tenant = tenants::found(app.database(), &who, &new.slug, &new.name).await?;
     Ok((StatusCode::CREATED, Json(tenant.into())))
@@ -138,7 +138,7 @@ async fn read(may: May<ManageTenant>, Given(app): Given<State>) -> Result<Json<T
 async fn change(
     may: May<ManageTenant>,
     Given(app): Given<State>,
-    Body(patch): Body<TenantPatch>,
+    Body(patch, _): Body<TenantPatch>,
 ) -> Result<Json<TenantView>, Problem> {
     let change = TenantChange { name: patch.name, restrict_domains: patch.restrict_domains };
     Ok(Json(tenants::change(app.database(), &may, change).await?.into()))

@@ -1,9 +1,10 @@
 //! The dry-run's question and answer, as the API writes them.
 
-use agentruntime_engine::graph::{Check, DryRun, DryRunOptions, DryRunParams, Issue, Readiness};
+use crate::operations::DryRunQuestion;
+use agentruntime_engine::graph::{Check, DryRun, Issue, Readiness};
 use agentruntime_host_api::Json;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// What to check, and on which made-up values.
@@ -25,10 +26,10 @@ pub(super) struct ValidateWorkflow {
     params: Option<ValidateParams>,
     /// Made-up results, by step id: scripts that read them are run, and templates are checked against them.
     #[schema(value_type = Option<Object>)]
-    mock_step_outputs: Option<Map<String, Value>>,
+    mock_step_outputs: Option<BTreeMap<String, Json>>,
     /// Made-up global variables, by step id: the scripts of these steps are run.
     #[schema(value_type = Option<Object>)]
-    mock_lua_scopes: Option<Map<String, Value>>,
+    mock_lua_scopes: Option<BTreeMap<String, Json>>,
 }
 
 /// A start to check against.
@@ -37,7 +38,7 @@ pub(super) struct ValidateWorkflow {
 struct ValidateParams {
     /// What a run would be started with.
     #[schema(value_type = Option<Object>)]
-    trigger_payload: Option<Value>,
+    trigger_payload: Option<Json>,
 }
 
 /// What was found.
@@ -79,20 +80,17 @@ pub(super) struct IssueBody {
     suggestion: Option<String>,
 }
 
-impl ValidateWorkflow {
-    /// The other graph, and the options.
-    pub(super) fn parts(self) -> (Option<Json>, DryRunOptions) {
-        let trigger_payload = self.params.unwrap_or_default().trigger_payload;
-        let options = DryRunOptions {
-            checks: self.checks,
-            skip_checks: self.skip_checks.unwrap_or_default(),
-            step_ids: self.step_ids,
-            params: DryRunParams { trigger_payload },
-            mock_step_outputs: self.mock_step_outputs.unwrap_or_default(),
-            mock_lua_scopes: self.mock_lua_scopes.unwrap_or_default(),
-            ..DryRunOptions::default()
-        };
-        (self.graph, options)
+impl From<ValidateWorkflow> for DryRunQuestion {
+    fn from(asked: ValidateWorkflow) -> Self {
+        Self {
+            graph: asked.graph,
+            checks: asked.checks,
+            skip_checks: asked.skip_checks.unwrap_or_default(),
+            step_ids: asked.step_ids,
+            trigger_payload: asked.params.unwrap_or_default().trigger_payload,
+            mock_step_outputs: asked.mock_step_outputs.unwrap_or_default(),
+            mock_lua_scopes: asked.mock_lua_scopes.unwrap_or_default(),
+        }
     }
 }
 

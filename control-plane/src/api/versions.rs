@@ -255,11 +255,9 @@ async fn publish(
     Path(id): Path<Uuid>,
     body: Option<Body<PublishWorkflow>>,
 ) -> Result<(StatusCode, axum::Json<Published>), Problem> {
-    let PublishWorkflow { changelog } = body.map(|Body(body)| body).unwrap_or_default();
+    let PublishWorkflow { changelog } = body.map(|Body(body, _)| body).unwrap_or_default();
     let project = app.project(&may.place);
-    let (guest, id) = (app.guest.clone(), named(id));
-    let publishing = project.publish_draft(&may.caller, guest, &id, changelog.as_deref());
-    let published = app.checks.within(&may.place.tenant.tenant, publishing).await?;
+    let published = project.publish_draft(&may.caller, app.checking(), &named(id), changelog.as_deref()).await?;
     let status = if published.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(published.into())))
 }

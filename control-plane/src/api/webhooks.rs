@@ -229,7 +229,7 @@ async fn list(
 async fn create(
     may: May<WriteTriggers>,
     Given(app): Given<State>,
-    Body(new): Body<NewWebhook>,
+    Body(new, _): Body<NewWebhook>,
 ) -> Result<(StatusCode, Json<NewWebhookAnswer>), Problem> {
     let new = NewSubscription {
         workflow: workflow(&new.workflow_id)?,
@@ -287,7 +287,7 @@ async fn change(
     may: May<WriteTriggers>,
     Given(app): Given<State>,
     Path(id): Path<Uuid>,
-    Body(change): Body<WebhookChange>,
+    Body(change, _): Body<WebhookChange>,
 ) -> Result<Json<Subscription>, Problem> {
     let change = Change {
         name: change.name,
@@ -337,7 +337,7 @@ async fn rotate(
     Path(id): Path<Uuid>,
     rotation: Option<Body<Rotation>>,
 ) -> Result<Json<RotationAnswer>, Problem> {
-    let asked = rotation.and_then(|Body(rotation)| rotation.grace_seconds);
+    let asked = rotation.and_then(|Body(rotation, _)| rotation.grace_seconds);
     let grace = asked.map_or(GRACE_DEFAULT, |seconds| Duration::from_secs(seconds.into()));
     let Shown { subscription, secret, .. } = subscriptions::rotate(&app, &may, SubscriptionId::from(id), grace).await?;
     let signing_secret = secret.text().expose_secret().to_owned();
@@ -379,7 +379,7 @@ async fn deliver(
     Given(app): Given<State>,
     Path(id): Path<String>,
     incoming: Incoming,
-    RawBody(body): RawBody,
+    RawBody(body, share): RawBody,
 ) -> Result<(StatusCode, Json<DeliveryAnswer>), Problem> {
     let delivery = Delivery {
         subscription: id.parse().ok(),
@@ -388,7 +388,7 @@ async fn deliver(
         body: &body,
         origin: incoming.origin,
     };
-    let outcome = ingress::deliver(&app, delivery).await;
+    let outcome = ingress::deliver(&app, delivery, share).await;
     match &outcome {
         Ok(received) => incoming.trail.caller(&received.caller),
         Err(TriggerError::NotGenuine) => incoming.trail.found(Verdict::Wrong),

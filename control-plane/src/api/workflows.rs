@@ -191,7 +191,7 @@ async fn list(
 async fn create(
     may: May<WriteWorkflows>,
     Given(app): Given<State>,
-    Body(body): Body<CreateWorkflow>,
+    Body(body, _): Body<CreateWorkflow>,
 ) -> Result<(StatusCode, [(header::HeaderName, HeaderValue); 1], axum::Json<WorkflowWithDraft>), Problem> {
     let CreateWorkflow { name, description, graph, run_setup } = body;
     let new = NewWorkflow { name, description: description.unwrap_or_default(), graph: graph.clone(), run_setup };
@@ -256,7 +256,7 @@ async fn change(
     Given(app): Given<State>,
     Path(id): Path<Uuid>,
     headers: HeaderMap,
-    Body(body): Body<ChangeWorkflow>,
+    Body(body, _): Body<ChangeWorkflow>,
 ) -> Result<([(header::HeaderName, HeaderValue); 1], axum::Json<WorkflowWithDraft>), Problem> {
     let ChangeWorkflow { name, description, graph, run_setup } = body;
     let change = WorkflowChange { name, description, graph, run_setup };
@@ -301,11 +301,9 @@ async fn validate(
     Path(id): Path<Uuid>,
     body: Option<Body<ValidateWorkflow>>,
 ) -> Result<axum::Json<Validation>, Problem> {
-    let (graph, options) = body.map(|Body(body)| body).unwrap_or_default().parts();
-    let project = app.project(&may.place);
-    let id = named(id);
-    let validating = project.validate_draft(app.guest.clone(), &id, graph, options);
-    let report = app.checks.within(&may.place.tenant.tenant, validating).await?;
+    let (question, share) = body.map(|Body(body, share)| (body, share)).unzip();
+    let question = question.unwrap_or_default().into();
+    let report = app.project(&may.place).validate_draft(app.checking(), &named(id), question, share).await?;
     Ok(axum::Json(report.into()))
 }
 

@@ -18,7 +18,7 @@ pub(crate) async fn validate(context: &Context, arguments: ValidateArguments) ->
         options.params.trigger_payload = Some(json_argument::read("the input", input)?);
     }
     let sandbox = context.sandbox()?;
-    let report = operations::dry_run(Arc::new(file.document), options, sandbox).await;
+    let report = operations::dry_run(Arc::new(file.document), move || options, sandbox, ()).await;
     if context.json {
         screen::json_line(&serde_json::to_value(&report)?)?;
     } else {

@@ -6,7 +6,8 @@
 //! | file | owns |
 //! |---|---|
 //! | `drafts` | workflows as authors see them: made, changed, put away |
-//! | `publish` | the dry-run, new versions, and what changed between two |
+//! | `dry_run` | what is asked of a graph, and where it is checked |
+//! | `publish` | new versions, and what changed between two |
 //! | `checks` | how many graphs are checked at once |
 //! | `start` | what a caller says about a start, and the start |
 //! | `snapshot` | a run as one answer tells it, and waiting for it |
@@ -24,6 +25,7 @@
 mod checks;
 mod control;
 pub(crate) mod drafts;
+mod dry_run;
 mod error;
 mod feed;
 mod follow;
@@ -40,10 +42,11 @@ mod workflow_feeds;
 
 pub(crate) use checks::Checks;
 pub(crate) use control::Command;
+pub(crate) use dry_run::{DryRunQuestion, dry_run};
 pub(crate) use error::{Instead, OperationError};
 pub(crate) use feed::RunFeed;
 pub(crate) use follow::{Feed, Follower, News, Pace, Waiting};
-pub(crate) use publish::{Publication, dry_run};
+pub(crate) use publish::{Checking, Publication};
 pub(crate) use runs::runs_of_tenant;
 pub(crate) use snapshot::RunSnapshot;
 pub(crate) use source::{RunSource, fits};

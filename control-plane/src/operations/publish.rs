@@ -1,12 +1,17 @@
-//! The dry-run of a graph, publishing it as an immutable version, and what changed between two versions.
+//! Publishing a graph as an immutable version, checking whether it could be, and what changed between two versions.
 
-use super::{OperationError, Project, checks::CHECK_TIME_MAX, drafts};
+use super::{
+    Checks, OperationError, Project,
+    checks::Turn,
+    drafts,
+    dry_run::{DryRunQuestion, on_its_own_thread, timed_dry_run},
+};
 use crate::access::Caller;
 use agentruntime_engine::{
     graph::{
         self, DryRun, DryRunOptions, Graph, GraphDiff, Issue, Readiness, diff,
         limits::{ID_CHARS_MAX, STEPS_MAX},
-        pin_children, validate,
+        pin_children,
     },
     store::{StoreError, VersionEntry, VersionRecord},
 };
@@ -16,11 +21,17 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
-use tokio::{runtime::Handle, task, time};
-use tokio_util::sync::CancellationToken;
 
 /// Why a version was published: what is longer is a document of its own.
 pub(crate) const CHANGELOG_CHARS_MAX: usize = 10_000;
+
+/// What a service checks graphs with.
+pub(crate) struct Checking<'c> {
+    /// How many at once.
+    pub(crate) checks: &'c Checks,
+    /// What runs scripts.
+    pub(crate) guest: Arc<dyn Guest>,
+}
 
 /// What came of publishing.
 pub(crate) struct Publication {
@@ -34,40 +45,13 @@ pub(crate) struct Publication {
     pub(crate) warnings: Vec<Issue>,
 }
 
-/// Checks a graph without running it. Large graphs and many scripts take long: this has a thread of its own, and ends when
-/// nobody waits for it any more.
-pub(crate) async fn dry_run(document: Arc<Value>, options: DryRunOptions, guest: Arc<dyn Guest>) -> DryRun {
-    let wanted = CancellationToken::new();
-    let _asked = wanted.clone().drop_guard();
-    let runtime = Handle::current();
-    let report = on_its_own_thread(move || {
-        let checking = validate(&document, options, Some(&*guest));
-        runtime.block_on(wanted.run_until_cancelled(checking))
-    });
-    report.await.expect("it is cancelled only after this function was left")
+async fn read(document: Json, turn: Turn) -> Value {
+    on_its_own_thread(turn, move || document.to_value()).await
 }
 
-/// The same for a service, where nobody's check lasts for ever.
-async fn timed_dry_run(
-    document: Arc<Value>,
-    options: DryRunOptions,
-    guest: Arc<dyn Guest>,
-) -> Result<DryRun, OperationError> {
-    let report = time::timeout(CHECK_TIME_MAX, dry_run(document, options, guest)).await;
-    report.map_err(|_| OperationError::CheckTooLong)
-}
-
-/// Work that takes a processor for longer than others should wait.
-async fn on_its_own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-async fn parse(document: &Arc<Value>) -> Result<Graph, Vec<Issue>> {
+async fn parse(document: &Arc<Value>, held: impl Send + 'static) -> Result<Graph, Vec<Issue>> {
     let document = document.clone();
-    on_its_own_thread(move || Graph::parse(&document)).await
+    on_its_own_thread(held, move || Graph::parse(&document)).await
 }
 
 impl Project {
@@ -83,7 +67,7 @@ impl Project {
             self.workflows().await?.into_iter().map(|it| (it.workflow.to_string(), it.version)).collect();
         let unpinned = pin_children(&mut document, |child, named| named.or_else(|| newest.get(child).copied()));
         let unpinned = unpinned.err().unwrap_or_default();
-        match self.prepare(guest, workflow, document, unpinned).await? {
+        match self.prepare(guest, workflow, document, unpinned, ()).await? {
             Prepared::Published(publication) => Ok(publication),
             Prepared::Fit { graph, warnings } => {
                 let version =
@@ -97,19 +81,21 @@ impl Project {
     pub(crate) async fn publish_draft(
         &self,
         caller: &Caller,
-        guest: Arc<dyn Guest>,
+        checking: Checking<'_>,
         id: &WorkflowId,
         changelog: Option<&str>,
     ) -> Result<Publication, OperationError> {
+        let admitted = checking.checks.admit(&self.scope.tenant)?;
         if changelog.is_some_and(|text| text.chars().count() > CHANGELOG_CHARS_MAX) {
             let message = format!("write at most {CHANGELOG_CHARS_MAX} characters");
             return Err(OperationError::InvalidField { field: "changelog", message });
         }
         let (workflow, draft) = self.draft(id).await?;
         workflow.not_archived()?;
-        let mut document = draft.to_value();
+        let turn = admitted.turn(draft.as_str().len()).await;
+        let mut document = read(draft, turn.clone()).await;
         let unpinned = self.pin_live_children(&mut document).await?;
-        let (graph, warnings) = match self.prepare(guest, id, document, unpinned).await? {
+        let (graph, warnings) = match self.prepare(checking.guest, id, document, unpinned, turn.clone()).await? {
             Prepared::Published(publication) => return Ok(publication),
             Prepared::Fit { graph, warnings } => (graph, warnings),
         };
@@ -126,20 +112,24 @@ impl Project {
         Ok(Publication { version, graph, is_new, warnings })
     }
 
-    /// Checks a workflow's draft, or another graph in its place, as publishing would.
+    /// Checks a workflow's draft, or another graph in its place, as publishing would. What the request holds is let go when that
+    /// is done, also where nobody waits for it any more.
     pub(crate) async fn validate_draft(
         &self,
-        guest: Arc<dyn Guest>,
+        checking: Checking<'_>,
         id: &WorkflowId,
-        other: Option<Json>,
-        options: DryRunOptions,
+        mut question: DryRunQuestion,
+        held: impl Send + 'static,
     ) -> Result<DryRun, OperationError> {
+        let admitted = checking.checks.admit(&self.scope.tenant)?;
         let draft = self.draft(id).await?.1;
-        let mut document = other.unwrap_or(draft).to_value();
+        let graph = question.graph.take().unwrap_or(draft);
+        let turn = admitted.turn(graph.as_str().len() + question.value_bytes()).await;
+        let mut document = read(graph, turn.clone()).await;
         let unpinned = self.pin_live_children(&mut document).await?;
-        let options = DryRunOptions { tenant: self.scope.tenant.clone(), ..options };
-        let step_ids = options.step_ids.clone();
-        let mut report = timed_dry_run(Arc::new(document), options, guest).await?;
+        let (step_ids, tenant) = (question.step_ids.clone(), self.scope.tenant.clone());
+        let options = move || question.options(tenant);
+        let mut report = timed_dry_run(Arc::new(document), options, checking.guest, (turn, held)).await?;
         let is_asked = |issue: &Issue| {
             let is_about = |ids: &Vec<String>| ids.iter().any(|id| Some(id.as_str()) == issue.step_id.as_deref());
             report.checks_performed.contains(&issue.code.check()) && step_ids.as_ref().is_none_or(is_about)
@@ -176,7 +166,7 @@ impl Project {
     /// What changed from one version of a workflow to another.
     pub(crate) async fn diff(&self, id: &WorkflowId, from: u32, to: u32) -> Result<GraphDiff, OperationError> {
         let (from, to) = (self.version(id, from).await?.graph, self.version(id, to).await?.graph);
-        Ok(on_its_own_thread(move || diff(&from.to_value(), &to.to_value())).await)
+        Ok(on_its_own_thread((), move || diff(&from.to_value(), &to.to_value())).await)
     }
 
     /// The same graph, if it is the newest version already; else the graph as it can be published.
@@ -186,9 +176,10 @@ impl Project {
         workflow: &WorkflowId,
         document: Value,
         unpinned: Vec<Issue>,
+        held: impl Clone + Send + 'static,
     ) -> Result<Prepared, OperationError> {
         let document = Arc::new(document);
-        let parsed = parse(&document).await;
+        let parsed = parse(&document, held.clone()).await;
         let published = match &parsed {
             Ok(graph) if unpinned.is_empty() => self.newest_if(workflow, &graph.hash).await?,
             Ok(_) | Err(_) => None,
@@ -199,8 +190,9 @@ impl Project {
             }
             (_, parsed) => parsed,
         };
-        let options = DryRunOptions { tenant: self.scope.tenant.clone(), ..DryRunOptions::default() };
-        let report = timed_dry_run(document, options, guest).await?;
+        let tenant = self.scope.tenant.clone();
+        let options = move || DryRunOptions { tenant, ..DryRunOptions::default() };
+        let report = timed_dry_run(document, options, guest, held).await?;
         let issues: Vec<Issue> = unpinned.into_iter().chain(report.issues).collect();
         if issues.iter().any(Issue::is_error) {
             return Err(OperationError::InvalidGraph { issues });
@@ -265,45 +257,6 @@ fn calls(document: &Value) -> BTreeSet<(String, Option<u32>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agentruntime_host_api::{Invocation, Outcome, Program, StepError, TenantId};
-    use futures_util::future::{BoxFuture, FutureExt, pending};
-    use std::sync::Mutex;
-    use tokio::sync::oneshot;
-
-    /// Compiles for ever; tells when it begins, and drops what it holds when it is left.
-    struct Endless {
-        begun: Mutex<Option<oneshot::Sender<()>>>,
-        held: Mutex<Option<oneshot::Sender<()>>>,
-    }
-
-    impl Guest for Endless {
-        fn start(&self, _: Invocation) -> BoxFuture<'_, Outcome> {
-            pending().boxed()
-        }
-
-        fn check(&self, _: TenantId, _: Program) -> BoxFuture<'_, Result<(), StepError>> {
-            let held = self.held.lock().unwrap().take();
-            self.begun.lock().unwrap().take().unwrap().send(()).unwrap();
-            async move {
-                let _held = held;
-                pending().await
-            }
-            .boxed()
-        }
-    }
-
-    #[tokio::test]
-    async fn a_dry_run_that_nobody_waits_for_ends() {
-        let (begins, begun) = oneshot::channel();
-        let (held, left) = oneshot::channel::<()>();
-        let guest = Endless { begun: Mutex::new(Some(begins)), held: Mutex::new(Some(held)) };
-        let document = json!({ "steps": [{ "id": "a", "type": "lua_script", "script": "return {}" }] });
-        let asking = tokio::spawn(dry_run(Arc::new(document), DryRunOptions::default(), Arc::new(guest)));
-        begun.await.unwrap();
-        asking.abort();
-        assert!(left.await.is_err(), "what was held is dropped");
-    }
-
     #[test]
     fn only_so_many_children_are_looked_up() {
         let call = |id: &str| json!({ "type": "workflow_call", "workflow_id": id });

@@ -36,8 +36,8 @@ const NAMED_STEPS_MAX: usize = 10_000;
 /// The parameters of a start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct StartParams {
-    /// The input.
-    pub(crate) trigger_payload: Option<Value>,
+    /// The input. It may be large, and is text until somebody looks into it.
+    pub(crate) trigger_payload: Option<Json>,
     /// Per-step input, which also lets `no_auto_start` roots run.
     pub(crate) trigger_steps: Option<Map<String, Value>>,
     /// Roots left out.
@@ -66,13 +66,13 @@ impl StartParams {
         };
         let is_key = |key: &String| TRIGGER_KEYS.contains(&key.as_str());
         let Some(known) = params.keys().find(|key| is_key(key)) else {
-            return Ok(Self { trigger_payload: Some(Value::Object(params)), ..Self::default() });
+            return Ok(Self { trigger_payload: Some(Value::Object(params).into()), ..Self::default() });
         };
         if let Some(other) = params.keys().find(|key| !is_key(key)) {
             return Err(mixed(known, other));
         }
         let read = Self {
-            trigger_payload: take(&mut params, "trigger_payload")?,
+            trigger_payload: take::<Value>(&mut params, "trigger_payload")?.map(Json::from),
             trigger_steps: take(&mut params, "trigger_steps")?,
             excluded_step_ids: take(&mut params, "excluded_step_ids")?,
             use_run_setup_defaults: take(&mut params, "use_run_setup_defaults")?.unwrap_or_default(),
@@ -101,10 +101,18 @@ impl StartParams {
         }
     }
 
+    fn payload_bytes(&self) -> usize {
+        self.trigger_payload.as_ref().map_or(0, |payload| payload.as_str().len())
+    }
+
     /// The same with the workflow's defaults under them: what the start says wins, key by key.
     pub(crate) fn over(self, defaults: Self) -> Self {
         let both = |under: Option<Value>, over: Option<Value>, depth| match (under, over) {
             (Some(under), Some(over)) => Some(laid_over(under, over, depth)),
+            (one, other) => other.or(one),
+        };
+        let payload = |under: Option<Json>, over: Option<Json>| match (under, over) {
+            (Some(under), Some(over)) => Some(laid_over(under.to_value(), over.to_value(), 1).into()),
             (one, other) => other.or(one),
         };
         let object = |value| match value {
@@ -112,7 +120,7 @@ impl StartParams {
             _ => None,
         };
         Self {
-            trigger_payload: both(defaults.trigger_payload, self.trigger_payload, 1),
+            trigger_payload: payload(defaults.trigger_payload, self.trigger_payload),
             trigger_steps: object(both(
                 defaults.trigger_steps.map(Value::Object),
                 self.trigger_steps.map(Value::Object),
@@ -127,7 +135,7 @@ impl StartParams {
     pub(crate) fn into_request(self, workflow: WorkflowId, trigger_type: &str) -> StartRequest {
         let mut request = StartRequest::new(workflow, Json::empty_object());
         // Without one, a run that takes results over takes the payload over, too.
-        request.input = self.trigger_payload.map(Json::from);
+        request.input = self.trigger_payload;
         request.version = self.version;
         request.run = self.run;
         request.trigger_steps = self.trigger_steps.unwrap_or_default();
@@ -200,16 +208,22 @@ pub(crate) struct Started {
 }
 
 impl Project {
-    /// Starts a run of a live workflow. The same start under the same key again is answered with the first run.
+    /// Starts a run of a live workflow. The same start under the same key again is answered with the first run. What the
+    /// request holds is let go when the start is done, also where nobody waits for it any more.
     pub(crate) async fn start_workflow(
         &self,
         app: &Arc<App>,
         workflow: &WorkflowId,
         call: StartCall,
+        held: impl Send + 'static,
     ) -> Result<Started, OperationError> {
         let live = self.live_workflow(workflow).await?;
         let params = match call.params.use_run_setup_defaults {
-            true => call.params.over(live.run_setup()?.into()),
+            true => {
+                let (params, defaults) = (call.params, StartParams::from(live.run_setup()?));
+                let bytes = params.payload_bytes() + defaults.payload_bytes();
+                app.node.work_on_json(&self.scope.tenant, bytes, move || params.over(defaults)).await
+            }
             false => call.params,
         };
         let mut request = params.into_request(workflow.clone(), call.trigger_type);
@@ -218,7 +232,7 @@ impl Project {
         request.user = call.user;
         request.pat = call.pat;
         request.keys.extend(call.key);
-        match self.start_detached(app, request).await {
+        match self.start_detached(app, request, held).await {
             Err(OperationError::Start(StartError::Repeated { run, same: true })) => {
                 let snapshot = async { self.snapshot(self.run(run).await?).await };
                 let snapshot = snapshot.await.map_err(|error| error.of_started(run))?;
@@ -228,14 +242,21 @@ impl Project {
         }
     }
 
-    /// Starts a run in a task of its own: a caller that hangs up does not leave a start half done.
+    /// Starts a run in a task of its own: a caller that hangs up does not leave a start half done. Lets go of what the request
+    /// holds when it is done.
     pub(crate) async fn start_detached(
         &self,
         app: &Arc<App>,
         request: StartRequest,
+        held: impl Send + 'static,
     ) -> Result<Started, OperationError> {
         let (project, app) = (self.clone(), app.clone());
-        let start = async move { project.start_watched(&app, request).await }.in_current_span();
+        let start = async move {
+            let started = project.start_watched(&app, request).await;
+            drop(held);
+            started
+        }
+        .in_current_span();
         // It is never aborted, so that it can only have panicked; where, is in the log.
         tokio::spawn(start).await.unwrap_or_else(|_| Err(OperationError::Panicked))
     }
@@ -268,7 +289,7 @@ impl Project {
 impl From<RunSetup> for StartParams {
     fn from(setup: RunSetup) -> Self {
         Self {
-            trigger_payload: setup.trigger_payload.map(|payload| payload.to_value()),
+            trigger_payload: setup.trigger_payload,
             trigger_steps: setup.trigger_steps,
             excluded_step_ids: setup.excluded_step_ids,
             ..Self::default()
@@ -284,13 +305,13 @@ mod tests {
     #[test]
     fn params_without_a_trigger_key_are_the_input() {
         let read = |params| StartParams::read(params).unwrap();
-        assert_eq!(read(json!({ "name": "Ada" })).trigger_payload, Some(json!({ "name": "Ada" })));
-        assert_eq!(read(json!({})).trigger_payload, Some(json!({})));
-        assert_eq!(read(Value::Null).trigger_payload, Some(json!({})));
+        assert_eq!(read(json!({ "name": "Ada" })).trigger_payload, Some(json!({ "name": "Ada" }).into()));
+        assert_eq!(read(json!({})).trigger_payload, Some(Json::empty_object()));
+        assert_eq!(read(Value::Null).trigger_payload, Some(Json::empty_object()));
         let with_key = read(json!({ "trigger_payload": { "name": "Ada", "version": 1 }, "version": 2 }));
         assert_eq!(
             (with_key.trigger_payload, with_key.version),
-            (Some(json!({ "name": "Ada", "version": 1 })), Some(2))
+            (Some(json!({ "name": "Ada", "version": 1 }).into()), Some(2))
         );
     }
 
@@ -329,7 +350,7 @@ mod tests {
             "trigger_steps": { "one": { "n": 2 }, "three": {} },
         }));
         let both = said.over(defaults);
-        assert_eq!(both.trigger_payload, Some(json!({ "a": 1, "b": { "y": 2 } })));
+        assert_eq!(both.trigger_payload, Some(json!({ "a": 1, "b": { "y": 2 } }).into()));
         let steps = json!({ "one": { "n": 2, "m": 1 }, "three": {} });
         assert_eq!(both.trigger_steps.map(Value::Object), Some(steps));
         assert_eq!(both.excluded_step_ids, Some(vec!["two".to_owned()]));

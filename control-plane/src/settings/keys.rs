@@ -67,6 +67,8 @@ pub(crate) const KEYS: &[Key] = &[
     plain("openid_client_id", "ID", "What the issuer calls this service"),
     secret("openid_client_secret", "openid_client_secret_file", "A file with the issuer's secret for this service"),
     plain("body_bytes_max", "BYTES", "The largest body of a request"),
+    plain("workspace_bodies_bytes_max", "BYTES", "Bodies of one workspace's requests under way, together"),
+    plain("bodies_bytes_max", "BYTES", "Bodies of all requests under way, together"),
     plain("connections_max", "N", "Connections at once"),
     plain(
         "connections_per_address_max",

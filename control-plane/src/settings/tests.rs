@@ -125,3 +125,13 @@ fn an_archive_is_of_use_only_where_something_is_removed() {
     let nothing = &mut self::given("", &[], &[]);
     assert!(Settings::read(nothing, Mode::Serve).retention.is_none(), "all is kept");
 }
+
+#[test]
+fn there_is_room_for_one_body_at_least() {
+    insta::assert_snapshot!(errors("workspace_bodies_bytes_max = 1_048_575\n", &[]), @"line 1: `workspace_bodies_bytes_max`: has to be `body_bytes_max` at least: one body has to fit");
+    insta::assert_snapshot!(errors("bodies_bytes_max = 16_777_215\n", &[]), @"line 1: `bodies_bytes_max`: has to be `workspace_bodies_bytes_max` at least");
+    let mut given = given("body_bytes_max = 67_108_864\n", &[], &[]);
+    let room = Settings::read(&mut given, Mode::Serve).body_room;
+    assert_eq!((room.all, room.each), (64 << 20, 64 << 20));
+    given.finish().unwrap();
+}

@@ -22,11 +22,11 @@ use crate::{
     operations::{OperationError, Project},
 };
 use agentruntime_engine::{
-    node::{StartError, StartKey},
+    node::{StartError, StartKey, StartRequest},
     run::event::RunStatus,
 };
 use agentruntime_host_api::{RunId, WorkflowId};
-use axum::http::HeaderMap;
+use axum::{body::Bytes, http::HeaderMap};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
@@ -52,7 +52,7 @@ pub(crate) struct Delivery<'r> {
     /// Its headers.
     pub(crate) headers: &'r HeaderMap,
     /// Its body as it came.
-    pub(crate) body: &'r [u8],
+    pub(crate) body: &'r Bytes,
     /// Where it came from.
     pub(crate) origin: Origin,
 }
@@ -71,24 +71,26 @@ pub(crate) struct Received {
     pub(crate) caller: Caller,
 }
 
-/// Takes a delivery: starts a run, or finds the one that the same delivery started before.
-pub(crate) async fn deliver(app: &Arc<App>, delivery: Delivery<'_>) -> Result<Received, TriggerError> {
+/// Takes a delivery: starts a run, or finds the one that the same delivery started before. Lets go of what the request holds
+/// when that is done.
+pub(crate) async fn deliver(
+    app: &Arc<App>,
+    delivery: Delivery<'_>,
+    held: impl Send + 'static,
+) -> Result<Received, TriggerError> {
     let (subscription, may, signed) = authenticate(app, &delivery).await?;
-    let body: Value =
-        serde_json::from_slice(delivery.body).map_err(|error| TriggerError::NotJson(error.to_string()))?;
     if signed.ours.is_some() && signature::is_number(delivery.body) {
         return Err(TriggerError::BareNumber);
     }
     let keys = keys(&subscription, &delivery, &signed)?;
     let project = app.project(&may.place);
     let live = project.live_workflow(&subscription.workflow).await?;
-    let params = StartParams::read("extras", &subscription.extras)?.with_body(body);
-    let mut request = params.request(subscription.workflow.clone(), "webhook");
+    let mut request = start_request(app, &subscription, delivery.body.clone()).await?;
     request.version = live.published_version;
     request.keys = keys;
     request.user = Some(may.caller.user.to_string());
     request.pat = Some(subscription.pat.to_string());
-    let (run, status, is_replayed) = match project.start_detached(app, request).await {
+    let (run, status, is_replayed) = match project.start_detached(app, request, held).await {
         Ok(started) => (started.snapshot.run, started.snapshot.status, false),
         Err(OperationError::Start(StartError::Repeated { run, same: true })) => {
             (run, status(&project, run).await.map_err(|error| error.of_started(run))?, true)
@@ -97,6 +99,17 @@ pub(crate) async fn deliver(app: &Arc<App>, delivery: Delivery<'_>) -> Result<Re
         Err(error) => return Err(error.into()),
     };
     Ok(Received { run, status, workflow: subscription.workflow, is_replayed, caller: may.caller })
+}
+
+/// What a genuine delivery starts: its body over what the subscription keeps.
+async fn start_request(app: &App, subscription: &Subscription, body: Bytes) -> Result<StartRequest, TriggerError> {
+    let (params, bytes) = (StartParams::read("extras", &subscription.extras)?, body.len());
+    let workflow = subscription.workflow.clone();
+    let read = move || {
+        let body: Value = serde_json::from_slice(&body).map_err(|error| TriggerError::NotJson(error.to_string()))?;
+        Ok(params.with_body(body).request(workflow, "webhook"))
+    };
+    app.node.work_on_json(&subscription.scope.tenant, bytes, read).await
 }
 
 /// A delivery that proves everything it has to: which subscription, in whose name, and what was signed.

@@ -4,6 +4,7 @@
 mod audit;
 mod backup;
 mod basics;
+mod bodies;
 mod check;
 mod description;
 mod domains;

@@ -20,7 +20,7 @@ use std::{
 use tokio::{sync::Semaphore, task};
 
 /// Parsing so much JSON takes a fraction of a millisecond.
-const LIGHT_BYTES_MAX: usize = 32 << 10;
+pub(super) const LIGHT_BYTES_MAX: usize = 32 << 10;
 /// Folding so many events takes a fraction of a millisecond, where none of them is large.
 const LIGHT_EVENTS_MAX: usize = 500;
 /// Tenants whose turns are kept in memory before those who want none are forgotten.

@@ -180,6 +180,20 @@ impl Node {
         self.shared.watchers.watch_workflow(Commission { scope: scope.clone(), workflow: workflow.clone() })
     }
 
+    /// Does work on so much JSON: at once where that takes a moment, else apart from the asynchronous threads, when it is the
+    /// tenant's turn.
+    pub async fn work_on_json<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        match bytes <= compute::LIGHT_BYTES_MAX {
+            true => work(),
+            false => self.shared.compute.apart(tenant, work).await,
+        }
+    }
+
     /// Sends a message to a run.
     pub async fn signal(&self, scope: &Scope, run: RunId, signal: Signal) -> Result<(), StoreError> {
         self.shared.store.signal(scope, run, signal).await?;

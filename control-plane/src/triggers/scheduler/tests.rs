@@ -10,7 +10,7 @@ use crate::{
         tokens::{self, TokenSpec},
         users,
     },
-    operations::{Command, drafts::NewWorkflow},
+    operations::{Checking, Checks, Command, drafts::NewWorkflow},
     triggers::{
         ScheduleId, StartParams,
         schedules::{Change, Terms},
@@ -95,7 +95,8 @@ impl World {
             run_setup: None,
         };
         let workflow = project.create_workflow(&may.caller, new).await.unwrap().id;
-        project.publish_draft(&may.caller, Arc::new(NoSteps), &workflow, None).await.unwrap();
+        let checking = Checking { checks: &Checks::default(), guest: Arc::new(NoSteps) };
+        project.publish_draft(&may.caller, checking, &workflow, None).await.unwrap();
         Self { process, clock, project, may, workflow, _folder: folder }
     }
 
