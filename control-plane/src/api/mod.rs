@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `problem`, `codes` | every refusal, as `application/problem+json`, and the list of their codes |
 //! | `extract` | bodies, queries and paths, refused in our own words |
+//! | `queries` | parameters where a route takes none |
 //! | `authenticate` | from a request's credentials to a caller, and to what they may do |
 //! | `at_project` | permissions at the project that the path names |
 //! | `cookies` | cookies, and whether a request comes from a page of ours |
@@ -43,6 +44,7 @@ mod page;
 mod pats;
 mod problem;
 mod projects;
+mod queries;
 mod reference;
 pub(crate) mod request;
 mod run;
@@ -109,6 +111,7 @@ pub(crate) fn router(app: State) -> Router {
         .merge(description::routes(&description))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
+        .layer(middleware::from_fn_with_state(queries::Queries::of(&description), queries::refuse))
         .layer(middleware::from_fn_with_state(app.clone(), slow_bodies::limit))
         .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
         .layer(middleware::from_fn_with_state(app.clone(), origins::allow));
