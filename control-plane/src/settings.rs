@@ -19,6 +19,7 @@ mod keys;
 pub(crate) use flags::SettingFlags;
 pub(crate) use given::{Effective, Given};
 
+use crate::vault;
 use agentruntime_engine::node::Ceilings;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -244,8 +245,8 @@ impl Settings {
             Ceilings::default().unfinished_runs_max.into(),
         );
         let settings = Self {
-            master_key: given.secret("master_key"),
-            previous_master_keys: given.secrets_in_files("previous_master_key_files"),
+            master_key: given.secret_that("master_key", vault::check_form),
+            previous_master_keys: given.secrets_in_files("previous_master_key_files", vault::check_form),
             listen,
             public_url: read_public_url(given, listen, tls.is_some(), mode),
             is_dev: mode == Mode::Dev,

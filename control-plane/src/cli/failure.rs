@@ -99,10 +99,18 @@ impl Failure {
         object
     }
 
+    /// Whether the code says more than that the command was mistyped, or that something failed.
+    fn is_named(&self) -> bool {
+        !matches!(self.code.as_str(), "USAGE" | "FAILED")
+    }
+
     fn sentence(&self) -> String {
         let mut text = String::new();
         if self.issues.is_empty() {
-            let _ = writeln!(text, "{} {}", style::bad("error:"), self.message);
+            // A list below the sentence is for people; the name is what they look up.
+            let (sentence, rest) = self.message.split_at(self.message.find('\n').unwrap_or(self.message.len()));
+            let code = if self.is_named() { style::faint(&format!(" [{}]", self.code)) } else { String::new() };
+            let _ = writeln!(text, "{} {sentence}{code}{rest}", style::bad("error:"));
         } else {
             text.push_str(&style::issues(&self.issues));
             let _ = writeln!(text, "{} the graph is not valid; nothing was published or run", style::bad("error:"));

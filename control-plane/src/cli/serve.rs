@@ -11,7 +11,7 @@ use crate::{
     app::App,
     observe::{self, Telling},
     operations::Project,
-    server::{self, FirstStart, Listeners},
+    server::{self, CheckError, FirstStart, Listeners},
     settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
 };
 use agentruntime_engine::{
@@ -21,11 +21,7 @@ use agentruntime_engine::{
 use agentruntime_sandbox::TenantBudget;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 /// Serves, or says how it would.
 pub(crate) async fn serve(data: Option<String>, json: bool, arguments: ServeArguments) -> anyhow::Result<Ending> {
@@ -35,7 +31,7 @@ pub(crate) async fn serve(data: Option<String>, json: bool, arguments: ServeArgu
         let context = Context::new(read.data, json)?;
         let location = context.location().expect("a service has its data here");
         let checked = server::check(&read.settings, location, give_up_master_key.as_deref()).await;
-        for note in checked.map_err(|error| Refusal::new(error.code(), error.to_string()))? {
+        for note in checked.map_err(refusal)? {
             screen::show(&format!("note: {note}\n"))?;
         }
         screen::print(&if json { object(&read.effective) } else { toml(&read.effective) })?;
@@ -44,8 +40,7 @@ pub(crate) async fn serve(data: Option<String>, json: bool, arguments: ServeArgu
     let telling = observe::service(&read.settings.observe)?;
     let context = Context::new(read.data, json)?;
     let (app, listeners) = open(&context, read.settings, telling, give_up_master_key.as_deref()).await?;
-    server::serve(app, listeners).await?;
-    Ok(Ending::Done)
+    serve_to_the_end(app, listeners).await
 }
 
 /// Serves one developer.
@@ -67,7 +62,12 @@ pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArgument
         None => None,
     };
     greet(&context, &app, tokens.as_ref());
-    server::serve(app, listeners).await?;
+    serve_to_the_end(app, listeners).await
+}
+
+async fn serve_to_the_end(app: Arc<App>, listeners: Listeners) -> anyhow::Result<Ending> {
+    let served = server::serve(app, listeners).await;
+    served.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     Ok(Ending::Done)
 }
 
@@ -123,10 +123,12 @@ async fn open(
     telling: Telling,
     given_up: Option<&str>,
 ) -> anyhow::Result<(Arc<App>, Listeners)> {
-    let listeners =
-        Listeners { api: listen(settings.listen)?, metrics: settings.observe.metrics_listen.map(listen).transpose()? };
-    settings.listens_on(listeners.api.local_addr()?);
     let location = context.location().expect("a service has its data here");
+    server::check_files(&settings, location).await.map_err(refusal)?;
+    let metrics = settings.observe.metrics_listen.map(|address| server::listen("metrics_listen", address));
+    let api = server::listen("listen", settings.listen).map_err(refusal)?;
+    let listeners = Listeners { api, metrics: metrics.transpose().map_err(refusal)? };
+    settings.listens_on(listeners.api.local_addr()?);
     let project = Project::local(server::open_store(location).await?);
     // Before anything works on a run, or takes a delivery that it could not check.
     let sealer = server::open_keys(project.store.database(), location, &settings, given_up).await;
@@ -146,18 +148,8 @@ async fn open(
     Ok((app, listeners))
 }
 
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).map_err(|error| {
-        let message = match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!(
-                "{address} is taken by another program; stop that one, or listen elsewhere: --listen {}:0 takes any \
-                 free port",
-                address.ip()
-            ),
-            _ => format!("cannot listen on {address}: {error}"),
-        };
-        Refusal::new("CANNOT_LISTEN", message).into()
-    })
+fn refusal(error: CheckError) -> anyhow::Error {
+    Refusal::new(error.code(), error.to_string()).into()
 }
 
 /// Says how the server is reached. Its port is taken, so what is sent now is answered in a moment.

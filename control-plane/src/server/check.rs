@@ -3,7 +3,10 @@
 //! What only another process is in the way of is a note and no error, as that may be the very service which the settings are
 //! checked for.
 
-use super::{keys::check_keys, tls::Certificate};
+use super::{
+    keys::check_keys,
+    tls::{Certificate, CertificateError},
+};
 use crate::{
     access::{openid, tables},
     mail::{MailError, Mailer},
@@ -24,19 +27,38 @@ use uuid::Uuid;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckError {
     /// The certificate, or its key.
-    #[error("the certificate cannot be used: {0}")]
-    Certificate(io::Error),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// An address.
-    #[error("cannot listen on {address}: {source}")]
+    #[error(
+        "`{setting}`: cannot listen on {address}: {source}; give an address of this machine, or 0.0.0.0 for all of them, \
+         and a port that this process's user may take"
+    )]
     Address {
+        /// Which setting has it.
+        setting: &'static str,
         /// Which.
         address: SocketAddr,
         /// Why not.
         source: io::Error,
     },
+    /// An address that another process has.
+    #[error("`{setting}`: {address} is taken by another program; stop that one, or {}", elsewhere(setting, *address))]
+    Taken {
+        /// Which setting has it.
+        setting: &'static str,
+        /// Which.
+        address: SocketAddr,
+    },
     /// A folder.
-    #[error("cannot write into {path}: {source}", path = path.display())]
+    #[error(
+        "`{setting}`: cannot write into {path}: {source}; let this process's user write there, make room, or name another \
+         folder",
+        path = path.display()
+    )]
     Folder {
+        /// Which setting names it.
+        setting: &'static str,
         /// Which, or the one in which it would be made.
         path: PathBuf,
         /// Why not.
@@ -60,7 +82,7 @@ impl CheckError {
     /// A stable name for programs: the one that the start would be refused with.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Address { .. } => "CANNOT_LISTEN",
+            Self::Address { .. } | Self::Taken { .. } => "CANNOT_LISTEN",
             Self::Store(error) | Self::Vault(VaultError::Store(error)) => error.code(),
             Self::Vault(_) => "MASTER_KEY_REFUSED",
             Self::Certificate(_) | Self::Folder { .. } | Self::Mail(_) | Self::OpenId(_) => "INVALID_SETTINGS",
@@ -74,21 +96,52 @@ pub(crate) async fn check(
     location: &Location,
     given_up: Option<&str>,
 ) -> Result<Vec<String>, CheckError> {
-    if let Some(files) = &settings.tls {
-        Certificate::load(files).await.map_err(CheckError::Certificate)?;
-    }
-    Mailer::new(&settings.mail)?;
-    openid::check(settings)?;
+    check_files(settings, location).await?;
     let mut notes = Vec::new();
-    for address in [Some(settings.listen), settings.observe.metrics_listen].into_iter().flatten() {
-        notes.extend(bindable(address)?);
-    }
-    let folders = [data_folder(location), settings.retention.as_ref().and_then(|it| it.archive.as_deref())];
-    for folder in folders.into_iter().flatten() {
-        writable(folder)?;
+    let metrics = settings.observe.metrics_listen.map(|address| ("metrics_listen", address));
+    for (setting, address) in [Some(("listen", settings.listen)), metrics].into_iter().flatten() {
+        match listen(setting, address) {
+            Ok(_) => {}
+            Err(CheckError::Taken { .. }) => notes.push(format!(
+                "`{setting}`: {address} is in use; a service can start there when that process has ended"
+            )),
+            Err(error) => return Err(error),
+        }
     }
     notes.extend(database(settings, location, given_up).await?);
     Ok(notes)
+}
+
+/// Tries what asks neither a port nor the database. A start does the same before it takes either, so that it is refused what
+/// would fail only hours later, such as writing an archive.
+pub(crate) async fn check_files(settings: &Settings, location: &Location) -> Result<(), CheckError> {
+    if let Some(files) = &settings.tls {
+        Certificate::load(files).await?;
+    }
+    Mailer::new(&settings.mail)?;
+    openid::check(settings)?;
+    let archive = settings.retention.as_ref().and_then(|it| it.archive.as_deref());
+    let folders = [("data", data_folder(location)), ("archive_dir", archive)];
+    for (setting, folder) in folders.into_iter().filter_map(|(setting, folder)| Some((setting, folder?))) {
+        writable(setting, folder)?;
+    }
+    Ok(())
+}
+
+/// What to type to listen elsewhere. Only of the API's own address it is told which port the system chose.
+fn elsewhere(setting: &str, address: SocketAddr) -> String {
+    match setting {
+        "listen" => format!("listen elsewhere: --listen {}:0 takes any free port", address.ip()),
+        other => format!("name another port: --{} {}:PORT", other.replace('_', "-"), address.ip()),
+    }
+}
+
+/// Takes a port.
+pub(crate) fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, CheckError> {
+    TcpListener::bind(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => CheckError::Taken { setting, address },
+        _ => CheckError::Address { setting, address, source },
+    })
 }
 
 fn data_folder(location: &Location) -> Option<&Path> {
@@ -98,24 +151,13 @@ fn data_folder(location: &Location) -> Option<&Path> {
     }
 }
 
-/// Takes the port and gives it back.
-fn bindable(address: SocketAddr) -> Result<Option<String>, CheckError> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Ok(Some(format!("{address} is in use; a service can start there when that process has ended")))
-        }
-        Err(source) => Err(CheckError::Address { address, source }),
-    }
-}
-
 /// Writes a file into the folder, or into the nearest one in which it would be made, and removes it.
-fn writable(folder: &Path) -> Result<(), CheckError> {
+fn writable(setting: &'static str, folder: &Path) -> Result<(), CheckError> {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let there = absolute.ancestors().find(|path| path.exists()).unwrap_or(&absolute);
     let trial = there.join(format!(".agentruntime-check-{}", Uuid::now_v7()));
     let tried = OpenOptions::new().write(true).create_new(true).open(&trial).and_then(|_| std::fs::remove_file(&trial));
-    tried.map_err(|source| CheckError::Folder { path: there.to_owned(), source })
+    tried.map_err(|source| CheckError::Folder { setting, path: there.to_owned(), source })
 }
 
 async fn database(

@@ -20,12 +20,13 @@ mod retention;
 mod signals;
 mod tls;
 
-pub(crate) use check::check;
+pub(crate) use check::{CheckError, check, check_files, listen};
 pub(crate) use database::open_store;
 pub(crate) use dev::{FirstStart, PLACE, first_start, new_token};
 pub(crate) use keys::open_keys;
 
 use crate::{api, app::App, triggers};
+use agentruntime_engine::database::{Database, StoreError};
 use axum_server::{Handle, accept::NoDelayAcceptor};
 use connections::Counted;
 use std::{
@@ -34,7 +35,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tls::Certificate;
+use tls::{Certificate, CertificateError};
 
 /// Streams that noticed the end get this long to say farewell when requests have no time at all.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -51,21 +52,48 @@ pub(crate) struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     /// The certificate cannot be used.
-    #[error("the certificate cannot be used: {0}")]
-    Certificate(io::Error),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// Connections cannot be accepted.
     #[error("connections cannot be accepted: {0}")]
     Listen(#[from] io::Error),
-    /// The store could not be left in order.
-    #[error(transparent)]
-    Store(#[from] agentruntime_engine::store::StoreError),
+    /// The runs that it worked on could not be let go.
+    #[error(
+        "the service has ended, but what it knew last could not be written at {place}: {cause}. Nothing that was acknowledged is \
+         lost, and its runs go on with the next start, or at another process within a minute; mend the cause there first"
+    )]
+    Unwritten {
+        /// Where the database lies.
+        place: String,
+        /// Why not.
+        cause: String,
+    },
+}
+
+impl ServeError {
+    /// A stable name for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "INVALID_SETTINGS",
+            Self::Listen(_) => "CANNOT_LISTEN",
+            Self::Unwritten { .. } => "NOT_ENDED_IN_ORDER",
+        }
+    }
+
+    fn unwritten(database: &Database, error: &StoreError) -> Self {
+        let cause = match error {
+            StoreError::Outage(outage) => outage.cause.to_string(),
+            error => error.to_string(),
+        };
+        Self::Unwritten { place: database.place().to_owned(), cause }
+    }
 }
 
 /// Serves until the process is told to end, then lets what is under way finish and leaves everything in order.
 pub(crate) async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), ServeError> {
     let handle = Handle::new();
     let certificate = match &app.settings.tls {
-        Some(files) => Some(Certificate::load(files).await.map_err(ServeError::Certificate)?),
+        Some(files) => Some(Certificate::load(files).await?),
         None => None,
     };
     tracing::info!(listen = %app.settings.listen, public_url = %app.settings.public_url, "serving");
@@ -79,14 +107,17 @@ pub(crate) async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), Ser
     app.draining.cancel();
     app.last_used.write_or_log(app.database()).await;
     app.mail.finish().await;
-    app.node.stop().await?;
+    let let_go = app.node.stop().await;
     app.store.close().await;
     if let Some(metrics) = metrics {
         metrics.abort();
     }
     app.telling.end().await;
+    served?;
+    // Everything else has ended by now as it should.
+    let_go.map_err(|error| ServeError::unwritten(app.database(), &error))?;
     tracing::info!("ended in order");
-    Ok(served?)
+    Ok(())
 }
 
 async fn serve_metrics(app: Arc<App>, listener: TcpListener) {

@@ -27,12 +27,16 @@ const BATCH: u32 = 100;
 pub(super) async fn run(app: Arc<App>) {
     let Some(retention) = &app.settings.retention else { return };
     loop {
-        match pass(&app.store, retention, &app.draining).await {
-            Ok(0) => {}
-            Ok(runs) => tracing::info!(runs, "removed runs that ended long ago"),
+        let (runs, ended) = pass(&app.store, retention, &app.draining).await;
+        if runs > 0 {
+            let archive_dir = retention.archive.as_ref().map(|folder| folder.display().to_string());
+            tracing::info!(runs, archive_dir, "removed runs that ended long ago");
+        }
+        match ended {
+            Ok(()) => {}
             // The database is closed under its hands: what it did not do, the next start does.
             Err(_) if app.draining.is_cancelled() => return,
-            Err(error) => tracing::error!(%error, "runs that ended long ago stay for now; trying again in an hour"),
+            Err(error) => failed(retention, &error),
         }
         tokio::select! {
             () = app.draining.cancelled() => return,
@@ -41,8 +45,22 @@ pub(super) async fn run(app: Arc<App>) {
     }
 }
 
-/// Removes everything that is old now, or until the service drains; tells how many runs that were.
-async fn pass(store: &Store, retention: &Retention, draining: &CancellationToken) -> Result<u64, ExpireError> {
+fn failed(retention: &Retention, error: &ExpireError) {
+    match (error, &retention.archive) {
+        (ExpireError::Archive { run, source }, Some(folder)) => tracing::error!(
+            archive_dir = %folder.display(),
+            %run,
+            error = %source,
+            "old runs stay, as the folder of the setting `archive_dir` does not take them: let this process's user write \
+             there, and make room; trying again in an hour"
+        ),
+        _ => tracing::error!(%error, "runs that ended long ago stay for now; trying again in an hour"),
+    }
+}
+
+/// Removes everything that is old now, or until the service drains; tells how many runs that were, also where it failed
+/// then.
+async fn pass(store: &Store, retention: &Retention, draining: &CancellationToken) -> (u64, Result<(), ExpireError>) {
     let keep = i64::try_from(retention.keep.as_micros()).unwrap_or(i64::MAX);
     let older_than = Timestamp::from_micros(store.database().time().as_micros().saturating_sub(keep));
     let archive: Box<dyn Archive> = match &retention.archive {
@@ -51,12 +69,13 @@ async fn pass(store: &Store, retention: &Retention, draining: &CancellationToken
     };
     let mut all = 0;
     while !draining.is_cancelled() {
-        match store.expire_finished(older_than, BATCH, archive.as_ref()).await? {
-            0 => break,
-            removed => all += u64::from(removed),
+        match store.expire_finished(older_than, BATCH, archive.as_ref()).await {
+            Ok(0) => break,
+            Ok(removed) => all += u64::from(removed),
+            Err(error) => return (all, Err(error)),
         }
     }
-    Ok(all)
+    (all, Ok(()))
 }
 
 /// Old runs are gone for good.

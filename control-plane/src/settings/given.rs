@@ -256,33 +256,49 @@ impl Given {
 
     /// A secret, from the environment or from the file that is named for it.
     pub(crate) fn secret(&mut self, name: &'static str) -> Option<SecretString> {
+        self.secret_that(name, |_| Ok(()))
+    }
+
+    /// A secret of a form. What is wrong with one is told without it, and with the file that it stands in.
+    pub(crate) fn secret_that(
+        &mut self,
+        name: &'static str,
+        fits: impl Fn(&SecretString) -> Result<(), String>,
+    ) -> Option<SecretString> {
         let key = KEYS.iter().find(|key| key.name == name);
         let file = key.and_then(|key| key.file).expect("a secret stands in the table with its file");
         let own = self.one(name);
         let path = self.one(file);
-        let secret = match (own, path) {
+        match (own, path) {
             (Some(_), Some(_)) => {
                 self.refuse(name, &format!("is given beside `{file}`; give one of the two"));
                 None
             }
             (Some(secret), None) => {
                 self.effective.push(Effective { name, value: None, source: self.source(name) });
+                let secret = SecretString::from(secret);
+                fits(&secret).map_err(|message| self.refuse(name, &message)).ok()?;
                 Some(secret)
             }
             (None, Some(path)) => {
                 self.note(file, Some(quoted(&path)));
-                read_secret(Path::new(&path)).map_err(|message| self.refuse(file, &message)).ok()
+                read_secret_that(Path::new(&path), &fits).map_err(|message| self.refuse(file, &message)).ok()
             }
             (None, None) => None,
-        };
-        secret.map(SecretString::from)
+        }
     }
 
-    /// Secrets, each in a file of its own.
-    pub(crate) fn secrets_in_files(&mut self, name: &'static str) -> Vec<SecretString> {
+    /// Secrets of a form, each in a file of its own.
+    pub(crate) fn secrets_in_files(
+        &mut self,
+        name: &'static str,
+        fits: impl Fn(&SecretString) -> Result<(), String>,
+    ) -> Vec<SecretString> {
         let paths: Vec<String> = self.list(name, "the path of a file");
-        let read = |path: &String| read_secret(Path::new(path)).map_err(|message| self.refuse(name, &message)).ok();
-        paths.iter().filter_map(read).map(SecretString::from).collect()
+        let read = |path: &String| {
+            read_secret_that(Path::new(path), &fits).map_err(|message| self.refuse(name, &message)).ok()
+        };
+        paths.iter().filter_map(read).collect()
     }
 
     /// Notes that a setting cannot be what it is.
@@ -326,6 +342,12 @@ impl Given {
             self.effective.push(Effective { name, value: Some(value), source: self.source(name) });
         }
     }
+}
+
+fn read_secret_that(path: &Path, fits: impl Fn(&SecretString) -> Result<(), String>) -> Result<SecretString, String> {
+    let secret = SecretString::from(read_secret(path)?);
+    fits(&secret).map_err(|message| format!("{} {message}", path.display()))?;
+    Ok(secret)
 }
 
 fn read_secret(path: &Path) -> Result<String, String> {

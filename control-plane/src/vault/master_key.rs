@@ -20,8 +20,12 @@ pub(super) const KEY_BYTES: usize = 32;
 /// More than the key and its line end take: whatever is longer is another file.
 const FILE_BYTES_MAX: u64 = 256;
 const FILE_NAME: &str = "master.key";
-/// What an operator gave, in errors.
+/// What an operator gave, in errors. Its form was checked with the settings, which say where it was given.
 const GIVEN: &str = "the setting `master_key`, or one of `previous_master_key_files`,";
+/// What a key looks like.
+const FORM: &str = "a key is 32 bytes in base64, as `openssl rand -base64 32` writes them";
+/// What to do where the key of a data folder is damaged.
+const RESTORE: &str = "put the file back from its copy, as a new one opens nothing that is sealed";
 
 /// The key itself.
 pub(super) type Key = SecretBox<[u8; KEY_BYTES]>;
@@ -38,8 +42,15 @@ pub(crate) enum MasterKeyError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("{0} is no master key: it should be 32 bytes in base64, as `openssl rand -base64 32` writes them")]
-    Form(String),
+    #[error("{place} is no master key: it {why}; {remedy}")]
+    Form {
+        /// Where it was.
+        place: String,
+        /// What it is instead.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
 }
 
 /// Where the key is.
@@ -64,21 +75,27 @@ pub(super) fn find(location: &Location, current: Option<&SecretString>) -> Resul
     }
 }
 
+/// Says what is wrong with a key that an operator gives, without repeating it.
+pub(crate) fn check_form(text: &SecretString) -> Result<(), String> {
+    parse(text.expose_secret()).map(drop).map_err(|why| format!("is no master key: it {why}; {FORM}"))
+}
+
 /// A key as an operator gives it.
 pub(super) fn given(text: &SecretString) -> Result<Key, MasterKeyError> {
-    parse(text.expose_secret()).ok_or_else(|| MasterKeyError::Form(GIVEN.into()))
+    parse(text.expose_secret()).map_err(|why| MasterKeyError::Form { place: GIVEN.into(), why, remedy: FORM })
 }
 
 fn read(path: &Path) -> Result<Key, MasterKeyError> {
     let mut text = Zeroizing::new(String::new());
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
     read.map_err(|source| MasterKeyError::File { path: path.to_owned(), source })?;
-    parse(&text).ok_or_else(|| MasterKeyError::Form(path.display().to_string()))
+    parse(&text).map_err(|why| MasterKeyError::Form { place: path.display().to_string(), why, remedy: RESTORE })
 }
 
-fn parse(text: &str) -> Option<Key> {
-    let bytes = BASE64_STANDARD.decode(text.trim()).map(Zeroizing::new).ok()?;
-    <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok().map(boxed)
+fn parse(text: &str) -> Result<Key, String> {
+    let bytes = BASE64_STANDARD.decode(text.trim()).map(Zeroizing::new).map_err(|_| "is not base64".to_owned())?;
+    let key = <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map(boxed);
+    key.map_err(|_| format!("holds {} bytes instead of {KEY_BYTES}", bytes.len()))
 }
 
 /// Makes a key and writes it, for its owner alone. It is complete before it has its name.
@@ -144,7 +161,7 @@ mod tests {
         let given = |text: &str| find(&location, Some(&SecretString::from(text)));
         assert_eq!(bytes(given(&BASE64_STANDARD.encode([7; KEY_BYTES])).unwrap()), [7; KEY_BYTES]);
         for wrong in ["", "short", &BASE64_STANDARD.encode([7; 31])] {
-            assert!(matches!(given(wrong), Err(MasterKeyError::Form(_))), "{wrong}");
+            assert!(matches!(given(wrong), Err(MasterKeyError::Form { .. })), "{wrong}");
         }
     }
 
@@ -153,6 +170,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE_NAME), "damaged").unwrap();
         let found = find(&Location::Sqlite(folder.path().to_owned()), None);
-        assert!(matches!(found, Err(MasterKeyError::Form(_))));
+        assert!(matches!(found, Err(MasterKeyError::Form { .. })));
     }
 }

@@ -14,5 +14,5 @@ mod master_key;
 mod seal;
 
 pub(crate) use keys::{GivenKeys, Keys, VaultError, note_current};
-pub(crate) use master_key::MasterKeyError;
+pub(crate) use master_key::{MasterKeyError, check_form};
 pub(crate) use seal::{BEGINNING_CHARS, Place, SealError, Sealer, beginning, key_of};

@@ -18,6 +18,32 @@ fn check(home: &Path, data: &str, arguments: &[&str]) -> Result<String, Value> {
     }
 }
 
+/// Why `serve` refuses to start with what `serve --check` refuses, too.
+#[track_caller]
+fn refused(home: &Path, data: &str, arguments: &[&str]) -> Value {
+    let told = |first: &[&str]| {
+        let mut command = Program::command(home);
+        command.arg("serve").args(first).args(["--json", "--listen", "127.0.0.1:0", "--data", data]).args(arguments);
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        serde_json::from_str::<Value>(stderr.lines().last().unwrap()).unwrap_or_else(|_| panic!("{stderr}"))
+    };
+    let (checked, started) = (told(&["--check"]), told(&[]));
+    assert_eq!(checked, started);
+    started
+}
+
+/// Checks that a refusal names a setting and a file or an address, and says what to do.
+#[track_caller]
+fn says(refused: &Value, code: &str, parts: &[&str]) {
+    assert_eq!(refused["code"], code, "{refused:#}");
+    let sentence = refused["error"].as_str().unwrap();
+    for part in parts {
+        assert!(sentence.contains(part), "{part} in {sentence}");
+    }
+}
+
 /// What lies in a folder, byte for byte, but for SQLite's index of its log: who reads leaves a mark in it.
 fn bytes_in(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
@@ -86,12 +112,75 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_refused() {
     let Some((one, key)) = certificate(home.path(), "one") else { return };
     let Some((_, other)) = certificate(home.path(), "two") else { return };
     let data = home.path().join("data");
-    let tls = |key: &str| {
-        let arguments = ["--tls-certificate", &one, "--tls-key", key];
-        check(home.path(), data.to_str().unwrap(), &arguments)
-    };
-    tls(&key).unwrap();
-    assert_eq!(tls(&other).unwrap_err()["code"], "INVALID_SETTINGS");
+    let data = data.to_str().unwrap();
+    check(home.path(), data, &["--tls-certificate", &one, "--tls-key", &key]).unwrap();
+    let apart = refused(home.path(), data, &["--tls-certificate", &one, "--tls-key", &other]);
+    says(&apart, "INVALID_SETTINGS", &["`tls_key`", &other, "is not the key of the certificate in", &one]);
+    let junk = home.path().join("junk");
+    fs::write(&junk, "junk").unwrap();
+    let junk = junk.to_str().unwrap();
+    let no_chain = refused(home.path(), data, &["--tls-certificate", junk, "--tls-key", &key]);
+    says(&no_chain, "INVALID_SETTINGS", &["`tls_certificate`", junk, "holds no certificate", "BEGIN CERTIFICATE"]);
+    let no_key = refused(home.path(), data, &["--tls-certificate", &one, "--tls-key", junk]);
+    says(&no_key, "INVALID_SETTINGS", &["`tls_key`", junk, "holds no private key", "BEGIN PRIVATE KEY"]);
+    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(junk, damaged).unwrap();
+    let unread = refused(home.path(), data, &["--tls-certificate", junk, "--tls-key", &key]);
+    says(&unread, "INVALID_SETTINGS", &["`tls_certificate`", junk, "cannot be read"]);
+}
+
+#[test]
+fn a_folder_that_takes_no_archive_is_refused_before_there_is_anything_to_archive() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    fs::write(&file, "").unwrap();
+    let (data, archive) = (home.path().join("data"), file.join("archive"));
+    let arguments = ["--retention-days", "1", "--archive-dir", archive.to_str().unwrap()];
+    let told = refused(home.path(), data.to_str().unwrap(), &arguments);
+    says(&told, "INVALID_SETTINGS", &["`archive_dir`", file.to_str().unwrap(), "name another folder"]);
+    assert!(!data.exists(), "the start went on");
+}
+
+#[test]
+fn a_master_key_of_another_form_is_refused_with_its_file() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let (data, key) = (data.to_str().unwrap(), home.path().join("short.key"));
+    let key = key.to_str().unwrap();
+    fs::write(key, "c2hvcnQ=\n").unwrap();
+    for setting in ["master_key_file", "previous_master_key_files"] {
+        let told = refused(home.path(), data, &[&format!("--{}", setting.replace('_', "-")), key]);
+        says(&told, "INVALID_SETTINGS", &[&format!("`{setting}`"), key, "holds 5 bytes instead of 32", "openssl rand"]);
+        assert!(!told.to_string().contains("c2hvcnQ"), "{told:#}");
+    }
+    fs::write(key, "no base64!").unwrap();
+    says(&refused(home.path(), data, &["--master-key-file", key]), "INVALID_SETTINGS", &[key, "is not base64"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_name_of_a_refusal_is_told_to_people_too() {
+    let mut server = Server::start();
+    server.signal("TERM");
+    server.ended();
+    fs::write(Path::new(&server.data).join("master.key"), "c2hvcnQ=").unwrap();
+    let mut command = Program::command(server.folder.path());
+    let output = command.args(["serve", "--listen", "127.0.0.1:0", "--data", &server.data]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("[MASTER_KEY_REFUSED]") && told.contains("/data/master.key is no master key"), "{told}");
+    assert!(told.contains("put the file back from its copy"), "{told}");
+}
+
+#[test]
+fn a_port_for_the_metrics_that_is_taken_is_told_with_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Program::command(home.path());
+    command.args(["dev", "--json", "--listen", "127.0.0.1:0", "--metrics-listen", &address]);
+    let output = command.output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    says(&told, "CANNOT_LISTEN", &["`metrics_listen`", &address, "--metrics-listen 127.0.0.1:PORT"]);
 }
 
 #[test]
@@ -99,6 +188,6 @@ fn an_address_of_another_machine_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     // Of the networks that are for examples: nobody has it.
-    let refused = check(home.path(), data.to_str().unwrap(), &["--metrics-listen", "192.0.2.1:9600"]).unwrap_err();
-    assert_eq!(refused["code"], "CANNOT_LISTEN", "{refused:#}");
+    let told = refused(home.path(), data.to_str().unwrap(), &["--metrics-listen", "192.0.2.1:9600"]);
+    says(&told, "CANNOT_LISTEN", &["`metrics_listen`", "192.0.2.1:9600", "an address of this machine"]);
 }

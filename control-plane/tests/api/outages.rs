@@ -201,6 +201,45 @@ async fn a_full_disk_is_told_and_left_behind() {
     start(&workflow).await.expect(200);
 }
 
+#[tokio::test]
+async fn a_service_that_ends_on_a_full_disk_says_where_it_could_not_write_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let data = disk.path().join("data");
+    let data = data.to_str().unwrap();
+    let mut server = Server::logging_on(Some(data), &log, &["--requests-per-minute", "0"]);
+    let workflow = Workflow::publish(server.owner(), asking()).await;
+    disk.fill();
+    let deadline = Instant::now() + PATIENCE;
+    let mut accepted = Vec::new();
+    loop {
+        let answer = start(&workflow).await;
+        if answer.status == 503 {
+            break;
+        }
+        accepted.push(answer.expect(200)["run_id"].as_str().unwrap().to_owned());
+        assert!(Instant::now() < deadline, "starts are taken still");
+    }
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(2));
+    let text = fs::read_to_string(&log).unwrap();
+    let told: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap_or_else(|_| panic!("{text}"));
+    assert_eq!(told["code"], "NOT_ENDED_IN_ORDER");
+    let sentence = told["error"].as_str().unwrap();
+    let is_told_why = sentence.contains("full") || sentence.contains("No space left");
+    assert!(sentence.contains(data) && is_told_why, "{sentence}");
+    // What is in the log of the time before names the folder, too.
+    let begun = text.lines().find(|line| line.contains("takes no writes")).unwrap();
+    assert!(begun.contains(data), "{begun}");
+    disk.make_room();
+    let server = server.restart();
+    let workflow = Workflow { client: server.owner(), id: workflow.id };
+    for run in accepted {
+        workflow.reaches(&run, "running").await;
+    }
+}
+
 /// The program, told to serve from a database; its log and its greeting can be read.
 fn launch(folder: &Path, database: &str) -> std::process::Child {
     let mut command = Program::command(folder);

@@ -97,13 +97,15 @@ impl Database {
         let options = connect_options(&sqlite_url(&file)?)?;
         let writer = sqlite_pool(1, Dialect::Sqlite.setup()).connect_with(options.clone()).await?;
         let reader = sqlite_pool(SQLITE_READERS_MAX, SQLITE_READER).connect_with(options).await?;
-        Ok(Self::of(Dialect::Sqlite, clock, [writer, reader], Arc::new(Condition::new()), None, Some(lock)))
+        let condition = Arc::new(Condition::of(folder.display().to_string()));
+        Ok(Self::of(Dialect::Sqlite, clock, [writer, reader], condition, None, Some(lock)))
     }
 
     pub(super) async fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let options = connect_options(url)?;
-        outage::greet(&options, &place(url)?).await?;
-        let condition = Arc::new(Condition::new());
+        let place = place(url)?;
+        outage::greet(&options, &place).await?;
+        let condition = Arc::new(Condition::of(place));
         let (before, after) = (condition.clone(), condition.clone());
         let pool = AnyPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS_MAX)

@@ -55,7 +55,7 @@ impl Database {
             (_, 0) => "this user may make no tables in its schema",
             _ => return Ok(()),
         };
-        Err(StoreError::Outage(Outage { kind: OutageKind::ReadOnly, cause: cause.into() }))
+        Err(StoreError::Outage(Outage { kind: OutageKind::ReadOnly, cause: cause.into(), place: self.place().into() }))
     }
 }
 
@@ -77,5 +77,6 @@ async fn look_into(folder: &Path, clock: Arc<dyn Clock>) -> Result<Option<Databa
     let options = connect::connect_options(&format!("{}?{how}", connect::sqlite_url(&file)?))?;
     let reader = connect::sqlite_pool(1, SQLITE_READER).connect_with(options).await?;
     let pools = [reader.clone(), reader];
-    Ok(Some(Database::of(Dialect::Sqlite, clock, pools, Arc::new(super::outage::Condition::new()), None, None)))
+    let condition = Arc::new(super::outage::Condition::of(folder.display().to_string()));
+    Ok(Some(Database::of(Dialect::Sqlite, clock, pools, condition, None, None)))
 }

@@ -43,6 +43,8 @@ pub struct Outage {
     pub kind: OutageKind,
     /// Why, as the database or the operating system says it.
     pub cause: Arc<str>,
+    /// Where the database lies: for its operator, who has to make room there or to look after it, and for nobody outside.
+    pub place: Arc<str>,
 }
 
 /// What an outage makes impossible.
@@ -57,8 +59,8 @@ pub enum OutageKind {
 impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            OutageKind::Unreachable => write!(f, "the database cannot be reached: {}", self.cause),
-            OutageKind::ReadOnly => write!(f, "the database takes no writes: {}", self.cause),
+            OutageKind::Unreachable => write!(f, "the database at {} cannot be reached: {}", self.place, self.cause),
+            OutageKind::ReadOnly => write!(f, "the database at {} takes no writes: {}", self.place, self.cause),
         }
     }
 }
@@ -72,6 +74,8 @@ pub(crate) enum Access {
 
 /// What is known about the database, for everybody who has it open.
 pub(super) struct Condition {
+    /// Where the database lies, without a password.
+    place: Arc<str>,
     outage: watch::Sender<Option<Outage>>,
     /// Whether the task that tries it is at work.
     probing: AtomicBool,
@@ -82,9 +86,19 @@ pub(super) struct Condition {
 }
 
 impl Condition {
-    pub(super) fn new() -> Self {
+    pub(super) fn of(place: impl Into<Arc<str>>) -> Self {
         let (outage, _) = watch::channel(None);
-        Self { outage, probing: AtomicBool::new(false), refused: AtomicU64::new(0), back_since: Mutex::new(None) }
+        Self {
+            place: place.into(),
+            outage,
+            probing: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+            back_since: Mutex::new(None),
+        }
+    }
+
+    fn outage(&self, kind: OutageKind, cause: impl Into<Arc<str>>) -> Outage {
+        Outage { kind, cause: cause.into(), place: self.place.clone() }
     }
 
     fn refusal(&self, access: Access) -> Option<Outage> {
@@ -105,7 +119,7 @@ impl Condition {
     fn begins(&self, outage: &Outage) {
         let known = self.outage.send_replace(Some(outage.clone()));
         if known.is_none_or(|known| known.kind != outage.kind) {
-            tracing::error!(cause = %outage.cause, "{}", told(outage.kind));
+            tracing::error!(place = %outage.place, cause = %outage.cause, "{}", told(outage.kind));
         }
     }
 
@@ -138,6 +152,11 @@ impl Database {
     /// Why the database cannot be used now, or not be written.
     pub fn outage(&self) -> Option<Outage> {
         self.shared.condition.outage.borrow().clone()
+    }
+
+    /// Where it lies, as its operator is told: the folder, or the server, never the password.
+    pub fn place(&self) -> &str {
+        &self.shared.condition.place
     }
 
     /// Waits until nothing is known to be wrong.
@@ -186,7 +205,7 @@ impl Database {
         let StoreError::Database(cause) = &error else { return error };
         match sign(self.dialect(), cause) {
             Some(OutageKind::ReadOnly) => {
-                let outage = Outage { kind: OutageKind::ReadOnly, cause: words(cause).into() };
+                let outage = self.shared.condition.outage(OutageKind::ReadOnly, words(cause));
                 self.shared.condition.begins(&outage);
                 self.shared.look();
                 StoreError::Outage(outage)
@@ -215,7 +234,8 @@ impl Shared {
     /// Tries what an outage made impossible; without one, whether anybody answers.
     async fn try_out(&self) -> Result<(), Outage> {
         if let Some(options) = &self.server {
-            reach(options).await.map_err(|cause| Outage { kind: OutageKind::Unreachable, cause })?;
+            let reached = reach(options).await;
+            reached.map_err(|cause| self.condition.outage(OutageKind::Unreachable, cause))?;
         }
         let is_written = self.condition.outage.borrow().as_ref().is_some_and(|it| it.kind == OutageKind::ReadOnly);
         if is_written {
@@ -225,7 +245,7 @@ impl Shared {
                 Ok(Err(cause)) => cause,
                 Err(_) => "a write does not come to an end".into(),
             };
-            return Err(Outage { kind: OutageKind::ReadOnly, cause: failed.into() });
+            return Err(self.condition.outage(OutageKind::ReadOnly, failed));
         }
         Ok(())
     }
@@ -269,7 +289,8 @@ async fn look_after(database: Weak<Shared>) {
                 if told_at.elapsed() >= REMIND_EVERY {
                     told_at = Instant::now();
                     let (seconds, refused) = (begun.elapsed().as_secs(), condition.refused.load(Ordering::Relaxed));
-                    tracing::error!(cause = %outage.cause, seconds, refused, "still: {}", told(outage.kind));
+                    let (place, cause) = (&outage.place, &outage.cause);
+                    tracing::error!(%place, %cause, seconds, refused, "still: {}", told(outage.kind));
                 }
             }
         }
@@ -380,9 +401,9 @@ mod tests {
 
     #[test]
     fn only_connections_from_before_an_outage_are_too_old() {
-        let condition = Condition::new();
+        let condition = Condition::of("host db");
         assert!(!condition.outlived(Duration::from_secs(3_600)));
-        condition.begins(&Outage { kind: OutageKind::Unreachable, cause: "gone".into() });
+        condition.begins(&condition.outage(OutageKind::Unreachable, "gone"));
         condition.ends(Instant::now());
         assert!(condition.outlived(Duration::from_secs(3_600)));
         assert!(!condition.outlived(Duration::ZERO));

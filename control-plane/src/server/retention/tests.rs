@@ -55,7 +55,8 @@ impl World {
     }
 
     async fn pass(&self, archive: Option<PathBuf>) -> Result<u64, ExpireError> {
-        pass(&self.store, &Retention { keep: 7 * DAY, archive }, &CancellationToken::new()).await
+        let (runs, ended) = pass(&self.store, &Retention { keep: 7 * DAY, archive }, &CancellationToken::new()).await;
+        ended.map(|()| runs)
     }
 
     async fn runs(&self, tenant: &str) -> Vec<RunId> {
