@@ -17,6 +17,7 @@
 //! | `limits` | how many requests anybody may send |
 //! | `bodies` | how many bytes of bodies may be under way |
 //! | `slow_bodies` | how slowly a body may come |
+//! | `unread` | what is left of a body that nobody read |
 //! | `origins` | pages of other origins |
 //! | `telling` | requests in the log, as numbers, and in traces |
 //! | `health` | what operators and their machines ask |
@@ -55,6 +56,7 @@ pub(crate) mod stream;
 mod tasks;
 mod telling;
 mod tenants;
+mod unread;
 mod validation;
 mod versions;
 mod webhooks;
@@ -114,7 +116,8 @@ pub(crate) fn router(app: State) -> Router {
         .layer(middleware::from_fn_with_state(queries::Queries::of(&description), queries::refuse))
         .layer(middleware::from_fn_with_state(app.clone(), slow_bodies::limit))
         .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
-        .layer(middleware::from_fn_with_state(app.clone(), origins::allow));
+        .layer(middleware::from_fn_with_state(app.clone(), origins::allow))
+        .layer(middleware::from_fn(unread::take_off));
     let all = health::routes().method_not_allowed_fallback(problem::wrong_method).merge(api);
     outermost(all, Outside::of(&app.settings), app.telling.clone()).with_state(app)
 }

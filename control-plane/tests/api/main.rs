@@ -31,6 +31,7 @@ mod strict;
 mod tasks;
 mod tenancy;
 mod traces;
+mod unread;
 mod webhooks;
 mod workflow;
 mod workflows;
