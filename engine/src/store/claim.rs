@@ -52,7 +52,7 @@ const SWEEP: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at = NULL
     SELECT run_id FROM runs WHERE lease_owner IS NOT NULL AND lease_expires_at <= {now}{lock}) RETURNING run_id";
 
 const RELEASE_ALL: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at = NULL, wake_at = {now} \
-    WHERE lease_owner IS NOT NULL";
+    WHERE lease_owner IS NOT NULL RETURNING run_id";
 
 const RELEASE_NODE: &str = "UPDATE runs SET lease_owner = NULL, lease_expires_at = NULL, wake_at = {now} \
     WHERE lease_owner = $2";
@@ -118,7 +118,10 @@ impl Store {
         if self.sweep_is_due() {
             let mut values = Values::default();
             values.maybe_number(self.shared.database.now());
-            tx.rows(SWEEP, values).await?;
+            let swept = tx.rows(SWEEP, values).await?.len();
+            if swept > 0 {
+                tracing::warn!(runs = swept, "runs of processes that fell silent go on: they are taken up now");
+            }
         }
         let mut values = Values::default();
         values.maybe_number(self.shared.database.now()).text(&node.0).number(lease_for.as_micros()).number(want);
@@ -193,8 +196,12 @@ impl Store {
         let mut tx = self.shared.database.begin().await?;
         let mut values = Values::default();
         values.maybe_number(self.shared.database.now());
-        tx.rows(RELEASE_ALL, values).await?;
-        tx.commit().await
+        let released = tx.rows(RELEASE_ALL, values).await?.len();
+        tx.commit().await?;
+        if released > 0 {
+            tracing::info!(runs = released, "runs that the process before left under way go on");
+        }
+        Ok(())
     }
 
     /// Gives the leases of a node back that does nothing any more: its runs are due at once.
