@@ -54,7 +54,10 @@ fn tell(context: &Context, founded: &Founded, token: Option<&SecretString>) -> i
     }
     let mut text = format!("{} owns the workspace {tenant}, with the project {project}\n", style::strong(email));
     if let Some(token) = token {
-        text.push_str(&format!("\n  token      {token}\n\nIt is for the whole workspace, and shown this once.\n"));
+        text.push_str(&format!(
+            "\n  token      {token}\n\nIt is for the whole workspace, and shown this once. Being for no single project, it wants one \
+             named with\nwhatever concerns a project:\n\n  agentruntime login URL --tenant {tenant} --project {project}\n"
+        ));
     }
     screen::print(&text)
 }

@@ -85,12 +85,12 @@ pub(crate) struct PlaceArguments {
     pub(crate) profile: Option<String>,
 
     /// The workspace at the server, where the token does not tell; or of a server's data that --data names
-    #[arg(long, global = true, env = "AGENTRUNTIME_TENANT", hide_env_values = true, value_name = "SLUG")]
+    #[arg(long, global = true, env = "AGENTRUNTIME_TENANT", hide_env_values = true, value_name = "SLUG|ID")]
     #[arg(help_heading = GLOBAL)]
     pub(crate) tenant: Option<String>,
 
     /// The project at the server, where the token does not tell; or of a server's data that --data names
-    #[arg(long, global = true, env = "AGENTRUNTIME_PROJECT", hide_env_values = true, value_name = "SLUG")]
+    #[arg(long, global = true, env = "AGENTRUNTIME_PROJECT", hide_env_values = true, value_name = "SLUG|ID")]
     #[arg(help_heading = GLOBAL)]
     pub(crate) project: Option<String>,
 

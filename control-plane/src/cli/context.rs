@@ -5,10 +5,14 @@ use super::{
     desk::Desk,
     failure::Refusal,
     place::{Reach, Where},
-    style,
+    screen, style,
     workspace::Workspace,
 };
-use crate::{client::Server, data, operations::Project};
+use crate::{
+    client::{Notice, Server},
+    data,
+    operations::Project,
+};
 use agentruntime_engine::{
     node::{Node, NodeConfig},
     store::{Location, Store, SystemClock},
@@ -45,7 +49,9 @@ impl Context {
 
     /// Says where a command works; opens nothing.
     pub(crate) fn choose(arguments: &PlaceArguments, typed: Typed, reach: Reach, json: bool) -> anyhow::Result<Self> {
-        let place = Where::choose(arguments, typed, reach)?;
+        // Programs read one document from stderr, if any.
+        let notice: Option<Notice> = if json { None } else { Some(Arc::new(screen::notice)) };
+        let place = Where::choose(arguments, typed, reach, notice)?;
         // Those of the environment are for servers.
         let tenant = arguments.tenant.as_deref().filter(|_| typed.tenant);
         let project = arguments.project.as_deref().filter(|_| typed.project);

@@ -1,6 +1,6 @@
 //! Where a command works: on this machine's data, or at a server. Commands do not ask which; what they show is the same.
 
-use super::{context::Workshop, names::Names};
+use super::{context::Workshop, names::Names, workspace};
 use crate::{
     client::{ClientError, Server},
     operations::{Answer, Command, Feed, Follower, OperationError, Pace, Project, RunSource},
@@ -12,7 +12,10 @@ use agentruntime_engine::{
 };
 use agentruntime_host_api::{RunId, WorkflowId};
 use async_trait::async_trait;
-use std::sync::Arc;
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+};
 
 /// Workflows and runs, wherever they are.
 #[derive(Clone)]
@@ -40,10 +43,10 @@ impl Desk {
         }
     }
 
-    /// The workflow that a person means: by its id, or at a server by its name.
+    /// The workflow that a person means: by its id, or in a server's workspace by its name.
     pub(crate) async fn workflow(&self, text: &str) -> anyhow::Result<WorkflowId> {
         match self {
-            Self::Here(_) => Ok(WorkflowId::new(text)),
+            Self::Here(project) => workspace::workflow(project, text).await,
             Self::Server(server) => match server.find_workflow(text).await? {
                 Some(workflow) => Ok(WorkflowId::new(workflow.id)),
                 None => Err(OperationError::UnknownWorkflow(text.to_owned()).into()),
@@ -54,7 +57,7 @@ impl Desk {
     /// What people call these workflows.
     pub(crate) async fn names(&self, workflows: impl IntoIterator<Item = &WorkflowId>) -> anyhow::Result<Names> {
         match self {
-            Self::Here(_) => Ok(Names::default()),
+            Self::Here(project) => Ok(workspace::names(project, workflows).await?.into()),
             Self::Server(server) => Ok(server.names(workflows.into_iter().cloned().collect()).await?.into()),
         }
     }
@@ -72,6 +75,8 @@ impl Desk {
     pub(crate) fn patient(self) -> Self {
         match self {
             Self::Here(_) => self,
+            // A table that is redrawn in place would be drawn over by a line beside it.
+            Self::Server(server) if io::stderr().is_terminal() => Self::Server(Box::new(server.patient().quiet())),
             Self::Server(server) => Self::Server(Box::new(server.patient())),
         }
     }

@@ -9,7 +9,7 @@ use super::{
     place::{self, place, profile_name, profiles},
     screen, style,
 };
-use crate::client::{Address, ClientError, DEFAULT_PROFILE, Http, Place, Profile, Server};
+use crate::client::{Address, ClientError, DEFAULT_PROFILE, Http, Place, Profile, Reading, Server};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal};
@@ -35,7 +35,7 @@ pub(crate) async fn login(arguments: &PlaceArguments, json: bool, login: LoginAr
     let before = before.filter(|before| before.address == address);
     let place = place(arguments, before.as_ref());
     let server = Server::new(Http::new(address.clone(), &token, &place)?);
-    server.check().await.map_err(explained)?;
+    let reading = server.check().await.map_err(explained)?;
     let me = me(&server).await?;
     profiles.put(name, &Profile { address, token, place: place.clone(), plaintext })?;
     if json {
@@ -46,7 +46,12 @@ pub(crate) async fn login(arguments: &PlaceArguments, json: bool, login: LoginAr
     let who = who.map(|email| format!(" as {}", style::strong(email))).unwrap_or_default();
     screen::print(&format!("logged in to {}{who}\n", server.address()))?;
     let to = if name == DEFAULT_PROFILE { String::new() } else { format!(" --profile {}", style::quoted(name)) };
-    screen::show(&format!("{} agentruntime workflows{to}\n", style::faint("try it:")))?;
+    let try_it = match reading {
+        Reading::Allowed => "agentruntime workflows",
+        // Nothing can be looked at with it.
+        Reading::Denied => "agentruntime trigger WORKFLOW_ID",
+    };
+    screen::show(&format!("{} {try_it}{to}\n", style::faint("try it:")))?;
     Ok(Ending::Done)
 }
 
@@ -73,18 +78,36 @@ pub(crate) async fn whoami(context: &Context) -> anyhow::Result<Ending> {
         )
         .into());
     };
-    server.check().await.map_err(explained)?;
+    let reading = server.check().await.map_err(explained)?;
     let me = me(server).await?;
+    let Place { tenant, project } = server.place();
     if context.json {
-        screen::json_line(&json!({ "server": server.address(), "me": me }))?;
+        screen::json_line(&json!({ "server": server.address(), "tenant": tenant, "project": project, "me": me }))?;
         return Ok(Ending::Done);
     }
-    let mut text = format!("{}\n", server.address());
-    if me.is_object() {
-        text.push_str(&style::pretty(&me, "  "));
+    let of_token = || "that of the token".to_owned();
+    let mut lines = vec![
+        ("server", server.address()),
+        ("workspace", tenant.clone().unwrap_or_else(of_token)),
+        ("project", project.clone().unwrap_or_else(of_token)),
+    ];
+    lines.extend(who(&me).map(|who| ("account", who)));
+    if reading == Reading::Denied {
+        lines.push(("token", "starts runs, and may not read (it lacks the scope `workflow:read`)".to_owned()));
     }
-    screen::print(&text)?;
+    let line = |(name, what): (&str, String)| format!("{}{what}\n", style::faint(&format!("{name:<11}")));
+    screen::print(&lines.into_iter().map(line).collect::<String>())?;
     Ok(Ending::Done)
+}
+
+/// The account, as people know it.
+fn who(me: &Value) -> Option<String> {
+    let user = me.get("user").unwrap_or(me);
+    let email = style::strong(user["email"].as_str()?);
+    Some(match user["display_name"].as_str().filter(|name| !name.is_empty()) {
+        Some(name) => format!("{email} ({name})"),
+        None => email,
+    })
 }
 
 /// What the server says of whoever holds the token; nothing where it does not say it to tokens.

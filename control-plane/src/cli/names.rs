@@ -1,4 +1,4 @@
-//! What people call workflows: here their ids are names, at a server they are not.
+//! What people call workflows: in this machine's own workspace their ids are names, in a server's they are not.
 
 use agentruntime_host_api::WorkflowId;
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use super::{
     failure::Refusal,
 };
 use crate::{
-    client::{Address, DEFAULT_PROFILE, Http, Place, Plaintext, Profile, Profiles, Server},
+    client::{Address, DEFAULT_PROFILE, Http, Notice, Place, Plaintext, Profile, Profiles, Server},
     data::{self, holds_password},
 };
 use agentruntime_engine::store::Location;
@@ -42,8 +42,14 @@ pub(crate) enum Where {
 }
 
 impl Where {
-    /// Reads the arguments, the environment and the logins.
-    pub(crate) fn choose(arguments: &PlaceArguments, typed: Typed, reach: Reach) -> anyhow::Result<Self> {
+    /// Reads the arguments, the environment and the logins. `notice` hears of what is known only later, such as a server
+    /// that is waited for.
+    pub(crate) fn choose(
+        arguments: &PlaceArguments,
+        typed: Typed,
+        reach: Reach,
+        notice: Option<Notice>,
+    ) -> anyhow::Result<Self> {
         let at_server = typed.server || typed.profile;
         if at_server && typed.data {
             let message = "--data names this machine's data, --server and --profile a server: say one of them";
@@ -59,7 +65,7 @@ impl Where {
             return here(arguments, typed, false);
         }
         if at_server {
-            return at(arguments, typed);
+            return at(arguments, typed, notice);
         }
         let named_server = arguments.server.is_some() || arguments.profile.is_some();
         match (named_server, arguments.data.is_some()) {
@@ -68,12 +74,28 @@ impl Where {
                                folder (AGENTRUNTIME_DATA): say --server URL or --data DIR, or unset one of them";
                 Err(Refusal::new("USAGE", message).into())
             }
-            (false, true) => here(arguments, typed, false),
-            (true, false) => at(arguments, typed),
-            (false, false) if profiles()?.get(DEFAULT_PROFILE)?.is_some() => at(arguments, typed),
+            (false, true) => {
+                tell_of_login(arguments, notice.as_ref());
+                here(arguments, typed, false)
+            }
+            (true, false) => at(arguments, typed, notice),
+            (false, false) if profiles()?.get(DEFAULT_PROFILE)?.is_some() => at(arguments, typed, notice),
             (false, false) => here(arguments, typed, false),
         }
     }
+}
+
+/// Says which of the two counts where a login is kept and the environment names this machine's data besides: either might have
+/// been meant. A login that cannot be read is no reason not to work here.
+fn tell_of_login(arguments: &PlaceArguments, notice: Option<&Notice>) {
+    let login = profiles().and_then(|profiles| Ok(profiles.get(DEFAULT_PROFILE)?));
+    let (Some(notice), Ok(Some(login)), Some(data)) = (notice, login, &arguments.data) else { return };
+    let data = data.parse::<Location>().map_or_else(|_| "it".to_owned(), |location| location.to_string());
+    let login = login.address;
+    notice(&format!(
+        "AGENTRUNTIME_DATA is set, so this works on the data in {data}, and not at {login}, where you are logged in: say \
+         --server {login} for that, or unset AGENTRUNTIME_DATA"
+    ));
 }
 
 /// The logins of this account.
@@ -132,7 +154,7 @@ fn here(arguments: &PlaceArguments, typed: Typed, has_to_be_named: bool) -> anyh
     Ok(Where::Here { location, flags })
 }
 
-fn at(arguments: &PlaceArguments, typed: Typed) -> anyhow::Result<Where> {
+fn at(arguments: &PlaceArguments, typed: Typed, notice: Option<Notice>) -> anyhow::Result<Where> {
     let profiles = profiles()?;
     let given = arguments.server.as_deref().map(|url| Address::parse(url, plaintext(arguments))).transpose();
     let stored = match (&given, typed.server && !typed.profile) {
@@ -170,7 +192,8 @@ fn at(arguments: &PlaceArguments, typed: Typed) -> anyhow::Result<Where> {
             flags.extend([flag.to_owned(), value.clone()]);
         }
     }
-    Ok(Where::Server { server: Box::new(Server::new(Http::new(address, &token, &place)?)), flags })
+    let http = Http::new(address, &token, &place)?.telling(notice);
+    Ok(Where::Server { server: Box::new(Server::new(http)), flags })
 }
 
 /// The workspace and the project: those that are named, else those of the login.

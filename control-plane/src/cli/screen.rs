@@ -6,6 +6,7 @@ mod harmless;
 mod plain;
 mod table;
 
+use super::style;
 use crate::operations::Timeline;
 use agentruntime_engine::run::event::Event;
 use std::io::{self, IsTerminal, Write};
@@ -79,6 +80,11 @@ impl Screen {
 /// Text for whoever watches.
 pub(crate) fn show(text: &str) -> io::Result<()> {
     anstream::stderr().write_all(harmless::text(text).as_bytes()).map_err(unwritten)
+}
+
+/// A sentence beside the work, for whoever watches: nothing depends on its being read.
+pub(crate) fn notice(sentence: &str) {
+    let _ = show(&format!("{} {sentence}\n", style::faint("note:")));
 }
 
 /// Text that the command is asked for: to the letter for programs, harmless for a terminal.

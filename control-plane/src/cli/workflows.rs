@@ -19,7 +19,11 @@ struct Line {
 pub(crate) async fn workflows(context: &Context) -> anyhow::Result<Ending> {
     let desk = context.desk().await?;
     let lines: Vec<Line> = match &desk {
-        Desk::Here(project) => project.workflows().await?.iter().map(here).collect(),
+        Desk::Here(project) => {
+            let workflows = project.workflows().await?;
+            let names = desk.names(workflows.iter().map(|it| &it.workflow)).await?;
+            workflows.iter().map(|it| here(it, names.of(&it.workflow))).collect()
+        }
         Desk::Server(server) => server.workflows().await?.into_iter().map(at_server).collect(),
     };
     let nothing =
@@ -57,12 +61,12 @@ pub(crate) async fn versions(context: &Context, workflow: &str) -> anyhow::Resul
     Ok(Ending::Done)
 }
 
-fn here(it: &WorkflowRecord) -> Line {
+fn here(it: &WorkflowRecord, name: &str) -> Line {
     Line {
-        name: it.workflow.to_string(),
+        name: name.to_owned(),
         version: Some(it.version),
         at: Some(it.published_at),
-        id: None,
+        id: Some(it.workflow.to_string()).filter(|id| id != name),
         public: json!({ "workflow_id": it.workflow, "version": it.version, "published_at": it.published_at.to_string() }),
     }
 }

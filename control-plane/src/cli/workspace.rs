@@ -7,17 +7,24 @@ use agentruntime_engine::{
     database::{Database, Row, StoreError, Values, text},
     store::Store,
 };
-use agentruntime_host_api::{ProjectId, TenantId};
+use agentruntime_host_api::{ProjectId, TenantId, WorkflowId};
+use std::collections::HashMap;
 
 /// Places of a server's data that are told; more would be a list of their own.
 const TOLD_MAX: u32 = 20;
 
+/// By their slugs, or by their ids, as the log tells them. An id is one place's alone; a slug that looks like another's id comes
+/// after it.
 const FIND: &str = "SELECT t.tenant_id, p.project_id FROM tenants t JOIN projects p ON p.tenant_id = t.tenant_id \
-    WHERE t.slug = $1 AND p.slug = $2";
+    WHERE (t.slug = $1 OR t.tenant_id = $1) AND (p.slug = $2 OR p.project_id = $2) \
+    ORDER BY CASE WHEN t.tenant_id = $1 THEN 0 ELSE 1 END, CASE WHEN p.project_id = $2 THEN 0 ELSE 1 END LIMIT 1";
+const NAME: &str = "SELECT name FROM drafts WHERE tenant_id = $1 AND project_id = $2 AND workflow_id = $3";
+const NAMED: &str = "SELECT workflow_id FROM drafts WHERE tenant_id = $1 AND project_id = $2 AND name = $3 \
+    AND archived_at IS NULL LIMIT 2";
 const LIST: &str = "SELECT t.slug, p.slug FROM tenants t JOIN projects p ON p.tenant_id = t.tenant_id \
     ORDER BY t.slug, p.slug LIMIT $1";
 
-/// The slugs of a workspace and a project.
+/// The slugs, or the ids, of a workspace and a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Workspace {
     /// The workspace.
@@ -59,6 +66,38 @@ impl Workspace {
         let (tenant, project) = (TenantId::new(text(row, 0)?), ProjectId::new(text(row, 1)?));
         Ok(Project::of(store, tenant, project))
     }
+}
+
+/// What people call workflows of a server's workspace.
+pub(crate) async fn names(
+    project: &Project,
+    workflows: impl IntoIterator<Item = &WorkflowId>,
+) -> anyhow::Result<HashMap<WorkflowId, String>> {
+    let mut names = HashMap::new();
+    for workflow in workflows {
+        if names.contains_key(workflow) {
+            continue;
+        }
+        if let Some(row) = read(project.store.database(), NAME, of(project, workflow.as_str())).await?.first() {
+            names.insert(workflow.clone(), text(row, 0)?.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The workflow of a server's workspace that alone has this name; else the one with this id.
+pub(crate) async fn workflow(project: &Project, named: &str) -> anyhow::Result<WorkflowId> {
+    let rows = read(project.store.database(), NAMED, of(project, named)).await?;
+    Ok(match rows.as_slice() {
+        [only] => WorkflowId::new(text(only, 0)?),
+        _ => WorkflowId::new(named),
+    })
+}
+
+fn of(project: &Project, what: &str) -> Values {
+    let mut values = Values::default();
+    values.text(project.scope.tenant.as_str()).text(project.scope.project.as_str()).text(what);
+    values
 }
 
 /// Says that a list is empty, and of what; on this machine's data also where else there may be something.

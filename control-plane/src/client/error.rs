@@ -29,9 +29,7 @@ pub(crate) enum ClientError {
         reason: String,
     },
     /// Its certificate is not trusted here, or it does not speak TLS.
-    #[error(
-        "no trusted connection to {server}: {reason}; is its certificate valid, and its issuer known to this machine?"
-    )]
+    #[error("no trusted connection to {server}: {reason}; {}", trust(reason))]
     Tls {
         /// Where.
         server: String,
@@ -81,6 +79,15 @@ pub(crate) enum ClientError {
         /// Which.
         ids: Vec<String>,
     },
+    /// The token may not look names up.
+    #[error(
+        "this token may not read workflows (it lacks the scope `workflow:read`), so that `{name}` cannot be looked up: name the \
+         workflow by its id, or log in with a token that may read"
+    )]
+    NamesUnreadable {
+        /// The name.
+        name: String,
+    },
     /// The file of logins cannot be read or written.
     #[error("the logins in `{path}` cannot be {done}: {reason}")]
     Profiles {
@@ -91,6 +98,23 @@ pub(crate) enum ClientError {
         /// Why.
         reason: String,
     },
+}
+
+/// What to do about a certificate that is not trusted, by what the library says is wrong with it.
+fn trust(reason: &str) -> &'static str {
+    let is = |word: &str| reason.contains(word);
+    if is("CaUsedAsEndEntity") {
+        "a certificate that issues others cannot be a server's: make the server's own without CA:TRUE (openssl: -addext \
+         basicConstraints=critical,CA:FALSE)"
+    } else if is("NotValidForName") {
+        "it is the certificate of another name: use the name in it, or have one made for this name"
+    } else if is("invalid peer certificate") && !is("Expired") && !is("NotValidYet") && !is("Revoked") {
+        // An issuer that is not known here, or one that is known and has another key.
+        "this machine does not know its issuer. Where it is self-signed, or of an issuer of your own, name the issuer's \
+         certificate in PEM: SSL_CERT_FILE=issuer.pem before the command, or among those that this machine trusts"
+    } else {
+        "is its certificate valid, and its issuer known to this machine?"
+    }
 }
 
 /// A refusal, as servers write it.
@@ -139,6 +163,7 @@ impl ClientError {
             Self::NotAuthenticated { .. } => "NOT_AUTHENTICATED",
             Self::Refused(refused) => &refused.code,
             Self::AmbiguousWorkflow { .. } => "WORKFLOW_AMBIGUOUS",
+            Self::NamesUnreadable { .. } => "SCOPE_MISSING",
             Self::Profiles { .. } => "PROFILES_UNUSABLE",
         }
     }

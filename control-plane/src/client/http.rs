@@ -10,7 +10,7 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 use tokio::time::{self, Instant};
 
 /// Longer than a server is given for a connection, nobody wants to look at nothing.
@@ -45,7 +45,12 @@ pub(crate) struct Http {
     headers: HeaderMap,
     /// How long a server that does not answer is waited for.
     patience: Duration,
+    /// Who is told that something is waited for, and what.
+    notice: Option<Notice>,
 }
+
+/// Hears a sentence.
+pub(crate) type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// An answer that is no refusal.
 pub(super) struct Reply {
@@ -78,7 +83,12 @@ impl Http {
             client = client.no_proxy();
         }
         let client = client.build().map_err(|error| invalid(&error.to_string()))?;
-        Ok(Self { client, address, place: place.clone(), headers, patience: Duration::ZERO })
+        Ok(Self { client, address, place: place.clone(), headers, patience: Duration::ZERO, notice: None })
+    }
+
+    /// The same that tells somebody when it begins to wait: a command that says nothing for a minute seems to hang.
+    pub(crate) fn telling(self, notice: Option<Notice>) -> Self {
+        Self { notice, ..self }
     }
 
     /// The same for somebody who follows what goes on there: a restart of the server is waited out.
@@ -89,7 +99,7 @@ impl Http {
     /// Reads: tried again where the server puts it off, or was there and is gone.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ClientError> {
         let give_up = Instant::now() + self.patience;
-        let (mut backoff, mut put_off) = (BACKOFF_FIRST, 0);
+        let (mut backoff, mut put_off, mut is_told) = (BACKOFF_FIRST, 0, false);
         loop {
             let request = self.request(Method::GET, path).query(query).timeout(ANSWER);
             let error = match self.send(request).await {
@@ -105,8 +115,26 @@ impl Http {
                 _ => None,
             };
             let Some(wait) = wait else { return Err(error) };
+            if let Some(notice) = self.notice.as_ref().filter(|_| !is_told) {
+                notice(&self.waiting(&error, wait));
+                is_told = true;
+            }
             time::sleep(wait).await;
             backoff = (backoff * 2).min(BACKOFF_LAST);
+        }
+    }
+
+    /// What is waited for, and how long.
+    fn waiting(&self, error: &ClientError, wait: Duration) -> String {
+        match error {
+            ClientError::Refused(refused) => format!(
+                "{} answers {}: {}; waiting {} s, and asking up to {PUT_OFF_MAX} times",
+                self.address,
+                refused.status,
+                refused.error,
+                wait.as_secs().max(1)
+            ),
+            error => format!("{error} Asking again for up to {} s", self.patience.as_secs()),
         }
     }
 

@@ -24,6 +24,6 @@ mod server;
 pub(crate) use address::{Address, Plaintext};
 pub(crate) use answers::{ServerWorkflow, Started};
 pub(crate) use error::{ClientError, Refused};
-pub(crate) use http::{Http, Place};
+pub(crate) use http::{Http, Notice, Place};
 pub(crate) use profiles::{DEFAULT_PROFILE, Profile, Profiles};
-pub(crate) use server::{Server, StartRun};
+pub(crate) use server::{Reading, Server, StartRun};

@@ -4,7 +4,7 @@ use super::{
     ClientError, ServerWorkflow, Started,
     answers::{EventsPage, Page, ProjectItem, Published, RunItem, TaskItem, VersionAnswer, VersionItem},
     feed::RunEvents,
-    http::Http,
+    http::{Http, Place},
 };
 use crate::operations::{Answer, Command, Feed, OperationError};
 use agentruntime_engine::{
@@ -33,6 +33,18 @@ const OF_PROJECT_AMONG: usize = 50;
 const EVENTS_MAX: u32 = 1_000;
 /// How long somebody who follows waits for a server that is gone: a restart, a new release.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How a server refuses a token that may do other things.
+const SCOPE_MISSING: &str = "SCOPE_MISSING";
+
+/// Whether a token may look at workflows and runs: one that starts runs need not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+}
 
 /// A server, for one project of it.
 #[derive(Clone)]
@@ -63,6 +75,10 @@ pub(crate) struct StartRun {
     pub(crate) excluded_step_ids: Vec<String>,
     /// Another version than the newest.
     pub(crate) version: Option<u32>,
+    /// A run whose completed results are taken over.
+    pub(crate) resume_from: Option<RunId>,
+    /// The first step that is not taken over.
+    pub(crate) from_step: Option<String>,
     /// Under this name, the start happens once however often it is asked for.
     pub(crate) idempotency_key: Option<String>,
 }
@@ -78,14 +94,28 @@ impl Server {
         Self { http: self.http.patient(PATIENCE), seen: self.seen.clone() }
     }
 
+    /// The same that tells nobody what it waits for.
+    pub(crate) fn quiet(self) -> Self {
+        Self { http: self.http.telling(None), seen: self.seen }
+    }
+
     /// Its URL.
     pub(crate) fn address(&self) -> String {
         self.http.address.to_string()
     }
 
-    /// Checks that the token is valid and opens the project.
-    pub(crate) async fn check(&self) -> Result<(), ClientError> {
-        self.http.get("/workflows", &[("limit", "1".into())]).await.map(drop)
+    /// The workspace and the project that are named to it.
+    pub(crate) fn place(&self) -> &Place {
+        &self.http.place
+    }
+
+    /// Checks that the token is valid and opens the project. One that may not read is known to the server all the same.
+    pub(crate) async fn check(&self) -> Result<Reading, ClientError> {
+        match self.http.get("/workflows", &[("limit", "1".into())]).await {
+            Ok(_) => Ok(Reading::Allowed),
+            Err(error) if error.is_refused_as(SCOPE_MISSING) => Ok(Reading::Denied),
+            Err(error) => Err(error),
+        }
     }
 
     /// What the server says of whoever holds the token.
@@ -107,7 +137,12 @@ impl Server {
                 Err(error) => Err(error),
             };
         }
-        let like: Vec<ServerWorkflow> = self.all("/workflows", &[("q", text.to_owned())]).await?;
+        let like: Vec<ServerWorkflow> = match self.all("/workflows", &[("q", text.to_owned())]).await {
+            Err(error) if error.is_refused_as(SCOPE_MISSING) => {
+                return Err(ClientError::NamesUnreadable { name: text.to_owned() });
+            }
+            listed => listed?,
+        };
         let mut named: Vec<ServerWorkflow> = like.into_iter().filter(|workflow| workflow.name == text).collect();
         if named.len() > 1 {
             let ids = named.into_iter().map(|workflow| workflow.id).collect();
@@ -176,7 +211,19 @@ impl Server {
 
     /// Starts a run. Whether an earlier start with the same key did is the second part of the answer.
     pub(crate) async fn start(&self, workflow: &str, start: StartRun) -> Result<(Started, bool), ClientError> {
-        let mut params = json!({ "trigger_payload": start.input.unwrap_or_else(|| json!({})) });
+        let mut params = json!({});
+        match (start.input, start.resume_from) {
+            (Some(input), _) => params["trigger_payload"] = input,
+            // Without an input, the run takes over that of the other.
+            (None, Some(_)) => {}
+            (None, None) => params["trigger_payload"] = json!({}),
+        }
+        if let Some(run) = start.resume_from {
+            params["resume_from_run_id"] = json!(run);
+        }
+        if let Some(step) = start.from_step {
+            params["from_step_id"] = step.into();
+        }
         if let Some(steps) = start.trigger_steps {
             params["trigger_steps"] = Value::Object(steps);
         }

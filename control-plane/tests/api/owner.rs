@@ -69,6 +69,19 @@ async fn check(home: &Path, data: &str) {
     bob.sign_in("bob@example.com", PASSWORD).await.refused(401, "NOT_AUTHENTICATED");
 }
 
+#[test]
+fn whoever_gets_a_token_is_told_that_it_wants_a_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Program::command(folder.path());
+    command.args(["admin", "create-owner", "--email", "ada@example.com", "--workspace", "acme", "--token"]);
+    let piped = command.args(["--password-stdin", "--data", folder.path().join("data").to_str().unwrap()]);
+    let mut process = piped.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    writeln!(process.stdin.take().unwrap(), "{PASSWORD}").unwrap();
+    let output = process.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("agentruntime login URL --tenant acme --project default"), "{said}");
+}
+
 /// A service. Killed when dropped.
 struct Running(std::process::Child);
 

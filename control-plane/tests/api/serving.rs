@@ -275,3 +275,41 @@ async fn a_run_s_end_is_a_line_of_the_log() {
         assert!(is_named && line["seconds"].is_number(), "{line:#}");
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_killed_process_left_under_way_is_told_in_one_line() {
+    let mut server = Server::start();
+    let busy =
+        json!({ "steps": [{ "id": "busy", "type": "lua_script", "timeout_s": 30, "script": "while true do end" }] });
+    let workflow = Workflow::publish(server.owner(), busy).await;
+    for _ in 0..3 {
+        workflow.start(json!({})).await;
+    }
+    server.kill();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut server = server.restart_logging(&log, &["--log", "info"]);
+    server.kill();
+    let text = fs::read_to_string(&log).unwrap();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("left under way")).collect();
+    assert!(told.len() == 1 && told[0].contains("runs=3"), "{text}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_told_with_what_makes_it_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((crt, key)) = certificate(folder.path(), "one") else { return };
+    let server = Server::start_with(None, &["--tls-certificate", &crt, "--tls-key", &key]);
+    let mut asks = Program::command(folder.path());
+    asks.args(["workflows", "--json", "--server", &server.url]).env("AGENTRUNTIME_TOKEN", &server.token);
+    // Whatever this machine trusts: here it is another certificate alone.
+    let (other, _) = certificate(folder.path(), "two").unwrap();
+    let output = asks.env("SSL_CERT_FILE", &other).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(told["code"], "TLS_FAILED");
+    assert!(told["error"].as_str().unwrap().contains("SSL_CERT_FILE="), "{told:#}");
+    // And that it does.
+    let output = asks.env("SSL_CERT_FILE", &crt).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "[]\n", "{}", String::from_utf8_lossy(&output.stderr));
+}

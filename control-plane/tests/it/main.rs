@@ -5,6 +5,7 @@
 mod control;
 mod errors;
 mod examples;
+mod far;
 mod interruption;
 mod lookup;
 mod output;

@@ -4,15 +4,30 @@ use crate::{
     program::Desk,
     service::{Account, Service},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-#[test]
-fn an_empty_list_tells_where_it_looked_and_where_else_there_is_something() {
+/// The ids of the workspace and of its project, which are all that the log has.
+async fn ids(service: &Service) -> (String, String) {
+    // Whoever comes second finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |path: &str| {
+        let asked = http.get(format!("{}/v1{path}", service.url)).bearer_auth(&service.admin_token);
+        asked.header("x-tenant-id", "dev").send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let (tenant, projects) = (ask("/tenants/current").await, ask("/projects").await);
+    let text = |id: &Value| id.as_str().unwrap().to_owned();
+    (text(&tenant["id"]), text(&projects["items"][0]["id"]))
+}
+
+#[tokio::test]
+async fn an_empty_list_tells_where_it_looked_and_where_else_there_is_something() {
     let service = Service::start();
     let me = Account::logged_in(&service);
     let graph = me.graph("greet", &json!({ "steps": [{ "id": "a", "type": "lua_script", "script": "return {}" }] }));
     me.run(&["publish", &graph]).expect(0);
     me.run(&["trigger", "greet", "--wait"]).expect(0);
+    let (tenant, project) = ids(&service).await;
     let home = service.end();
     let data = home.path().join("data");
     let here = |arguments: &[&str]| me.run(&[arguments, &["--data", data.to_str().unwrap()]].concat());
@@ -27,6 +42,15 @@ fn an_empty_list_tells_where_it_looked_and_where_else_there_is_something() {
     // The project of a workspace is `default` unless it is named.
     let shown = here(&["show", "last", "--tenant", "dev", "--json"]).expect(0).json();
     assert_eq!(shown["run_id"], runs[0]["run_id"]);
+    // What people call them, as at the server; the log knows ids alone.
+    let listed = here(&[&["runs"], &there[..]].concat()).expect(0).stdout;
+    assert!(listed.contains("greet v1"), "{listed}");
+    let listed = here(&[&["workflows"], &there[..]].concat()).expect(0).stdout;
+    assert!(listed.starts_with("greet "), "{listed}");
+    assert_eq!(here(&["runs", "--tenant", "dev", "--workflow", "greet", "--json"]).expect(0).json(), runs);
+    let by_ids = ["runs", "--json", "--tenant", &tenant, "--project", &project];
+    assert_eq!(here(&by_ids).expect(0).json(), runs);
+    assert_eq!(here(&["runs", "--json", "--tenant", &tenant]).expect(0).json(), runs);
     let unknown = here(&["runs", "--tenant", "acme", "--json"]).expect(2).error();
     assert_eq!(unknown["code"], "PLACE_NOT_FOUND");
     assert!(unknown["error"].as_str().unwrap().contains("--tenant dev --project default"), "{unknown:#}");

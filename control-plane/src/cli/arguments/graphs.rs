@@ -100,6 +100,7 @@ const TRIGGER_EXAMPLES: &str = "\
 Examples:
   agentruntime trigger order-triage --input @order.json
   agentruntime trigger order-triage --input '{\"n\": 1}' --wait
+  agentruntime trigger order-triage --resume-from last --from-step price     keep what the last run completed
   agentruntime trigger order-triage --idempotency-key order-4711     once, however often it is sent
 
 With --wait, the run is followed as `run` does: progress goes to stderr, the outputs to stdout.";
@@ -111,7 +112,7 @@ pub(crate) struct TriggerArguments {
     /// The workflow: its id; at a server, or its name where only one has it
     pub(crate) workflow: String,
 
-    /// The start payload; {} if not given
+    /// The start payload; {} if not given, or with --resume-from that of the earlier run
     #[arg(long, short, value_name = "JSON|@FILE|-")]
     pub(crate) input: Option<String>,
 
@@ -130,6 +131,14 @@ pub(crate) struct TriggerArguments {
     /// Leave a step without dependencies out, and what depends only on it
     #[arg(long, value_name = "STEP")]
     pub(crate) exclude: Vec<String>,
+
+    /// Take over the completed results of an earlier run of the same workflow
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume_from: Option<String>,
+
+    /// With --resume-from: run this step again, and what depends on it
+    #[arg(long, value_name = "STEP", requires = "resume_from")]
+    pub(crate) from_step: Option<String>,
 
     /// At a server: a start with the same key and input happens once; repeats find its run (for 24 h)
     #[arg(long, value_name = "KEY")]
