@@ -8,8 +8,9 @@ use super::{
     screen, style,
 };
 use crate::{client::Server, operations::OperationError};
-use agentruntime_engine::graph::{Graph, Issue};
-use serde_json::json;
+use agentruntime_engine::graph::{self, Graph, Issue};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
 
 /// What came of it, as it is told.
 struct Outcome {
@@ -67,18 +68,22 @@ async fn here(context: &Context, arguments: PublishArguments) -> anyhow::Result<
 }
 
 /// The graph becomes the draft of the workflow that has its name, and the draft a version. Where no workflow has it, one is
-/// made. A graph that is not one is refused before anything is sent; what else may be wrong with it, the server tells, and
-/// the draft is then what its author left.
+/// made. A graph that is refused replaces no draft: what others were writing there would be in no version.
 async fn at_server(server: &Server, arguments: PublishArguments) -> anyhow::Result<Outcome> {
-    let file = GraphFile::read(&arguments.graph)?;
+    let mut file = GraphFile::read(&arguments.graph)?;
     Graph::parse(&file.document).map_err(|issues| OperationError::InvalidGraph { issues })?;
+    name_calls_by_id(server, &mut file.document).await?;
     let name = match &arguments.workflow_id {
         Some(given) => given.clone(),
         None => file.name(),
     };
     let workflow = match server.find_workflow(&name).await? {
         Some(workflow) => {
-            server.change_draft(&workflow.id, &file.document).await?;
+            let issues = server.validate(&workflow.id, &file.document).await?;
+            if issues.iter().any(Issue::is_error) {
+                return Err(OperationError::InvalidGraph { issues }.into());
+            }
+            server.change_draft(&workflow, &file.document).await?;
             workflow
         }
         None if graph_file::is_id(&name) => return Err(OperationError::UnknownWorkflow(name).into()),
@@ -94,4 +99,24 @@ async fn at_server(server: &Server, arguments: PublishArguments) -> anyhow::Resu
         is_new,
         issues: published.issues,
     })
+}
+
+/// Calls of other workflows name ids. Here an id is a name, so that a graph which names workflows as people do serves here and
+/// there; one that is not found stays, for the server to refuse.
+async fn name_calls_by_id(server: &Server, document: &mut Value) -> anyhow::Result<()> {
+    let names: BTreeSet<String> = graph::called(document).map(|(workflow, _)| workflow.to_owned()).collect();
+    let mut ids = HashMap::new();
+    for name in names.into_iter().filter(|name| !graph_file::is_id(name)) {
+        if let Some(found) = server.find_workflow(&name).await? {
+            ids.insert(name, found.id);
+        }
+    }
+    for step in document["steps"].as_array_mut().into_iter().flatten() {
+        let id =
+            step["workflow_id"].as_str().and_then(|name| ids.get(name)).filter(|_| step["type"] == "workflow_call");
+        if let Some(id) = id.cloned() {
+            step["workflow_id"] = id.into();
+        }
+    }
+    Ok(())
 }

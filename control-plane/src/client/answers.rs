@@ -37,6 +37,15 @@ pub(crate) struct ServerWorkflow {
     pub(crate) published_version: Option<u32>,
     /// When its draft was changed last.
     pub(crate) updated_at: String,
+    /// Raised by every change of its draft.
+    #[serde(default)]
+    pub(super) revision: u64,
+}
+
+/// What a server finds in a graph.
+#[derive(Debug, Deserialize)]
+pub(super) struct Validation {
+    pub(super) issues: Vec<Issue>,
 }
 
 /// A version that was published, or was there already.

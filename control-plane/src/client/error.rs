@@ -79,6 +79,15 @@ pub(crate) enum ClientError {
         /// Which.
         ids: Vec<String>,
     },
+    /// Somebody else was at work on a draft.
+    #[error(
+        "the draft of `{name}` was changed by somebody else just now; nothing was published. Look at it there, then publish again to \
+         replace it"
+    )]
+    DraftChanged {
+        /// What people call the workflow.
+        name: String,
+    },
     /// The token may not look names up.
     #[error(
         "this token may not read workflows (it lacks the scope `workflow:read`), so that `{name}` cannot be looked up: name the \
@@ -163,6 +172,7 @@ impl ClientError {
             Self::NotAuthenticated { .. } => "NOT_AUTHENTICATED",
             Self::Refused(refused) => &refused.code,
             Self::AmbiguousWorkflow { .. } => "WORKFLOW_AMBIGUOUS",
+            Self::DraftChanged { .. } => "WORKFLOW_CHANGED",
             Self::NamesUnreadable { .. } => "SCOPE_MISSING",
             Self::Profiles { .. } => "PROFILES_UNUSABLE",
         }

@@ -2,13 +2,13 @@
 
 use super::{
     ClientError, ServerWorkflow, Started,
-    answers::{EventsPage, Page, ProjectItem, Published, RunItem, TaskItem, VersionAnswer, VersionItem},
+    answers::{EventsPage, Page, ProjectItem, Published, RunItem, TaskItem, Validation, VersionAnswer, VersionItem},
     feed::RunEvents,
     http::{Http, Place},
 };
 use crate::operations::{Answer, Command, Feed, OperationError};
 use agentruntime_engine::{
-    graph::Graph,
+    graph::{Graph, Issue},
     run::event::Event,
     store::{LIST_MAX, Lineage, RunFilter, RunRecord, TaskRecord, VersionEntry},
 };
@@ -191,10 +191,24 @@ impl Server {
         self.http.parsed(reply.body)
     }
 
-    /// Another draft of a workflow.
-    pub(crate) async fn change_draft(&self, workflow: &str, graph: &Value) -> Result<(), ClientError> {
-        let path = format!("/workflows/{workflow}");
-        self.http.change(Method::PATCH, &path, &json!({ "graph": graph }), &[]).await.map(drop)
+    /// What a workflow's graph would be told if it were this one. The draft stays as it is.
+    pub(crate) async fn validate(&self, workflow: &str, graph: &Value) -> Result<Vec<Issue>, ClientError> {
+        let path = format!("/workflows/{workflow}/validate");
+        let reply = self.http.change(Method::POST, &path, &json!({ "graph": graph }), &[]).await?;
+        Ok(self.http.parsed::<Validation>(reply.body)?.issues)
+    }
+
+    /// Another draft of a workflow, if its draft is still the one that was read.
+    pub(crate) async fn change_draft(&self, workflow: &ServerWorkflow, graph: &Value) -> Result<(), ClientError> {
+        let path = format!("/workflows/{}", workflow.id);
+        // A server that does not tell the revision does not compare it either.
+        let is_told = workflow.revision > 0;
+        let headers: Vec<_> = is_told.then(|| ("if-match", format!("\"{}\"", workflow.revision))).into_iter().collect();
+        let changed = self.http.change(Method::PATCH, &path, &json!({ "graph": graph }), &headers).await;
+        changed.map(drop).map_err(|error| match error.is_refused_as("WORKFLOW_CHANGED") {
+            true => ClientError::DraftChanged { name: workflow.name.clone() },
+            false => error,
+        })
     }
 
     /// Publishes a workflow's draft. Whether that made a version is the second part of the answer.

@@ -14,7 +14,7 @@ use crate::access::{
     audit::{self, Entry},
 };
 use agentruntime_engine::{
-    database::{StoreError, Tx, Values, json, number},
+    database::{StoreError, Tx, Values, json, number, text},
     store::Scope,
 };
 use agentruntime_host_api::{Json, Timestamp, WorkflowId};
@@ -199,6 +199,12 @@ impl Project {
         let row = self.store.database().row(rows::SELECT_WITH_GRAPH, key(&self.scope, id.as_str())).await;
         let row = row.map_err(|error| unknown(error, id))?;
         Ok(with_draft(&row)?)
+    }
+
+    /// The ids of the workflows in use that have this name: several may.
+    pub(crate) async fn live_ids_of(&self, name: &str) -> Result<Vec<String>, OperationError> {
+        let rows = self.store.database().rows(rows::LIVE_IDS_OF, key(&self.scope, name)).await?;
+        Ok(rows.iter().map(|row| Ok(text(row, 0)?.to_owned())).collect::<Result<_, StoreError>>()?)
     }
 
     /// A workflow that can be started: it is not archived, and something of it is published.

@@ -9,7 +9,7 @@ use super::{
 use crate::access::Caller;
 use agentruntime_engine::{
     graph::{
-        self, DryRun, DryRunOptions, Graph, GraphDiff, Issue, Readiness, diff,
+        self, DryRun, DryRunOptions, Graph, GraphDiff, Issue, NoVersion, Readiness, diff,
         limits::{ID_CHARS_MAX, STEPS_MAX},
         pin_children,
     },
@@ -32,6 +32,10 @@ pub(crate) struct Checking<'c> {
     /// What runs scripts.
     pub(crate) guest: Arc<dyn Guest>,
 }
+
+/// Calls that name no workflow's id and are looked up as names, to say what to write: each is a search among the project's
+/// workflows, and nobody reads more of them at once.
+const CALLS_BY_NAME_TOLD_MAX: usize = 10;
 
 /// What came of publishing.
 pub(crate) struct Publication {
@@ -65,7 +69,10 @@ impl Project {
     ) -> Result<Publication, OperationError> {
         let newest: HashMap<String, u32> =
             self.workflows().await?.into_iter().map(|it| (it.workflow.to_string(), it.version)).collect();
-        let unpinned = pin_children(&mut document, |child, named| named.or_else(|| newest.get(child).copied()));
+        let version_of = |child: &str, named: Option<u32>| {
+            named.or_else(|| newest.get(child).copied()).ok_or(NoVersion::Unpublished)
+        };
+        let unpinned = pin_children(&mut document, version_of);
         let unpinned = unpinned.err().unwrap_or_default();
         match self.prepare(guest, workflow, document, unpinned, ()).await? {
             Prepared::Published(publication) => Ok(publication),
@@ -204,16 +211,27 @@ impl Project {
     /// Writes the version of each called workflow that is in use here; gives what is wrong with the other calls.
     async fn pin_live_children(&self, document: &mut Value) -> Result<Vec<Issue>, OperationError> {
         let mut versions = HashMap::new();
+        let mut names_left = CALLS_BY_NAME_TOLD_MAX;
         for (child, named) in calls(document) {
-            let version = self.child_version(&WorkflowId::new(child.as_str()), named).await?;
+            let mut version = self.child_version(&WorkflowId::new(child.as_str()), named).await?;
+            if version == Err(NoVersion::Unknown) && names_left > 0 {
+                names_left -= 1;
+                let ids = self.live_ids_of(&child).await?;
+                version = Err(if ids.is_empty() { NoVersion::Unknown } else { NoVersion::NameOf(ids) });
+            }
             versions.insert((child, named), version);
         }
-        let version_of = |child: &str, named| versions.get(&(child.to_owned(), named)).copied().flatten();
+        let version_of =
+            |child: &str, named| versions.get(&(child.to_owned(), named)).cloned().unwrap_or(Err(NoVersion::Unknown));
         Ok(pin_children(document, version_of).err().unwrap_or_default())
     }
 
     /// The version that a call means, if there is such a one: of an archived workflow only a version that is named.
-    async fn child_version(&self, child: &WorkflowId, named: Option<u32>) -> Result<Option<u32>, OperationError> {
+    async fn child_version(
+        &self,
+        child: &WorkflowId,
+        named: Option<u32>,
+    ) -> Result<Result<u32, NoVersion>, OperationError> {
         let found = match named {
             Some(named) => self.version(child, named).await.map(|record| Some(record.version)),
             None => self.live_workflow(child).await.map(|workflow| workflow.published_version),
@@ -221,8 +239,10 @@ impl Project {
         match found {
             Err(OperationError::Store(error)) => Err(error.into()),
             // The graph may name whatever it likes: what is no workflow here has no version.
-            Err(_) => Ok(None),
-            Ok(version) => Ok(version),
+            Err(OperationError::UnknownWorkflow(_)) => Ok(Err(NoVersion::Unknown)),
+            Err(OperationError::WorkflowArchived(_)) => Ok(Err(NoVersion::Archived)),
+            Err(_) => Ok(Err(NoVersion::Unpublished)),
+            Ok(version) => Ok(version.ok_or(NoVersion::Unpublished)),
         }
     }
 

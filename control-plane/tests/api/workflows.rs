@@ -231,6 +231,10 @@ async fn a_called_workflow_is_pinned_to_its_version() {
         let parent = workflow(&owner, "parent", call).await;
         let report = owner.post(&format!("{parent}/validate"), json!({})).await.expect(200);
         assert_eq!((&report["valid"], &report["issues"][0]["code"]), (&json!(false), &json!("child_unpublished")));
+        // By the name of a workflow, none is called; the answer says which id to write.
+        let by_name = json!({ "steps": [{ "id": "call", "type": "workflow_call", "workflow_id": "child" }] });
+        let report = owner.post(&format!("{parent}/validate"), json!({ "graph": by_name })).await.expect(200);
+        assert_eq!(report["issues"][0]["suggestion"], format!("write `{child_id}`"), "{report:#}");
         let skipped = json!({ "skip_checks": ["step_config"] });
         assert_eq!(owner.post(&format!("{parent}/validate"), skipped).await.expect(200)["valid"], true);
         let refused = owner.post(&format!("{parent}/versions"), json!({})).await.refused(422, "INVALID_GRAPH");

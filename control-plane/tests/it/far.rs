@@ -159,3 +159,41 @@ fn who_commands_work_as_is_told_to_people_in_lines() {
     let json = me.run(&["whoami", "--json"]).expect(0).json();
     assert_eq!((&json["tenant"], &json["server"]), (&json!("dev"), &json!(service.url)));
 }
+
+#[tokio::test]
+async fn a_graph_that_is_refused_leaves_the_draft_as_it_is() {
+    let service = Service::start();
+    let me = Account::logged_in(&service);
+    let published = me.run(&["publish", &me.graph("greet", &greeting()), "--json"]).expect(0).json();
+    let id = published["workflow_id"].as_str().unwrap();
+    let before = service.get(&format!("/workflows/{id}")).await;
+    let wrong = json!({ "name": "greet", "steps": [{ "id": "a", "type": "lua_script", "script": "return {" }] });
+    let refused = me.run(&["publish", &me.graph("wrong", &wrong), "--json"]).expect(2).error();
+    assert_eq!(refused["code"], "INVALID_GRAPH", "{refused:#}");
+    assert_eq!(service.get(&format!("/workflows/{id}")).await, before);
+    // One that is right replaces it.
+    let right = json!({ "name": "greet", "steps": [{ "id": "a", "type": "lua_script", "script": "return {}" }] });
+    assert_eq!(me.run(&["publish", &me.graph("right", &right), "--json"]).expect(0).json()["version"], 2);
+    assert_eq!(service.get(&format!("/workflows/{id}")).await["graph"], right);
+}
+
+#[test]
+fn a_workflow_is_called_by_its_name_here_and_at_a_server() {
+    let child =
+        json!({ "name": "child", "steps": [{ "id": "a", "type": "lua_script", "script": "return { n = 4 }" }] });
+    let parent =
+        json!({ "name": "parent", "steps": [{ "id": "call", "type": "workflow_call", "workflow_id": "child" }] });
+    let desk = Desk::new();
+    desk.run(&["publish", &desk.graph("child", &child)]).expect(0);
+    let here = desk.run(&["run", &desk.graph("parent", &parent)]).expect(0).json();
+    let service = Service::start();
+    let me = Account::logged_in(&service);
+    // Before there is one, the refusal says what is not there.
+    let refused = me.run(&["publish", &me.graph("parent", &parent)]).expect(2).stderr;
+    assert!(refused.contains("there is no workflow with the id `child` here"), "{refused}");
+    me.run(&["publish", &me.graph("child", &child)]).expect(0);
+    me.run(&["publish", &me.graph("parent", &parent)]).expect(0);
+    let there = me.run(&["trigger", "parent", "--wait"]).expect(0).json();
+    assert_eq!(here["call"], there["call"]);
+    assert!(me.run(&["publish", &me.graph("parent", &parent)]).expect(0).stdout.contains("is this graph already"));
+}

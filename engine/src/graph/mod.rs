@@ -33,7 +33,7 @@ pub use issue::{Check, Issue, IssueCode, Severity};
 pub use lua_reads::LuaReads;
 pub use model::*;
 pub use nearest::nearest;
-pub use publish::{called, pin_children};
+pub use publish::{NoVersion, called, pin_children};
 pub use schema::schema;
 pub use template::{Key, Lookup, Path, PathUse, RESOLVED_BYTES_MAX, Template, TemplateSyntaxError, nearest_path, walk};
 pub use validate::{DryRun, DryRunOptions, DryRunParams, Readiness, validate};

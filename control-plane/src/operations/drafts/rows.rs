@@ -39,6 +39,10 @@ pub(super) const LIST: &str = concat!(
      AND ($5 IS NULL OR (created_at, workflow_id) < ($5, $6)) ORDER BY created_at DESC, workflow_id DESC LIMIT $7"
 );
 
+/// Workflows in use that people call so: the names of more would help nobody.
+pub(super) const LIVE_IDS_OF: &str = "SELECT workflow_id FROM drafts WHERE tenant_id = $1 AND project_id = $2 \
+    AND name = $3 AND archived_at IS NULL ORDER BY created_at, workflow_id LIMIT 5";
+
 pub(super) const CHANGE: &str = concat!(
     "UPDATE drafts SET name = COALESCE($4, name), name_folded = COALESCE($5, name_folded), \
      description = COALESCE($6, description), graph = COALESCE($7, graph), \
