@@ -16,6 +16,7 @@
 //! | `validation` | the dry-run's question and answer |
 //! | `limits` | how many requests anybody may send |
 //! | `bodies` | how many bytes of bodies may be under way |
+//! | `floods` | which workspace is at a limit |
 //! | `slow_bodies` | how slowly a body may come |
 //! | `unread` | what is left of a body that nobody read |
 //! | `origins` | pages of other origins |
@@ -35,6 +36,7 @@ mod cookies;
 pub(crate) mod description;
 mod domains;
 mod extract;
+mod floods;
 pub(crate) mod health;
 mod invites;
 pub(crate) mod limits;
@@ -116,6 +118,7 @@ pub(crate) fn router(app: State) -> Router {
         .layer(middleware::from_fn_with_state(queries::Queries::of(&description), queries::refuse))
         .layer(middleware::from_fn_with_state(app.clone(), slow_bodies::limit))
         .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
+        .layer(middleware::from_fn_with_state(Arc::new(floods::Floods::default()), floods::note))
         .layer(middleware::from_fn_with_state(app.clone(), origins::allow))
         .layer(middleware::from_fn(unread::take_off));
     let all = health::routes().method_not_allowed_fallback(problem::wrong_method).merge(api);

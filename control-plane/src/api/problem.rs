@@ -120,6 +120,11 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
     }
 
+    /// A stable name for programs.
+    pub(super) fn code(&self) -> &'static str {
+        self.0.code
+    }
+
     /// The answer for a request with this id.
     pub(super) fn body(&self, request: &str) -> Vec<u8> {
         let mut body = json!({

@@ -3,9 +3,10 @@
 //! Tells method, route and outcome; never paths with their ids, queries, headers or bodies.
 
 use crate::{
-    access::{Caller, PatId, RequestId, UserId, caller::Origin},
+    access::{Caller, Credential, PatId, RequestId, UserId, caller::Origin},
     observe::Telling,
 };
+use agentruntime_host_api::TenantId;
 use axum::{
     extract::{MatchedPath, Request, State as Given},
     http::{HeaderMap, Method, StatusCode},
@@ -22,8 +23,18 @@ use tracing::{Instrument, Span};
 #[derive(Clone, Default)]
 pub(super) struct Trail(Arc<Found>);
 
+/// A workspace, by both of its names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Workspace {
+    /// Its id.
+    pub(super) tenant: TenantId,
+    /// Its name in URLs and headers.
+    pub(super) slug: String,
+}
+
 #[derive(Default)]
 struct Found {
+    workspace: OnceLock<Workspace>,
     caller: OnceLock<(UserId, Option<PatId>)>,
     verdict: OnceLock<Verdict>,
 }
@@ -42,7 +53,15 @@ impl Trail {
     /// It is them, by this token if it is one: the request's credential is genuine.
     pub(super) fn caller(&self, caller: &Caller) {
         let _ = self.0.caller.set((caller.user, caller.credential.pat()));
+        if let Credential::Token { tenant, .. } = &caller.credential {
+            let _ = self.0.workspace.set(Workspace { tenant: tenant.tenant.clone(), slug: tenant.slug.clone() });
+        }
         self.found(Verdict::Genuine);
+    }
+
+    /// The workspace that the request's token belongs to.
+    pub(super) fn workspace(&self) -> Option<&Workspace> {
+        self.0.workspace.get()
     }
 
     /// The request's credential was looked at.

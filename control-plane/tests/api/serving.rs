@@ -313,3 +313,23 @@ async fn a_certificate_that_is_not_trusted_is_told_with_what_makes_it_so() {
     let output = asks.env("SSL_CERT_FILE", &crt).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "[]\n", "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[tokio::test]
+async fn the_log_says_which_workspace_is_at_a_limit_and_not_for_each_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let server = Server::logging(&log, &["--requests-per-minute", "5"]);
+    let admin = server.admin().with("x-tenant-id", "dev");
+    let tenant = admin.get("/v1/tenants/current").await.expect(200)["id"].as_str().unwrap().to_owned();
+    let mut refused = 0;
+    for _ in 0..50 {
+        refused += usize::from(server.owner().get("/v1/workflows").await.status == 429);
+    }
+    assert!(refused > 40, "{refused}");
+    let text = fs::read_to_string(&log).unwrap();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("at a limit")).collect();
+    assert_eq!(told.len(), 1, "{text}");
+    for part in [&format!("tenant={tenant}"), "slug=dev", "RATE_LIMITED"] {
+        assert!(told[0].contains(part), "{part} in {}", told[0]);
+    }
+}
