@@ -364,8 +364,7 @@ fn duration(text: &str) -> Result<Duration, Problem> {
     };
     let duration = number.zip(millis).and_then(|(number, unit)| number.checked_mul(unit)).map(Duration::from_millis);
     duration.filter(|duration| *duration <= WAIT_MAX).ok_or_else(|| {
-        let error = format!("`wait` is a time such as `30s` or `500ms`, at most `{}s`", WAIT_MAX.as_secs());
-        Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", error)
+        Problem::query("wait", format!("it is a time such as `30s` or `500ms`, at most `{}s`", WAIT_MAX.as_secs()))
     })
 }
 

@@ -40,10 +40,7 @@ impl PageQuery {
     pub(crate) fn limit(&self) -> Result<u32, Problem> {
         match self.limit.unwrap_or(LIMIT_DEFAULT) {
             limit @ 1..=LIMIT_MAX => Ok(limit),
-            _ => {
-                let error = format!("`limit` is 1 to {LIMIT_MAX}");
-                Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", error))
-            }
+            _ => Err(Problem::query("limit", format!("it is 1 to {LIMIT_MAX}"))),
         }
     }
 

@@ -95,6 +95,14 @@ impl Problem {
         )
     }
 
+    /// A parameter of the query does not hold what it should.
+    pub(crate) fn query(field: &str, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        let details = json!({ "field": field, "reason": reason });
+        let error = format!("`{field}`: {reason}");
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", error).with_details(Some(details))
+    }
+
     /// A dependency is down.
     pub(crate) fn unavailable(what: &str, cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(%cause, what, "a dependency does not answer");
@@ -157,7 +165,8 @@ impl IntoResponse for Problem {
 
 /// No route has this path.
 pub(crate) async fn no_such_route() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "there is no such path; /v1/openapi.json lists them")
+    let error = "nothing is at this path: those of the API begin with /v1/; /v1/openapi.json lists them, and /v1/docs shows them";
+    Problem::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", error)
 }
 
 /// A handler panicked. Where and why was told when it happened.

@@ -5,7 +5,7 @@ use super::{
     commands::Failure,
     extract::{Path, Query},
     problem::{Problem, ProblemBody},
-    runs::{RunSummary, invalid},
+    runs::RunSummary,
 };
 use crate::{
     access::{May, permission::ReadWorkflows},
@@ -217,11 +217,11 @@ async fn events(
 ) -> Result<JsonBody<EventsPage>, Problem> {
     let limit = query.limit.unwrap_or(EVENTS_DEFAULT);
     if !(1..=EVENTS_MAX).contains(&limit) {
-        return Err(invalid(format!("`limit` is 1 to {EVENTS_MAX}")));
+        return Err(Problem::query("limit", format!("it is 1 to {EVENTS_MAX}")));
     }
     let after = query.after_seq.unwrap_or_default();
     if i64::try_from(after).is_err() {
-        return Err(invalid("`after_seq` is the number of an event".into()));
+        return Err(Problem::query("after_seq", "it is the number of an event, or 0"));
     }
     let project = app.project(&may.place);
     let record = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?;

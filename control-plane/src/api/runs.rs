@@ -18,8 +18,8 @@ use agentruntime_engine::{
     run::event::RunStatus,
     store::{Lineage, RunCursor, RunFilter, RunRecord},
 };
-use agentruntime_host_api::{RunId, Timestamp, WorkflowId};
-use axum::{Json as JsonBody, extract::State as Given, http::StatusCode};
+use agentruntime_host_api::{RunId, Timestamp, TimestampError, WorkflowId};
+use axum::{Json as JsonBody, extract::State as Given};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -137,11 +137,11 @@ impl RunsQuery {
         let status = self.status.as_deref().map(|word| {
             RunStatus::parse(word).ok_or_else(|| {
                 let known = "pending, running, paused, draining, completed, failed, stopped";
-                invalid(format!("`status` is one of: {known}"))
+                Problem::query("status", format!("it is one of: {known}"))
             })
         });
         if self.q.as_ref().is_some_and(|text| text.chars().count() > SEARCH_CHARS_MAX) {
-            return Err(invalid(format!("`q` is at most {SEARCH_CHARS_MAX} characters long")));
+            return Err(Problem::query("q", format!("it is at most {SEARCH_CHARS_MAX} characters long")));
         }
         Ok(RunFilter {
             status: status.transpose()?,
@@ -160,12 +160,8 @@ impl RunsQuery {
 }
 
 fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
-    let read = |text: &str| text.parse().map_err(|error| invalid(format!("`{name}`: {error}")));
+    let read = |text: &str| text.parse().map_err(|error: TimestampError| Problem::query(name, error.to_string()));
     text.map(read).transpose()
-}
-
-pub(super) fn invalid(error: String) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", error)
 }
 
 fn page_of(runs: Vec<RunRecord>, limit: u32) -> Page<RunSummary> {

@@ -351,8 +351,7 @@ fn expected(headers: &HeaderMap) -> Expected {
 
 fn searched(text: String) -> Result<String, Problem> {
     if text.chars().count() > SEARCH_CHARS_MAX || text.chars().any(char::is_control) {
-        let error = format!("`q` is at most {SEARCH_CHARS_MAX} characters on one line");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", error));
+        return Err(Problem::query("q", format!("it is at most {SEARCH_CHARS_MAX} characters on one line")));
     }
     Ok(text)
 }

@@ -152,9 +152,14 @@ fn as_command(instead: Instead, run: RunId) -> String {
         Instead::Retry => format!("; `agentruntime retry {run}` tries it again from the failed step"),
         Instead::Resume => format!("; `agentruntime resume {run}` lets it go on"),
         Instead::StartFromItsResults => format!(
-            "; only a failed run is retried, `agentruntime run --resume-from {run}` begins a new one from its results"
+            "; only a failed run is retried, `agentruntime run` and `agentruntime trigger` with `--resume-from {run}` begin a new one \
+             from its results"
         ),
-        Instead::Nothing | Instead::WaitForFailure | Instead::StartAnew => instead.to_string(),
+        Instead::ResumeLater => format!(" already; `agentruntime resume {run}` lets it go on"),
+        Instead::StartAnother => {
+            "; that is its end, and `agentruntime run` or `agentruntime trigger` starts another run".to_owned()
+        }
+        Instead::Nothing | Instead::WaitForEnd | Instead::WaitForFailure | Instead::StartAnew => instead.to_string(),
     }
 }
 
@@ -191,7 +196,13 @@ mod tests {
                 "cannot resume run {run}: it is failed; `agentruntime retry {run}` tries it again from the failed step"
             )
         );
-        assert_eq!(with_commands(&error(Instead::Nothing)), format!("cannot resume run {run}: it is failed"));
+        assert_eq!(
+            with_commands(&error(Instead::StartAnother)),
+            format!(
+                "cannot resume run {run}: it is failed; that is its end, and `agentruntime run` or `agentruntime trigger` starts \
+                 another run"
+            )
+        );
         assert_eq!(
             with_commands(&OperationError::UnknownRun("abc".into())),
             "there is no run `abc`; `agentruntime runs` lists them"

@@ -2,7 +2,7 @@
 
 use super::ClientError;
 use std::{fmt, net::IpAddr, str::FromStr};
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 /// Whether a token may travel unencrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Address {
     /// Reads a URL as people write it, and refuses one to which no token may be sent.
     pub(crate) fn parse(text: &str, plaintext: Plaintext) -> Result<Self, ClientError> {
         let invalid = |why: &str| ClientError::InvalidUrl { url: shown(text), why: why.to_owned() };
-        let url = Url::parse(text).map_err(|error| invalid(&error.to_string()))?;
+        let url = Url::parse(text).map_err(|error| invalid(wrong(error)))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(invalid("it begins with https:// and a host"));
         }
@@ -65,6 +65,17 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, ClientError> {
         Self::parse(text, Plaintext::Loopback)
+    }
+}
+
+/// What is wrong with a text that is no URL, in our words.
+fn wrong(error: ParseError) -> &'static str {
+    match error {
+        ParseError::RelativeUrlWithoutBase => "it begins with https:// and a host, such as https://agents.example.com",
+        ParseError::EmptyHost => "its host is missing: write it behind https://",
+        ParseError::InvalidPort => "its port is no number from 0 to 65535",
+        ParseError::InvalidIpv4Address | ParseError::InvalidIpv6Address => "its host is no address",
+        _ => "write it as https://agents.example.com",
     }
 }
 

@@ -79,12 +79,15 @@ impl Command {
         use RunStatus::{Completed, Draining, Failed, Paused, Pending, Running, Stopped};
         match (self, status) {
             (Self::Pause, Pending | Running) => None,
-            (Self::Pause, Paused | Draining | Completed | Failed | Stopped) => Some(Instead::Nothing),
+            (Self::Pause, Paused) => Some(Instead::ResumeLater),
+            (Self::Pause | Self::Resume, Draining) => Some(Instead::WaitForEnd),
+            (Self::Pause, Failed) => Some(Instead::Retry),
             (Self::Resume, Paused) => None,
             (Self::Resume, Failed) => Some(Instead::Retry),
-            (Self::Resume, Pending | Running | Draining | Completed | Stopped) => Some(Instead::Nothing),
+            (Self::Resume, Pending | Running) => Some(Instead::Nothing),
+            (Self::Pause | Self::Resume, Completed | Stopped) => Some(Instead::StartAnother),
             (Self::Stop { .. }, Pending | Running | Paused | Draining) => None,
-            (Self::Stop { .. }, Completed | Failed | Stopped) => Some(Instead::Nothing),
+            (Self::Stop { .. }, Completed | Failed | Stopped) => Some(Instead::StartAnother),
             (Self::Retry, Failed) => None,
             (Self::Retry, Paused) => Some(Instead::Resume),
             (Self::Retry, Pending | Running | Draining) => Some(Instead::WaitForFailure),

@@ -12,9 +12,18 @@ use serde_json::{Value, json};
 /// What to do with a run that a command does not fit. Each skin may say it in its own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Instead {
-    /// There is nothing to do.
-    #[error("")]
+    /// It is there already.
+    #[error(" already; `resume` lets it go on")]
+    ResumeLater,
+    /// It goes on.
+    #[error(" and goes on by itself")]
     Nothing,
+    /// It goes to its end.
+    #[error(", and ends when what is under way has finished")]
+    WaitForEnd,
+    /// It has ended.
+    #[error("; that is its end, and `start` begins another run")]
+    StartAnother,
     /// It can be tried again.
     #[error("; `retry` tries it again from the failed step")]
     Retry,

@@ -168,7 +168,21 @@ fn laid_over(under: Value, over: Value, depth: u32) -> Value {
 fn take<T: DeserializeOwned>(params: &mut Map<String, Value>, key: &'static str) -> Result<Option<T>, OperationError> {
     match params.remove(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => serde_json::from_value(value).map(Some).map_err(|error| invalid(key, error.to_string())),
+        Some(value) => {
+            serde_json::from_value(value).map(Some).map_err(|_| invalid(key, format!("it should be {}", wanted(key))))
+        }
+    }
+}
+
+/// What a parameter holds.
+fn wanted(key: &str) -> &'static str {
+    match key {
+        "trigger_steps" => "an object: the inputs of steps, by their ids",
+        "excluded_step_ids" => "a list of steps' ids",
+        "use_run_setup_defaults" => "`true` or `false`",
+        "version" => "a whole number, a version of the workflow",
+        "run_id" | "resume_from_run_id" => "a UUID, such as 0198c5a0-0000-7000-8000-000000000000",
+        _ => "a string",
     }
 }
 

@@ -30,10 +30,10 @@ pub(crate) struct DueTimes {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DueError {
     /// The expression is not understood.
-    #[error("this is no cron expression of five fields (minute hour day month weekday): {0}")]
+    #[error("{0}; a cron expression has five fields, `minute hour day month weekday`, such as `30 9 * * MON-FRI`")]
     Cron(String),
     /// It is understood, and no day is like that.
-    #[error("no such day comes; check day and month")]
+    #[error("no such day comes: that month has no such day, or never on that weekday; check day, month and weekday")]
     Never,
     /// The time zone is not known.
     #[error("`{0}` is no time zone; write a name like `Europe/Berlin`, or `UTC`")]
@@ -48,7 +48,7 @@ impl DueTimes {
             return Err(DueError::Cron(format!("it is longer than {CRON_BYTES_MAX} bytes")));
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let parsed = parser.parse(cron).map_err(|error| DueError::Cron(error.to_string()))?;
+        let parsed = parser.parse(cron).map_err(|_| DueError::Cron(what_is_wrong(&parser, cron)))?;
         let is_hourly = match cron.split_whitespace().nth(1) {
             Some(hour) => hour == "*",
             None => cron.trim().eq_ignore_ascii_case("@hourly"),
@@ -92,6 +92,43 @@ impl DueTimes {
         let placed = there_is.or_else(|| GapInfo::new(&time, &self.zone)?.end)?;
         Some(placed.to_utc())
     }
+}
+
+/// The fields in their order, with what each may hold.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day", "1 to 31, `L` or a number with `W`"),
+    ("month", "1 to 12, or JAN to DEC"),
+    ("weekday", "0 to 7 (0 and 7 are Sunday), or SUN to SAT"),
+];
+
+/// What is wrong with an expression, in our words: which field it is, shows when each stands alone.
+fn what_is_wrong(parser: &CronParser, cron: &str) -> String {
+    let shown = |text: &str| text.chars().filter(|character| !character.is_control()).collect::<String>();
+    let fields: Vec<&str> = cron.split_whitespace().collect();
+    match fields.as_slice() {
+        [] => return "it is empty".to_owned(),
+        [word] if word.starts_with('@') => {
+            let known = "@hourly, @daily, @weekly, @monthly and @yearly";
+            return format!("`{}` is not known: the words are {known}", shown(word));
+        }
+        five if five.len() == FIELDS.len() => {}
+        other => return format!("it has {} fields and not {}", other.len(), FIELDS.len()),
+    }
+    let mut alone = ["*"; 5];
+    for ((field, text), (name, holds)) in fields.iter().enumerate().zip(FIELDS) {
+        alone[field] = text;
+        let is_wrong = parser.parse(&alone.join(" ")).is_err();
+        alone[field] = "*";
+        if is_wrong {
+            return format!(
+                "`{}` is no {name}: write {holds}, `*` for every one, a list `1,5`, a range `1-5` or a step `*/5`",
+                shown(text)
+            );
+        }
+    }
+    "its fields do not fit together".to_owned()
 }
 
 #[cfg(test)]
@@ -171,6 +208,14 @@ mod tests {
             assert!(matches!(refused(wrong), DueError::Cron(_)), "{wrong}");
         }
         assert!(matches!(refused("0 0 30 2 *"), DueError::Never));
+        let told = |cron: &str| refused(cron).to_string();
+        assert!(told("").starts_with("it is empty; a cron expression has five fields"));
+        assert!(told("* * * *").starts_with("it has 4 fields and not 5;"));
+        assert!(told("@often").starts_with("`@often` is not known: the words are @hourly"));
+        assert!(told("0 24 * * *").starts_with("`24` is no hour: write 0 to 23"));
+        assert!(told("0 0 * * MOO").starts_with("`MOO` is no weekday: write 0 to 7"));
+        assert!(told("*/0 0 * * *").starts_with("`*/0` is no minute"));
+        assert!(told("0 0 5-1 * *").starts_with("`5-1` is no day"));
         assert!(matches!(DueTimes::parse("* * * * *", "Mars/Olympus"), Err(DueError::Zone(_))));
     }
 }

@@ -30,7 +30,11 @@ impl StartParams {
         if value.to_string().len() > PARAMS_BYTES_MAX {
             return Err(TriggerError::invalid(field, format!("it is larger than {PARAMS_BYTES_MAX} bytes")));
         }
-        serde_json::from_value(value).map_err(|error| TriggerError::invalid(field, error.to_string()))
+        serde_json::from_value(value).map_err(|_| {
+            let message = "`trigger_steps` is an object (inputs of steps, by their ids), and `excluded_step_ids` a list of \
+                           steps' ids";
+            TriggerError::invalid(field, message)
+        })
     }
 
     /// Refuses what is too large to be kept.

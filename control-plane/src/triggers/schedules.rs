@@ -252,7 +252,7 @@ impl Terms {
             let field = if matches!(error, super::due::DueError::Zone(_)) { "timezone" } else { "cron" };
             TriggerError::invalid(field, error.to_string())
         })?;
-        due.after(now).ok_or_else(|| TriggerError::invalid("cron", "no such day comes; check day and month"))
+        due.after(now).ok_or_else(|| TriggerError::invalid("cron", super::due::DueError::Never.to_string()))
     }
 
     /// Refuses a start that could never be, as far as the newest version tells: it would fail at each due time, when nobody

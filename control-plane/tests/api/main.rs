@@ -22,6 +22,7 @@ mod retention;
 mod runs;
 mod schedules;
 mod secrets;
+mod sentences;
 mod server;
 mod serving;
 mod signin;

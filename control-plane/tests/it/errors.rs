@@ -82,3 +82,11 @@ fn wrong_answers_are_refused_before_anything_starts() {
     let refine = example("refine", "workflow.json");
     check(&["run", &refine, "--answer", &format!("x{yes}")], "UNKNOWN_STEP", "no step of this workflow asks a person");
 }
+
+#[test]
+fn a_url_or_an_id_that_is_none_is_told_in_our_words() {
+    check(&["login", "no url", "--token-stdin"], "INVALID_URL", "it begins with https:// and a host, such as");
+    check(&["login", "https://", "--token-stdin"], "INVALID_URL", "its host is missing");
+    check(&["login", "https://a:99999", "--token-stdin"], "INVALID_URL", "its port is no number");
+    check(&["run", "x.json", "--run-id", "abc"], "USAGE", "it should be a UUID, such as");
+}

@@ -50,7 +50,7 @@ pub(crate) struct RunArguments {
     pub(crate) from_step: Option<String>,
 
     /// The id of the new run; a second start with the same id is refused
-    #[arg(long, value_name = "UUID")]
+    #[arg(long, value_name = "UUID", value_parser = uuid)]
     pub(crate) run_id: Option<uuid::Uuid>,
 
     /// The workflow that the graph is published as; its `name`, or that of its file or folder, if not given
@@ -143,4 +143,9 @@ pub(crate) struct TriggerArguments {
     /// At a server: a start with the same key and input happens once; repeats find its run (for 24 h)
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+}
+
+/// Reads an id.
+fn uuid(text: &str) -> Result<uuid::Uuid, &'static str> {
+    text.parse().map_err(|_| "it should be a UUID, such as 0198c5a0-0000-7000-8000-000000000000")
 }

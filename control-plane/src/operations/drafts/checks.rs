@@ -29,9 +29,16 @@ pub(super) fn check_description(description: &str) -> Result<(), OperationError>
 
 /// A draft need not be a graph yet, but has to be something that can become one.
 pub(super) fn check_graph(graph: &Json) -> Result<(), OperationError> {
-    graph.read::<Map<String, Value>>().map(drop).map_err(|error| {
-        let message = format!("a graph is a JSON object such as {{ \"steps\": [ … ] }}: {error}");
-        invalid("graph", message)
+    graph.read::<Map<String, Value>>().map(drop).map_err(|_| {
+        let found = match graph.as_str().trim_start().bytes().next() {
+            Some(b'{') => "one that cannot be read",
+            Some(b'[') => "a list",
+            Some(b'"') => "a string",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'n') => "null",
+            _ => "a number",
+        };
+        invalid("graph", format!("a graph is a JSON object such as {{ \"steps\": [ … ] }}, and this is {found}"))
     })
 }
 
@@ -45,7 +52,10 @@ pub(super) fn check_run_setup(setup: Option<&Json>) -> Result<(), OperationError
     let is_object = setup.as_str().trim_start().starts_with('{');
     match (read, is_object) {
         (Ok(()), true) => Ok(()),
-        (Err(error), _) => Err(invalid("run_setup", error.to_string())),
-        (Ok(()), false) => Err(invalid("run_setup", "write an object")),
+        (Err(_), _) | (Ok(()), false) => {
+            let message = "write an object with `trigger_payload`, `trigger_steps` (an object: inputs by step) and \
+                           `excluded_step_ids` (a list of steps' ids), or some of them";
+            Err(invalid("run_setup", message))
+        }
     }
 }
