@@ -13,7 +13,7 @@ use crate::{
         permission::RunWorkflows,
     },
     app::App,
-    operations::{Command, OperationError, Project, RunSnapshot, StartCall, StartParams},
+    operations::{Command, OperationError, Project, RunSnapshot, StartCall, StartParams, misspelt},
 };
 use agentruntime_engine::{
     graph::{canonical_text, sha256_hex},
@@ -116,6 +116,9 @@ struct CommandAnswer {
     /// Why it failed or was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
+    /// What was done, and was perhaps not meant: a key of the input that is nearly a parameter of the start.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// Why a run or a step failed.
@@ -149,6 +152,7 @@ impl From<RunSnapshot> for CommandAnswer {
             finished_at: run.finished_at.map(|at| at.to_string()),
             outputs: run.outputs,
             error: run.error.map(Failure::from),
+            warnings: Vec::new(),
         }
     }
 }
@@ -190,15 +194,15 @@ async fn command(
     let key = idempotency_key(&headers)?;
     let run = match body.command {
         CommandName::Start => {
-            let (run, is_repeat) = call.start(&may.caller, body.params, key, share).await?;
+            let (answer, is_repeat) = call.start(&may.caller, body.params, key, share).await?;
             let replayed = is_repeat.then_some([(REPLAYED, HeaderValue::from_static("true"))]);
-            return Ok((replayed, axum::Json(CommandAnswer::from(run))).into_response());
+            return Ok((replayed, axum::Json(answer)).into_response());
         }
         CommandName::Pause => call.control(&may, run_in(&body.params)?, Command::Pause).await?,
         CommandName::Resume => call.control(&may, run_in(&body.params)?, Command::Resume).await?,
         CommandName::Retry => call.control(&may, run_in(&body.params)?, Command::Retry).await?,
         CommandName::Stop => {
-            let StopParams { run_id, graceful, mode } = member("params", &body.params)?;
+            let StopParams { run_id, graceful, mode } = member("params", given(&body.params)?)?;
             let graceful = graceful || mode == StopMode::Graceful;
             call.control(&may, run_id, Command::Stop { graceful }).await?
         }
@@ -207,7 +211,18 @@ async fn command(
 }
 
 fn run_in(params: &Json) -> Result<RunId, Problem> {
-    member("params", params).map(|ControlParams { run_id }| run_id)
+    member("params", given(params)?).map(|ControlParams { run_id }| run_id)
+}
+
+/// Parameters that are there: without any, it is not known which run is meant.
+fn given(params: &Json) -> Result<&Json, Problem> {
+    if params.as_str() != "null" {
+        return Ok(params);
+    }
+    let reason = "it is missing: say which run is meant, as `\"params\": { \"run_id\": \"…\" }` beside `command`";
+    let details = json!({ "field": "params.run_id", "reason": reason });
+    let error = format!("`params.run_id`: {reason}");
+    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_PARAMS", error).with_details(Some(details)))
 }
 
 /// What all commands of one request have in common.
@@ -253,15 +268,30 @@ impl Call {
         params: Json,
         key: Option<String>,
         share: Share,
-    ) -> Result<(RunSnapshot, bool), Problem> {
+    ) -> Result<(CommandAnswer, bool), Problem> {
         let name = key.map(|key| start_key_name(&key, caller, &self.workflow));
         let bytes = params.as_str().len();
         let read = move || {
             let params = params.to_value();
             let key = name.map(|name| start_key(name, &params));
-            StartParams::read(params).map(|params| (params, key))
+            (misspelt(&params), StartParams::read(params).map(|params| (params, key)))
         };
-        let (params, key) = self.app.node.work_on_json(&self.project.scope.tenant, bytes, read).await?;
+        let (misspelt, read) = self.app.node.work_on_json(&self.project.scope.tenant, bytes, read).await;
+        let started = match read {
+            Ok((params, key)) => self.start_with(caller, params, key, share).await,
+            Err(refused) => Err(refused.into()),
+        };
+        let (run, is_repeat) = started.map_err(|problem| problem.with_hint(misspelt.as_deref()))?;
+        Ok((CommandAnswer { warnings: misspelt.into_iter().collect(), ..CommandAnswer::from(run) }, is_repeat))
+    }
+
+    async fn start_with(
+        &self,
+        caller: &Caller,
+        params: StartParams,
+        key: Option<StartKey>,
+        share: Share,
+    ) -> Result<(RunSnapshot, bool), Problem> {
         let pat = caller.credential.pat().map(|pat| pat.to_string());
         let call = StartCall { params, trigger_type: "manual", user: Some(caller.user.to_string()), pat, key };
         let started = self.project.start_workflow(&self.app, &self.workflow, call, share).await?;

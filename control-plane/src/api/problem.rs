@@ -95,6 +95,15 @@ impl Problem {
         )
     }
 
+    /// The same with what may have been meant, where that is known.
+    pub(super) fn with_hint(mut self, hint: Option<&str>) -> Self {
+        if let Some(hint) = hint {
+            self.0.error.push_str("; ");
+            self.0.error.push_str(hint);
+        }
+        self
+    }
+
     /// A parameter of the query does not hold what it should.
     pub(crate) fn query(field: &str, reason: impl Into<String>) -> Self {
         let reason = reason.into();

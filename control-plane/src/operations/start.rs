@@ -30,6 +30,14 @@ const TRIGGER_KEYS: [&str; 9] = [
 ];
 /// The longest name that a caller gives its user: it is written on every row of a run, and searched.
 const EXTERNAL_USER_CHARS_MAX: usize = 255;
+/// So many slips of the fingers, and two names are probably one.
+const MISSPELT_EDITS_MAX: usize = 2;
+/// A parameter's name with fewer bytes is not looked for among an input's keys.
+const MISSPELT_BYTES_MIN: usize = 12;
+/// Keys of an input that are looked at: whoever misspells a parameter has few.
+const KEYS_LOOKED_AT_MAX: usize = 64;
+/// A longer key is no parameter's name.
+const KEY_BYTES_LOOKED_AT_MAX: usize = 32;
 /// Steps that one start may name: more than any graph has.
 const NAMED_STEPS_MAX: usize = 10_000;
 
@@ -174,6 +182,24 @@ fn take<T: DeserializeOwned>(params: &mut Map<String, Value>, key: &'static str)
     }
 }
 
+/// Says which key of an input was probably meant as a parameter of the start. Where none is a parameter, all of them are the
+/// input, and an input may have any key: so it is said, and nothing is refused.
+pub(crate) fn misspelt(params: &Value) -> Option<String> {
+    let params = params.as_object()?;
+    if params.keys().any(|key| TRIGGER_KEYS.contains(&key.as_str())) {
+        return None;
+    }
+    let is_near = |key: &str, known: &str| strsim::damerau_levenshtein(key, known) <= MISSPELT_EDITS_MAX;
+    let looked_at = params.keys().take(KEYS_LOOKED_AT_MAX).filter(|key| key.len() <= KEY_BYTES_LOOKED_AT_MAX);
+    // Short names, such as `version`, have neighbours that are words of their own.
+    let long = || TRIGGER_KEYS.iter().filter(|known| known.len() >= MISSPELT_BYTES_MIN);
+    let (key, known) =
+        looked_at.flat_map(|key| long().map(move |known| (key, known))).find(|(key, known)| is_near(key, known))?;
+    Some(format!(
+        "`{key}` was taken as part of the input, as no parameter of a start stands beside it; if `{known}` was meant, write that"
+    ))
+}
+
 /// What a parameter holds.
 fn wanted(key: &str) -> &'static str {
     match key {
@@ -315,6 +341,25 @@ impl From<RunSetup> for StartParams {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_parameter_that_was_probably_meant_is_told_and_words_of_their_own_are_not() {
+        let told = |params| misspelt(&params);
+        for (key, meant) in [
+            ("triger_payload", "`trigger_payload`"),
+            ("trigger_paylod", "`trigger_payload`"),
+            ("exluded_step_ids", "`excluded_step_ids`"),
+            ("from_step_ids", "`from_step_id`"),
+        ] {
+            assert!(told(json!({ key: {} })).is_some_and(|sentence| sentence.contains(meant)), "{key}");
+        }
+        for key in ["versions", "run_ids", "payload", "name", "trigger_load"] {
+            assert_eq!(told(json!({ key: {} })), None, "{key}");
+        }
+        // With a parameter beside it, it is refused anyway.
+        assert_eq!(told(json!({ "triger_payload": {}, "version": 1 })), None);
+        assert_eq!(told(json!(null)), None);
+    }
 
     #[test]
     fn params_without_a_trigger_key_are_the_input() {

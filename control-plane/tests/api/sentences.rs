@@ -69,3 +69,23 @@ async fn a_command_that_does_not_fit_a_run_says_what_does() {
     let paused = workflow.command("pause", json!({ "run_id": run })).await.refused(409, "WRONG_STATUS");
     assert!(paused["error"].as_str().unwrap().contains("paused already; `resume`"), "{paused:#}");
 }
+
+#[tokio::test]
+async fn a_parameter_of_a_start_that_is_misspelt_is_told_with_the_run_and_with_the_refusal() {
+    let server = Server::start();
+    let workflow = Workflow::publish(server.owner(), asking()).await;
+    let misspelt = json!({ "triger_payload": { "name": "Ada" } });
+    let started = workflow.command("start", misspelt.clone()).await.expect(200);
+    assert!(started["warnings"][0].as_str().unwrap().contains("if `trigger_payload` was meant"), "{started:#}");
+    assert!(workflow.command("start", json!({ "name": "Ada" })).await.expect(200).get("warnings").is_none());
+    let workflow = Workflow::publish(server.owner(), greeting()).await;
+    let refused = workflow.command("start", misspelt).await.refused(422, "INVALID_INPUT");
+    assert!(refused["error"].as_str().unwrap().contains("if `trigger_payload` was meant"), "{refused:#}");
+    // And what is missing is named, with what to write.
+    for command in ["pause", "stop"] {
+        let missing = workflow.client.post(&workflow.path("/command"), json!({ "command": command })).await;
+        let missing = missing.refused(422, "INVALID_PARAMS");
+        assert_eq!(missing["details"]["field"], "params.run_id");
+        assert!(missing["error"].as_str().unwrap().contains("`\"params\": { \"run_id\""), "{missing:#}");
+    }
+}
