@@ -1,6 +1,7 @@
 //! Workflows for tests: published, started, waited for.
 
 use crate::server::{Answer, Client};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -49,6 +50,10 @@ pub(crate) fn failing() -> Value {
 pub(crate) struct Workflow {
     pub(crate) client: Client,
     pub(crate) id: String,
+}
+
+fn is_final(summary: &Value) -> bool {
+    ["completed", "failed", "stopped"].iter().any(|status| summary["status"] == *status)
 }
 
 static NAMES: AtomicU32 = AtomicU32::new(0);
@@ -106,17 +111,28 @@ impl Workflow {
         self.client.post(&self.run_path(run, &format!("/tasks/{task}/complete")), answer).await
     }
 
-    /// Waits until a run has a status.
+    /// Waits until a run has a status. It is looked at again whenever something of the run is told.
     pub(crate) async fn reaches(&self, run: &str, status: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
+        let mut told = self.told(run).await;
         loop {
             let summary = self.client.get(&self.run_path(run, "/summary")).await.expect(200);
             if summary["status"] == status {
                 return summary;
             }
-            assert!(Instant::now() < deadline, "{run} is not {status}: {summary:#}");
-            time::sleep(Duration::from_millis(20)).await;
+            match time::timeout_at(deadline, told.chunk()).await {
+                Ok(Ok(Some(_))) => {}
+                // The stream ends with the run, or with the service.
+                Ok(Ok(None) | Err(_)) if !is_final(&summary) => told = self.told(run).await,
+                Ok(_) | Err(_) => panic!("{run} is not {status}: {summary:#}"),
+            }
         }
+    }
+
+    /// The events of a run as they come.
+    async fn told(&self, run: &str) -> reqwest::Response {
+        let stream = self.client.request(Method::GET, &self.path(&format!("/stream?run_id={run}")));
+        stream.header("accept", "text/event-stream").header("last-event-id", "0").send().await.unwrap()
     }
 
     /// All events of a run.
