@@ -1,6 +1,6 @@
 //! The description of the API: an OpenAPI 3.1 document, read off the handlers, and a page for people made of it.
 
-use super::{State, codes, problem::ProblemBody, reference};
+use super::{State, codes, examples, problem::ProblemBody, reference};
 use axum::{
     Router,
     body::Bytes,
@@ -63,7 +63,7 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole document, with what is the same for all operations: a sentence for each answer that has none, and the media
-/// type of refusals.
+/// type of refusals; and with examples of bodies.
 pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     for item in document.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, patch, .. } = item;
@@ -73,6 +73,12 @@ pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::opena
             for parameter in operation.parameters.iter_mut().flatten() {
                 let RefOr::T(parameter) = parameter else { continue };
                 parameter.description = parameter.description.take().map(sentence);
+            }
+            let example = operation.operation_id.as_deref().and_then(examples::of);
+            if let (Some(example), Some(RefOr::T(body))) = (example, &mut operation.request_body)
+                && let Some(RefOr::T(body)) = body.content.get_mut("application/json")
+            {
+                body.example = Some(example);
             }
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {

@@ -22,6 +22,7 @@
 //! | `origins` | pages of other origins |
 //! | `telling` | requests in the log, as numbers, and in traces |
 //! | `health` | what operators and their machines ask |
+//! | `examples` | bodies as people write them, for the description |
 //! | `description`, `reference` | the OpenAPI document, and a page made of it |
 //! | the rest | one resource each |
 
@@ -35,6 +36,7 @@ mod commands;
 mod cookies;
 pub(crate) mod description;
 mod domains;
+mod examples;
 mod extract;
 mod floods;
 pub(crate) mod health;

@@ -1,8 +1,16 @@
 //! The description of the API.
 
-use crate::server::{Program, Server};
+use crate::{
+    server::{Program, Server},
+    workflow::Workflow,
+};
 use serde_json::Value;
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
 
@@ -116,4 +124,36 @@ fn it_is_valid_openapi() {
     }
     let output = Command::new(&python).args(["-m", "openapi_spec_validator"]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Each example of a body is one that the service takes.
+#[tokio::test]
+async fn the_examples_of_bodies_are_taken() {
+    let server = Server::start();
+    let description: Value = serde_json::from_str(&printed()).unwrap();
+    let operations =
+        description["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let example = |operation: &Value| operation["requestBody"]["content"]["application/json"].get("example").cloned();
+    let mut examples: BTreeMap<String, Value> = operations
+        .filter_map(|operation| Some((operation["operationId"].as_str()?.to_owned(), example(operation)?)))
+        .collect();
+    let mut take = |operation: &str| examples.remove(operation).unwrap_or_else(|| panic!("{operation} has no example"));
+    let owner = server.admin().with("x-tenant-id", "dev").with("x-project-id", "default");
+    let made = owner.post("/v1/workflows", take("create_workflow")).await.expect(201);
+    let workflow = Workflow { client: owner.clone(), id: made["id"].as_str().unwrap().to_owned() };
+    owner.patch(&workflow.path(""), take("update_workflow")).await.expect(200);
+    let report = owner.post(&workflow.path("/validate"), take("validate_workflow")).await.expect(200);
+    assert_eq!((&report["valid"], &report["issues"]), (&true.into(), &Value::Array(Vec::new())));
+    owner.post(&workflow.path("/versions"), take("publish_version")).await.expect(201);
+    let asked = owner.post(&workflow.path("/command?wait=60s"), take("command_workflow")).await.expect(200);
+    let run = asked["run_id"].as_str().unwrap();
+    let tasks = owner.get(&workflow.run_path(run, "/tasks/pending")).await.expect(200);
+    let task = tasks["items"][0]["task_id"].as_str().unwrap();
+    workflow.complete(run, task, take("complete_task")).await.expect(200);
+    assert_eq!(workflow.reaches(run, "completed").await["status"], "completed");
+    owner.post(&workflow.path("/triggers"), take("create_schedule")).await.expect(201);
+    owner.post("/v1/pats", take("create_pat")).await.expect(201);
+    owner.post("/v1/projects", take("create_project")).await.expect(201);
+    owner.post("/v1/tenants/current/invites", take("create_invite")).await.expect(201);
+    assert!(examples.is_empty(), "nobody sends these: {examples:#?}");
 }
