@@ -304,7 +304,7 @@ async fn context(
         run_id: record.run,
         status: record.status.as_str(),
         input: input.json().clone(),
-        trigger_steps: Value::Object(start.trigger_steps.clone()),
+        trigger_steps: start.trigger_steps.iter().map(|(step, given)| (step.clone(), given.to_value())).collect(),
         steps: steps.collect(),
         outputs: end.as_ref().and_then(|end| end.as_ref().ok()).cloned(),
     }))

@@ -51,7 +51,8 @@ pub(super) async fn take_off(request: Request, next: Next) -> Response {
 async fn ends(mut chunks: BodyDataStream) -> bool {
     let mut bytes = 0;
     while let Some(chunk) = chunks.next().await {
-        bytes += chunk.as_ref().map_or(usize::MAX, Bytes::len);
+        let Ok(chunk) = chunk else { return false };
+        bytes += chunk.len();
         if bytes > TAKEN_OFF_BYTES_MAX {
             return false;
         }
@@ -95,5 +96,24 @@ impl Drop for Kept {
         if let Some(chunks) = self.chunks.take() {
             *self.left.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(chunks);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use futures_util::stream;
+
+    async fn ends_with(chunks: Vec<Result<Vec<u8>, std::io::Error>>) -> bool {
+        ends(Body::from_stream(stream::iter(chunks)).into_data_stream()).await
+    }
+
+    #[tokio::test]
+    async fn what_is_short_and_whole_is_taken_off() {
+        assert!(ends_with(vec![Ok(vec![0; TAKEN_OFF_BYTES_MAX - 1]), Ok(vec![0])]).await);
+        assert!(!ends_with(vec![Ok(vec![0; TAKEN_OFF_BYTES_MAX]), Ok(vec![0])]).await);
+        let broken = || Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        assert!(!ends_with(vec![Ok(vec![0]), broken()]).await, "a body that breaks off has no end");
     }
 }

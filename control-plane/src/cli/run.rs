@@ -10,7 +10,7 @@ use super::{
     graph_file::GraphFile,
     json_argument, screen, style,
 };
-use crate::operations::{Answer, RunSource};
+use crate::operations::{Answer, RunSource, step_inputs};
 use agentruntime_engine::{
     graph::{ForEachErrorPolicy, Graph, StepKind},
     node::StartRequest,
@@ -27,7 +27,7 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
     let mut request =
         StartRequest { input: input.map(Json::from), ..StartRequest::new(workflow.clone(), Json::empty_object()) };
     if let Some(text) = &arguments.trigger_steps {
-        request.trigger_steps = json_argument::read_object("--trigger-steps", text)?;
+        request.trigger_steps = step_inputs(json_argument::read_object("--trigger-steps", text)?);
     }
     request.run = arguments.run_id.map(RunId::from);
     request.excluded_step_ids = arguments.exclude;

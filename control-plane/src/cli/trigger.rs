@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     client::{ClientError, Server, StartRun, Started},
-    operations::{OperationError, Project, RunSource},
+    operations::{OperationError, Project, RunSource, step_inputs},
 };
 use agentruntime_engine::node::StartRequest;
 use agentruntime_host_api::{Json, RunId, WorkflowId};
@@ -72,7 +72,7 @@ async fn here(
     };
     request.resume_from = start.resume_from;
     request.from_step = start.from_step;
-    request.trigger_steps = start.trigger_steps.unwrap_or_default();
+    request.trigger_steps = step_inputs(start.trigger_steps.unwrap_or_default());
     request.excluded_step_ids = start.excluded_step_ids;
     request.version = start.version;
     let node = context.node(&project, context.sandbox()?);

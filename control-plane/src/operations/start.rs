@@ -7,6 +7,7 @@ use super::{OperationError, Project, RunSnapshot, drafts::RunSetup};
 use crate::app::App;
 use agentruntime_engine::{
     node::{StartError, StartKey, StartRequest, Watcher},
+    run::event::StepInputs,
     store::StoreError,
 };
 use agentruntime_host_api::{Json, RunId, WorkflowId};
@@ -47,7 +48,7 @@ pub(crate) struct StartParams {
     /// The input. It may be large, and is text until somebody looks into it.
     pub(crate) trigger_payload: Option<Json>,
     /// Per-step input, which also lets `no_auto_start` roots run.
-    pub(crate) trigger_steps: Option<Map<String, Value>>,
+    pub(crate) trigger_steps: Option<StepInputs>,
     /// Roots left out.
     pub(crate) excluded_step_ids: Option<Vec<String>>,
     /// Whether the workflow's `run_setup` lies under these.
@@ -81,7 +82,7 @@ impl StartParams {
         }
         let read = Self {
             trigger_payload: take::<Value>(&mut params, "trigger_payload")?.map(Json::from),
-            trigger_steps: take(&mut params, "trigger_steps")?,
+            trigger_steps: take::<Map<String, Value>>(&mut params, "trigger_steps")?.map(step_inputs),
             excluded_step_ids: take(&mut params, "excluded_step_ids")?,
             use_run_setup_defaults: take(&mut params, "use_run_setup_defaults")?.unwrap_or_default(),
             version: take(&mut params, "version")?,
@@ -99,10 +100,11 @@ impl StartParams {
             return Err(invalid("external_user_id", format!("it is longer than {EXTERNAL_USER_CHARS_MAX} characters")));
         }
         let excluded = self.excluded_step_ids.as_ref().map_or(0, Vec::len);
-        if excluded.max(self.trigger_steps.as_ref().map_or(0, Map::len)) > NAMED_STEPS_MAX {
+        if excluded.max(self.trigger_steps.as_ref().map_or(0, StepInputs::len)) > NAMED_STEPS_MAX {
             return Err(invalid("trigger_steps", format!("a start names at most {NAMED_STEPS_MAX} steps")));
         }
-        let not_object = |(step, inputs): (&String, &Value)| (!inputs.is_object()).then(|| step.clone());
+        // Written out by us: an object begins with its bracket.
+        let not_object = |(step, inputs): (&String, &Json)| (!inputs.as_str().starts_with('{')).then(|| step.clone());
         match self.trigger_steps.iter().flatten().find_map(not_object) {
             Some(step) => Err(invalid("trigger_steps", format!("the inputs of the step `{step}` are no object"))),
             None => Ok(()),
@@ -129,11 +131,8 @@ impl StartParams {
         };
         Self {
             trigger_payload: payload(defaults.trigger_payload, self.trigger_payload),
-            trigger_steps: object(both(
-                defaults.trigger_steps.map(Value::Object),
-                self.trigger_steps.map(Value::Object),
-                2,
-            )),
+            trigger_steps: object(both(defaults.trigger_steps.map(values), self.trigger_steps.map(values), 2))
+                .map(step_inputs),
             excluded_step_ids: self.excluded_step_ids.or(defaults.excluded_step_ids),
             ..self
         }
@@ -154,6 +153,15 @@ impl StartParams {
         request.from_step = self.from_step;
         request
     }
+}
+
+/// Inputs of steps as text, in which they take a fraction of what they take as values.
+pub(crate) fn step_inputs(given: Map<String, Value>) -> StepInputs {
+    given.into_iter().map(|(step, inputs)| (step, inputs.into())).collect()
+}
+
+fn values(given: StepInputs) -> Value {
+    Value::Object(given.into_iter().map(|(step, inputs)| (step, inputs.to_value())).collect())
 }
 
 /// `over` with what only `under` has, down to a depth of objects in objects.
@@ -330,7 +338,7 @@ impl From<RunSetup> for StartParams {
     fn from(setup: RunSetup) -> Self {
         Self {
             trigger_payload: setup.trigger_payload,
-            trigger_steps: setup.trigger_steps,
+            trigger_steps: setup.trigger_steps.map(step_inputs),
             excluded_step_ids: setup.excluded_step_ids,
             ..Self::default()
         }
@@ -411,7 +419,7 @@ mod tests {
         let both = said.over(defaults);
         assert_eq!(both.trigger_payload, Some(json!({ "a": 1, "b": { "y": 2 } }).into()));
         let steps = json!({ "one": { "n": 2, "m": 1 }, "three": {} });
-        assert_eq!(both.trigger_steps.map(Value::Object), Some(steps));
+        assert_eq!(both.trigger_steps.map(values), Some(steps));
         assert_eq!(both.excluded_step_ids, Some(vec!["two".to_owned()]));
     }
 }

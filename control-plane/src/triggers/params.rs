@@ -63,7 +63,7 @@ impl StartParams {
     pub(super) fn request(self, workflow: WorkflowId, trigger_type: &str) -> StartRequest {
         let input = self.trigger_payload.as_ref().map_or_else(Json::empty_object, Json::of_value);
         StartRequest {
-            trigger_steps: self.trigger_steps,
+            trigger_steps: self.trigger_steps.into_iter().map(|(step, given)| (step, given.into())).collect(),
             excluded_step_ids: self.excluded_step_ids,
             trigger_type: trigger_type.to_owned(),
             ..StartRequest::new(workflow, input)

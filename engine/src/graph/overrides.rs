@@ -5,7 +5,9 @@ use super::{
     model::Graph,
     parse::{self, keys},
 };
+use agentruntime_host_api::Json;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Keys that a start cannot replace: what the step is, what it waits for, and code. Who may start a run may not write programs.
 const FIXED_KEYS: [&str; 8] = [
@@ -27,14 +29,14 @@ impl Graph {
 
     /// The graph for a run whose start gives values to steps: keys that are fields of a step replace them, for an `mcp_call`
     /// also entries of its `tool_args`. Other keys mean nothing here; they are input of the step.
-    pub fn with_overrides(&self, trigger_steps: &Map<String, Value>) -> Result<Self, Vec<Issue>> {
+    pub fn with_overrides(&self, trigger_steps: &BTreeMap<String, Json>) -> Result<Self, Vec<Issue>> {
         let mut document = self.canonical.to_value();
         let mut issues = Vec::new();
         for (id, given) in trigger_steps {
             let place = Place::root().key("trigger_steps").key(id);
             let step = document["steps"].as_array_mut().into_iter().flatten().find(|step| step["id"] == **id);
-            match (step.and_then(Value::as_object_mut), given) {
-                (Some(step), Value::Object(given)) => replace(step, given),
+            match (step.and_then(Value::as_object_mut), given.to_value()) {
+                (Some(step), Value::Object(given)) => replace(step, &given),
                 (Some(_), Value::Null) => {}
                 (Some(_), _) => {
                     let message = format!("what is given to `{id}` is an object");

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     run::{
         Decision, Effect, Executing, Input, RunState, Signal, TaskStatus, decide,
-        event::{Event, Parent, Start, StepPath},
+        event::{Event, Parent, Start, StepInputs, StepPath},
     },
     store::{Append, Chunk, ClaimedRun, Lease, NewRun, Release, RowUpdate, StoreError, TaskRecord},
 };
@@ -200,7 +200,7 @@ impl Actor {
                     workflow,
                     version,
                     input,
-                    trigger_steps: serde_json::Map::new(),
+                    trigger_steps: StepInputs::new(),
                     excluded_step_ids: Vec::new(),
                     trigger_type: "workflow_call".into(),
                     external_user_id: self.state.start.external_user_id.clone(),

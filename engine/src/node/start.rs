@@ -2,17 +2,16 @@
 
 use super::{Ceiling, Commission, Node, Shared, Standing, Watcher, commit::Commit};
 use crate::{
-    database::{OutageKind, json},
+    database::OutageKind,
     graph::{Graph, Issue},
     run::{
         Admission, Phase, RunState, Signal,
-        event::{Event, EventKind, Reuse, Start},
+        event::{Event, EventKind, Reuse, Start, StepInputs},
         input_refused,
     },
     store::{Append, Appended, Chunk, Lease, NewRun, Repeated, Scope, StartKey, StoreError},
 };
 use agentruntime_host_api::{Json, RunId, StepError, Timestamp, WorkflowId};
-use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::oneshot;
 
@@ -28,7 +27,7 @@ pub struct StartRequest {
     /// An id chosen by the caller.
     pub run: Option<RunId>,
     /// Per-step input, which also lets `no_auto_start` roots run.
-    pub trigger_steps: Map<String, Value>,
+    pub trigger_steps: StepInputs,
     /// Roots left out.
     pub excluded_step_ids: Vec<String>,
     /// What starts it.
@@ -57,7 +56,7 @@ impl StartRequest {
             version: None,
             input: Some(input),
             run: None,
-            trigger_steps: Map::new(),
+            trigger_steps: StepInputs::new(),
             excluded_step_ids: Vec::new(),
             trigger_type: "manual".into(),
             user: None,
@@ -343,8 +342,7 @@ fn check_steps(graph: &Graph, request: &StartRequest) -> Result<(), StartError> 
 /// A request that brings none takes over what was checked when the earlier run was started.
 fn check_size(request: &StartRequest, bytes_max: usize) -> Result<(), StartError> {
     let input = request.input.as_ref().map_or(0, |input| input.as_str().len());
-    // Most starts name no steps, and then nothing is written out to be measured.
-    let steps = if request.trigger_steps.is_empty() { 0 } else { json(&request.trigger_steps).len() };
+    let steps: usize = request.trigger_steps.iter().map(|(step, given)| step.len() + given.as_str().len()).sum();
     match input + steps > bytes_max {
         true => Err(StartError::Ceiling { what: Ceiling::InputBytes, limit: bytes_max as u64 }),
         false => Ok(()),

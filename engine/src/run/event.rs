@@ -4,7 +4,6 @@
 
 use agentruntime_host_api::{Json, RunId, StepError, TaskId, Timestamp, WorkflowId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// One entry of a run's journal. Never changed, never deleted while the run is kept.
@@ -128,6 +127,9 @@ impl fmt::Display for RunStatus {
     }
 }
 
+/// Input for single steps, by their ids: objects, kept as the text that they are until a step needs one.
+pub type StepInputs = BTreeMap<String, Json>;
+
 /// How and with what a run was started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
@@ -138,8 +140,8 @@ pub struct Start {
     /// The start payload, defaults filled in.
     pub input: Json,
     /// Per-step input, which also lets `no_auto_start` roots run.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub trigger_steps: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "StepInputs::is_empty")]
+    pub trigger_steps: StepInputs,
     /// Roots left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded_step_ids: Vec<String>,

@@ -3,7 +3,7 @@
 //! The public form leaves out what only nodes need: the results that a start takes over from another run (each comes as
 //! an event of its own), and how deep below its parent a child is. Everything else comes back as it was.
 
-use super::event::{Event, EventKind, Parent, Reuse, Start, StepPath};
+use super::event::{Event, EventKind, Parent, Reuse, Start, StepInputs, StepPath};
 use agentruntime_host_api::{Json, RunId, Timestamp, WorkflowId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -122,6 +122,10 @@ fn step_kind(public: &mut Public) -> Result<EventKind, NotAnEvent> {
     })
 }
 
+fn step_inputs(given: Map<String, Value>) -> StepInputs {
+    given.into_iter().map(|(step, inputs)| (step, inputs.into())).collect()
+}
+
 fn start(public: &mut Public) -> Result<Start, NotAnEvent> {
     let parent = public.find("parent_run_id")?.map(|run| Parent {
         run,
@@ -134,7 +138,7 @@ fn start(public: &mut Public) -> Result<Start, NotAnEvent> {
         workflow: WorkflowId::new(public.take::<String>("workflow_id")?),
         version: public.take("version")?,
         input: public.json("input")?,
-        trigger_steps: public.find("trigger_steps")?.unwrap_or_default(),
+        trigger_steps: step_inputs(public.find("trigger_steps")?.unwrap_or_default()),
         excluded_step_ids: public.find("excluded_step_ids")?.unwrap_or_default(),
         trigger_type: public.take("trigger_type")?,
         external_user_id: public.find("external_user_id")?,
@@ -255,7 +259,7 @@ mod tests {
         ("[a-z]{1,6}", any::<u32>(), given, (texts(), texts(), texts(), due), (runs(), runs())).prop_map(
             |(workflow, version, (input, steps, excluded_step_ids), who, (parent, reuse))| {
                 let (external_user_id, user_id, pat_id, due_at) = who;
-                let trigger_steps = steps.to_value().as_object().cloned().unwrap_or_default();
+                let trigger_steps = step_inputs(steps.to_value().as_object().cloned().unwrap_or_default());
                 let step = StepPath::top(&"".into());
                 EventKind::RunStarted(Box::new(Start {
                     workflow: WorkflowId::new(workflow),

@@ -45,13 +45,15 @@ impl<'s> View<'s> {
         let Some(own) = self.own_input() else { return shared };
         self.merged.get_or_init(|| {
             let mut merged = shared.as_object().cloned().unwrap_or_default();
-            merged.extend(own.clone());
+            if let Value::Object(own) = own.to_value() {
+                merged.extend(own);
+            }
             Value::Object(merged)
         })
     }
 
-    fn own_input(&self) -> Option<&'s Map<String, Value>> {
-        self.state.start.trigger_steps.get(&*self.state.graph.steps[self.step].id)?.as_object()
+    fn own_input(&self) -> Option<&'s Json> {
+        self.state.start.trigger_steps.get(&*self.state.graph.steps[self.step].id)
     }
 
     /// The same as JSON text, without parsing where nothing is laid over the shared payload.

@@ -75,7 +75,8 @@ fn start_data(start: &Start) -> Value {
         "trigger_type": start.trigger_type,
     });
     if !start.trigger_steps.is_empty() {
-        data["trigger_steps"] = Value::Object(start.trigger_steps.clone());
+        let steps = start.trigger_steps.iter().map(|(step, given)| (step.clone(), given.to_value()));
+        data["trigger_steps"] = Value::Object(steps.collect());
     }
     if !start.excluded_step_ids.is_empty() {
         data["excluded_step_ids"] = json!(start.excluded_step_ids);

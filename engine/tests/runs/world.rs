@@ -10,12 +10,12 @@ use agentruntime_engine::{
     graph::Graph,
     run::{
         Decision, Effect, Executing, Input, IterationOutcome, Phase, RunState, Signal, TaskStatus, Work, decide,
-        event::{Event, EventKind, Start, StepPath},
+        event::{Event, EventKind, Start, StepInputs, StepPath},
     },
     store::Chunk,
 };
 use agentruntime_host_api::{Json, RunId, StepError, StepOutput, TaskId, TenantId, Timestamp, WorkflowId};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
 /// When every run of these tests starts: 2026-01-01T00:00:00Z.
@@ -50,7 +50,7 @@ pub(crate) fn start_with(input: Value) -> Start {
         workflow: WorkflowId::new("tested"),
         version: 1,
         input: input.into(),
-        trigger_steps: Map::new(),
+        trigger_steps: StepInputs::new(),
         excluded_step_ids: Vec::new(),
         trigger_type: "manual".into(),
         external_user_id: None,

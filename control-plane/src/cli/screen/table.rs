@@ -178,7 +178,7 @@ mod tests {
             workflow: WorkflowId::new("long"),
             version: 1,
             input: Json::empty_object(),
-            trigger_steps: serde_json::Map::new(),
+            trigger_steps: Default::default(),
             excluded_step_ids: Vec::new(),
             trigger_type: "manual".into(),
             external_user_id: None,

@@ -244,6 +244,10 @@ fn the_hash_is_that_of_what_runs() {
     assert_eq!(Graph::parse(&graph.canonical.to_value()).unwrap().hash, graph.hash);
 }
 
+fn step_inputs(given: &Value) -> std::collections::BTreeMap<String, agentruntime_host_api::Json> {
+    given.as_object().unwrap().iter().map(|(step, given)| (step.clone(), given.clone().into())).collect()
+}
+
 #[test]
 fn a_start_replaces_settings_and_never_code() {
     let graph = parse(json!([
@@ -255,14 +259,14 @@ fn a_start_replaces_settings_and_never_code() {
         "a": { "timeout_s": 3, "script": "return {hacked = true}", "id": "x", "type": "sleep", "depends_on": ["m"], "order": 7 },
         "m": { "q": 5, "other": 1, "tool_name": "u" },
     });
-    let changed = graph.with_overrides(given.as_object().unwrap()).unwrap();
+    let changed = graph.with_overrides(&step_inputs(&given)).unwrap();
     assert_eq!(changed.steps[0].conduct.timeout, Some(Duration::from_secs(3)));
     assert!(matches!(&changed.steps[0].kind, StepKind::Leaf(Leaf::Lua(lua)) if &*lua.source == "return {}"));
     assert!(changed.steps[0].depends_on.is_empty() && &*changed.steps[0].id == "a");
     let StepKind::Leaf(Leaf::Mcp(call)) = &changed.steps[1].kind else { panic!("{:?}", changed.steps[1]) };
     assert_eq!((call.tool_name.as_str(), call.tool_args.as_constant()), ("u", Some(&json!({ "q": 5, "r": 2 }))));
 
-    let refused = |given: Value| graph.with_overrides(given.as_object().unwrap()).unwrap_err()[0].json_path.clone();
+    let refused = |given: Value| graph.with_overrides(&step_inputs(&given)).unwrap_err()[0].json_path.clone();
     assert_eq!(refused(json!({ "b": {} })), "$.trigger_steps.b");
     assert_eq!(refused(json!({ "a": 1 })), "$.trigger_steps.a");
     assert_eq!(refused(json!({ "a": { "timeout_s": 31 } })), "$.steps[0].timeout_s");

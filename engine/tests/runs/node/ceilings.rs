@@ -5,7 +5,7 @@ use agentruntime_engine::{
     node::{Ceiling, Ceilings, Node, NodeConfig, StartError, StartRequest},
     store::{Archive, ArchiveError, ArchivedRun, Scope, Store},
 };
-use agentruntime_host_api::{RunId, TenantId, Timestamp, WorkflowId};
+use agentruntime_host_api::{Json, RunId, TenantId, Timestamp, WorkflowId};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
@@ -126,7 +126,10 @@ async fn an_input_is_taken_up_to_its_last_byte_and_not_beyond() {
     place.end(run).await.unwrap();
     let refused = node.start_run(&place.scope, with_bytes(101)).await;
     assert!(matches!(refused, Err(StartError::Ceiling { what: Ceiling::InputBytes, limit: 100 })), "{refused:?}");
-    let steps = StartRequest { trigger_steps: [("a".to_owned(), json!({}))].into_iter().collect(), ..with_bytes(100) };
+    let steps = StartRequest {
+        trigger_steps: [("a".to_owned(), Json::empty_object())].into_iter().collect(),
+        ..with_bytes(100)
+    };
     assert!(matches!(node.start_run(&place.scope, steps).await, Err(StartError::Ceiling { .. })));
 }
 

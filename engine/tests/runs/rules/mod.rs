@@ -57,7 +57,8 @@ impl Case {
     }
 
     pub(crate) fn trigger(mut self, steps: Value) -> Self {
-        self.start.trigger_steps = steps.as_object().unwrap().clone();
+        self.start.trigger_steps =
+            steps.as_object().unwrap().iter().map(|(step, given)| (step.clone(), given.clone().into())).collect();
         self
     }
 
