@@ -280,6 +280,17 @@ impl Settings {
         {
             given.refuse("otlp_endpoint", "has to be an http or https URL, such as http://127.0.0.1:4318/v1/traces");
         }
+        if settings.observe.metrics_listen.is_some_and(|metrics| metrics == listen && metrics.port() != 0) {
+            given.refuse("metrics_listen", "has to be another address or port than `listen`");
+        }
+        if let (Some(domain), Some(host)) = (&settings.cookie_domain, settings.public_url.host_str())
+            && !is_within(host, domain)
+        {
+            given.refuse(
+                "cookie_domain",
+                "has to be the host of `public_url`, or a domain above it: a browser takes no other",
+            );
+        }
         settings
     }
 
@@ -310,6 +321,12 @@ impl Settings {
         }
         self.listen = address;
     }
+}
+
+/// RFC 6265, 5.1.3.
+fn is_within(host: &str, domain: &str) -> bool {
+    let domain = domain.trim_start_matches('.').to_ascii_lowercase();
+    host == domain || host.strip_suffix(&*domain).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// What fits 64 MiB fits a pointer's width.
@@ -438,6 +455,16 @@ fn read_public_url(given: &mut Given, listen: SocketAddr, is_tls: bool, mode: Mo
 
 fn read_observe(given: &mut Given) -> Observe {
     let log = given.text_or("log", "info");
+    // One word that is no level would be taken for a target, of which there are no lines.
+    let is_word = |part: &str| part.chars().all(|c| c.is_ascii_alphabetic());
+    let words = log.split(',').map(str::trim).filter(|part| !part.is_empty() && is_word(part));
+    if let Some(word) = words.into_iter().find(|word| word.parse::<tracing_subscriber::filter::LevelFilter>().is_err())
+    {
+        let message = format!(
+            "has the word `{word}`, which is no level: write off, error, warn, info, debug or trace, or target=level"
+        );
+        given.refuse("log", &message);
+    }
     if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log) {
         given.refuse(
             "log",

@@ -89,7 +89,10 @@ async fn prove(parts: &Parts, app: &State) -> Result<Caller, AccessError> {
         return in_session(parts, app, origin).await;
     };
     let refused = AccessError::NotAuthenticated("this token is not valid here, or not any more");
-    let Some(token) = authorization.to_str().ok().and_then(bearer) else { return Err(refused) };
+    let Some(token) = authorization.to_str().ok().and_then(bearer) else {
+        let hint = "the header is `Authorization: Bearer pat_…`: write `Bearer` and a space before the token";
+        return Err(AccessError::NotAuthenticated(hint));
+    };
     match tokens::recognise(app.database(), token, origin).await? {
         Some(recognised) => {
             if let Some(pat) = recognised.caller.credential.pat() {

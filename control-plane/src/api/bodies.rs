@@ -60,8 +60,8 @@ pub(crate) struct Share {
 pub(super) enum NoRoom {
     /// The workspace, or the address, has as much as it may.
     #[error(
-        "bodies of {of} that are under way have {bytes_max} bytes already, or would with this one; wait until some are done, \
-         or send less at once"
+        "bodies of {of}, and answers with data of runs, that are under way have {bytes_max} bytes already, or would with this \
+         one; wait until some are done, or send or ask for less at once"
     )]
     Own {
         /// Whose bodies.
@@ -83,6 +83,13 @@ impl Bodies {
     /// A body of which nothing counts yet.
     pub(super) fn share(&self, payer: Payer) -> Share {
         Share { bodies: self.clone(), payer, bytes: 0 }
+    }
+
+    /// What an answer counts that has so many bytes. One that is larger than all that its workspace may have counts as that.
+    pub(super) fn for_answer(&self, tenant: &TenantId, bytes: usize) -> Result<Share, NoRoom> {
+        let mut share = self.share(Payer::Workspace(tenant.clone()));
+        share.cover(bytes.min(self.0.room.each))?;
+        Ok(share)
     }
 
     /// No code that holds this lock can panic half-way, so a poisoned one is as good.

@@ -24,7 +24,7 @@ use misfit::Misfit;
 use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny},
+    de::{self, DeserializeOwned, IgnoredAny},
 };
 use serde_json::json;
 use url::form_urlencoded;
@@ -45,6 +45,17 @@ pub(crate) struct Path<T>(pub(crate) T);
 /// Reads a text that no log and no message may hold.
 pub(crate) fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<SecretString, D::Error> {
     String::deserialize(input).map(SecretString::from)
+}
+
+/// Reads an object that may be missing and stays text: as values it would take many times as much while its request waits.
+pub(super) fn object<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Json>, D::Error> {
+    match Option::<Json>::deserialize(input)? {
+        // The white space before a member is not part of its text.
+        Some(text) if !text.as_str().starts_with('{') => {
+            Err(de::Error::custom(Misfit::no_object(text.as_str()).reason))
+        }
+        read => Ok(read),
+    }
 }
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<State> for Body<T> {
@@ -280,7 +291,7 @@ where
     /// What has not the form of an id cannot be there, nor what holds a U+0000.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         if parts.uri.path().contains("%00") {
-            return Err(no_such("a part of the path"));
+            return Err(no_such("a part"));
         }
         let axum::extract::Path(value) =
             axum::extract::Path::from_request_parts(parts, state).await.map_err(|rejection| nowhere(&rejection))?;
@@ -297,14 +308,17 @@ fn nowhere(rejection: &PathRejection) -> Problem {
         ErrorKind::ParseErrorAtKey { key, .. }
         | ErrorKind::DeserializeError { key, .. }
         | ErrorKind::InvalidUtf8InPathParam { key } => format!("`{{{key}}}`"),
-        ErrorKind::ParseErrorAtIndex { index, .. } => format!("the variable part {} of the path", index + 1),
-        _ => "a variable part of the path".to_owned(),
+        ErrorKind::ParseErrorAtIndex { index, .. } => format!("the variable part {}", index + 1),
+        _ => "a variable part".to_owned(),
     };
     no_such(&part)
 }
 
 fn no_such(part: &str) -> Problem {
-    let error = format!("there is no such thing: {part} has not the form that it has here; /v1/openapi.json tells it");
+    let error = format!(
+        "there is no such thing: {part} of the path is no id or number as it stands here (ids are UUIDs, which lists give; names \
+         are not taken); /v1/openapi.json describes it"
+    );
     Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", error)
 }
 

@@ -15,7 +15,7 @@
 //! | `page` | pages of lists |
 //! | `validation` | the dry-run's question and answer |
 //! | `limits` | how many requests anybody may send |
-//! | `bodies` | how many bytes of bodies may be under way |
+//! | `bodies`, `answers` | how many bytes of bodies, and of answers with data of runs, may be under way |
 //! | `floods` | which workspace is at a limit |
 //! | `slow_bodies` | how slowly a body may come |
 //! | `unread` | what is left of a body that nobody read |
@@ -26,6 +26,7 @@
 //! | `description`, `reference` | the OpenAPI document, and a page made of it |
 //! | the rest | one resource each |
 
+mod answers;
 mod at_project;
 mod audit;
 mod auth;

@@ -2,6 +2,7 @@
 
 use super::{
     State,
+    answers::{self, Large},
     commands::Failure,
     extract::{Path, Query},
     problem::{Problem, ProblemBody},
@@ -16,7 +17,7 @@ use crate::{
 };
 use agentruntime_engine::{
     graph::StepIndex,
-    run::{Phase, RunState},
+    run::{Phase, RunState, event::Event},
     store::EVENTS_MAX,
 };
 use agentruntime_host_api::{Json, RunId, TaskId, Timestamp, WorkflowId};
@@ -137,18 +138,16 @@ async fn read(
     may: May<ReadWorkflows>,
     Given(app): Given<State>,
     Path((workflow, run)): Path<(Uuid, Uuid)>,
-) -> Result<JsonBody<Run>, Problem> {
+) -> Result<Large, Problem> {
     let project = app.project(&may.place);
     let record = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?;
+    let share = answers::room(&app, &project.scope.tenant, project.run_bytes(record.run).await?)?;
     let timeline = project.timeline(&record).await?;
     let now = app.clock().now();
     let steps = timeline.order().map(|(index, _)| RunStep::of(&timeline, index, now)).collect();
     let RunState { end, .. } = &timeline.state;
-    Ok(JsonBody(Run {
-        outputs: end.as_ref().and_then(|end| end.as_ref().ok()).cloned(),
-        steps,
-        summary: record.into(),
-    }))
+    let outputs = end.as_ref().and_then(|end| end.as_ref().ok()).cloned();
+    Large::of(&Run { outputs, steps, summary: record.into() }, share)
 }
 
 /// Reads where a run stands, without its steps and outputs: cheap enough to ask often.
@@ -214,7 +213,7 @@ async fn events(
     Given(app): Given<State>,
     Path((workflow, run)): Path<(Uuid, Uuid)>,
     Query(query): Query<EventsQuery>,
-) -> Result<JsonBody<EventsPage>, Problem> {
+) -> Result<Large, Problem> {
     let limit = query.limit.unwrap_or(EVENTS_DEFAULT);
     if !(1..=EVENTS_MAX).contains(&limit) {
         return Err(Problem::query("limit", format!("it is 1 to {EVENTS_MAX}")));
@@ -227,8 +226,14 @@ async fn events(
     let record = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?;
     let page = project.events_page(record.run, after, limit).await?;
     let last = page.last().map(|event| event.seq).filter(|seq| *seq < record.last_seq);
-    let items = page.iter().map(|event| event.public(record.run)).collect();
-    Ok(JsonBody(EventsPage { items, next_after_seq: last }))
+    let bytes = page.iter().map(Event::document_bytes).sum();
+    let share = answers::room(&app, &project.scope.tenant, bytes as u64)?;
+    let run = record.run;
+    let written = move || {
+        let items = page.iter().map(|event| event.public(run)).collect();
+        Large::of(&EventsPage { items, next_after_seq: last }, share)
+    };
+    app.node.work_on_json(&project.scope.tenant, bytes, written).await
 }
 
 /// What a run read and gave.
@@ -284,9 +289,10 @@ async fn context(
     may: May<ReadWorkflows>,
     Given(app): Given<State>,
     Path((workflow, run)): Path<(Uuid, Uuid)>,
-) -> Result<JsonBody<RunContext>, Problem> {
+) -> Result<Large, Problem> {
     let project = app.project(&may.place);
     let record = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?;
+    let share = answers::room(&app, &project.scope.tenant, project.run_bytes(record.run).await?)?;
     let timeline = project.timeline(&record).await?;
     let began = |index: &StepIndex| !matches!(timeline.state.steps[*index].phase, Phase::Waiting);
     let steps = timeline.order().map(|(index, _)| index).filter(began).map(|index| {
@@ -300,12 +306,13 @@ async fn context(
         (timeline.state.graph.steps[index].id.to_string(), context)
     });
     let RunState { start, end, input, .. } = &timeline.state;
-    Ok(JsonBody(RunContext {
+    let context = RunContext {
         run_id: record.run,
         status: record.status.as_str(),
         input: input.json().clone(),
         trigger_steps: start.trigger_steps.iter().map(|(step, given)| (step.clone(), given.to_value())).collect(),
         steps: steps.collect(),
         outputs: end.as_ref().and_then(|end| end.as_ref().ok()).cloned(),
-    }))
+    };
+    Large::of(&context, share)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     State,
-    extract::{Body, Path, Query},
+    extract::{Body, Path, Query, object},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
 };
@@ -12,14 +12,14 @@ use crate::{
         permission::{ReadWorkflows, WriteTriggers},
     },
     triggers::{
-        ScheduleId, StartParams,
+        GivenParams, ScheduleId, StartParams,
         schedules::{self, Change, Overlap, Terms},
     },
 };
-use agentruntime_host_api::{Timestamp, WorkflowId};
+use agentruntime_engine::run::event::StepInputs;
+use agentruntime_host_api::{self as host, Timestamp, WorkflowId};
 use axum::{Json, extract::State as Given, http::StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -47,10 +47,11 @@ struct Schedule {
     #[schema(example = "Europe/Berlin")]
     timezone: String,
     /// The input of each run.
-    trigger_payload: Option<Value>,
+    #[schema(value_type = Option<Value>)]
+    trigger_payload: Option<host::Json>,
     /// Input of single steps.
     #[schema(value_type = Object)]
-    trigger_steps: Map<String, Value>,
+    trigger_steps: StepInputs,
     /// Steps that are left out.
     excluded_step_ids: Vec<String>,
     /// What happens at a due time while the run of an earlier one has not ended.
@@ -95,10 +96,12 @@ struct NewSchedule {
     #[schema(example = "Europe/Berlin")]
     timezone: Option<String>,
     /// The input of each run; an empty object if it is missing. What the newest version would not take is refused here.
-    trigger_payload: Option<Value>,
+    #[schema(value_type = Option<Value>)]
+    trigger_payload: Option<host::Json>,
     /// Input of single steps, which also lets `no_auto_start` steps run.
+    #[serde(default, deserialize_with = "object")]
     #[schema(value_type = Option<Object>)]
-    trigger_steps: Option<Map<String, Value>>,
+    trigger_steps: Option<host::Json>,
     /// Steps that are left out.
     excluded_step_ids: Option<Vec<String>>,
     /// What happens at a due time while the run of an earlier one has not ended; `skip` if it is missing.
@@ -120,10 +123,12 @@ struct ScheduleChange {
     /// The time zone in which that is read.
     timezone: Option<String>,
     /// The input of each run.
-    trigger_payload: Option<Value>,
+    #[schema(value_type = Option<Value>)]
+    trigger_payload: Option<host::Json>,
     /// Input of single steps.
+    #[serde(default, deserialize_with = "object")]
     #[schema(value_type = Option<Object>)]
-    trigger_steps: Option<Map<String, Value>>,
+    trigger_steps: Option<host::Json>,
     /// Steps that are left out.
     excluded_step_ids: Option<Vec<String>>,
     /// What happens while the run of an earlier due time has not ended.
@@ -175,19 +180,21 @@ async fn create(
     Path(workflow): Path<Uuid>,
     Body(new, _): Body<NewSchedule>,
 ) -> Result<(StatusCode, Json<Schedule>), Problem> {
+    let given = GivenParams {
+        trigger_payload: new.trigger_payload,
+        trigger_steps: new.trigger_steps,
+        excluded_step_ids: new.excluded_step_ids,
+    };
+    let project = app.project(&may.place);
     let terms = Terms {
         cron: new.cron,
         timezone: new.timezone.unwrap_or_else(|| "UTC".into()),
-        params: StartParams {
-            trigger_payload: new.trigger_payload,
-            trigger_steps: new.trigger_steps.unwrap_or_default(),
-            excluded_step_ids: new.excluded_step_ids.unwrap_or_default(),
-        },
+        params: given.over(StartParams::default(), &app.node, &project.scope.tenant).await?,
         overlap: new.overlap.unwrap_or(Overlap::Skip),
         catch_up: new.catch_up.unwrap_or(false),
         is_enabled: new.is_enabled.unwrap_or(true),
     };
-    let made = schedules::create(&app.project(&may.place), &app.node, &may, &named(workflow), terms).await?;
+    let made = schedules::create(&project, &app.node, &may, &named(workflow), terms).await?;
     Ok((StatusCode::CREATED, Json(shown(made, app.database().time()))))
 }
 
@@ -230,9 +237,11 @@ async fn change(
     let change = Change {
         cron: change.cron,
         timezone: change.timezone,
-        trigger_payload: change.trigger_payload,
-        trigger_steps: change.trigger_steps,
-        excluded_step_ids: change.excluded_step_ids,
+        params: GivenParams {
+            trigger_payload: change.trigger_payload,
+            trigger_steps: change.trigger_steps,
+            excluded_step_ids: change.excluded_step_ids,
+        },
         overlap: change.overlap,
         catch_up: change.catch_up,
         is_enabled: change.is_enabled,

@@ -27,7 +27,7 @@ use crate::{
     operations::{RunFeed, SharedNews},
 };
 use agentruntime_engine::run::event::Event;
-use agentruntime_host_api::{RunId, WorkflowId};
+use agentruntime_host_api::{RunId, TenantId, WorkflowId};
 use axum::{
     extract::{FromRequestParts, State as Given, WebSocketUpgrade},
     http::{HeaderMap, HeaderValue, Request, StatusCode, header, request::Parts},
@@ -144,12 +144,13 @@ async fn of_run(
     let project = app.project(&watching.may.place);
     let record = project.run_of(workflow, run).await?;
     let feed = RunFeed::after(project, &app.node, run, after);
-    let frames = stream::unfold(Some(feed), move |feed| async move {
-        let mut feed = feed?;
+    let writer = Writer::of(app, watching);
+    let frames = stream::unfold(Some((feed, writer)), move |feed| async move {
+        let (mut feed, writer) = feed?;
         match feed.next().await {
             Ok(Some(events)) => {
-                let frames = events.iter().map(|event| frame(event.seq.to_string(), run, event)).collect();
-                Some((Ok(frames), Some(feed)))
+                let frames = writer.frames(run, events.into(), |_, seq| seq.to_string()).await;
+                Some((Ok(frames), Some((feed, writer))))
             }
             Ok(None) => None,
             Err(error) => Some((Err(Break::Failed(error)), None)),
@@ -164,12 +165,13 @@ async fn of_workflow(app: &State, watching: &Watching, workflow: WorkflowId) -> 
     let project = app.project(&watching.may.place);
     project.workflow(&workflow).await?;
     let feed = app.feeds.follow(project, &app.node, workflow).await?;
-    let frames = stream::unfold(Some(feed), |feed| async move {
-        let mut feed = feed?;
+    let writer = Writer::of(app, watching);
+    let frames = stream::unfold(Some((feed, writer)), |feed| async move {
+        let (mut feed, writer) = feed?;
         match feed.next().await {
             SharedNews::Events(run, events) => {
-                let frames = events.iter().map(|event| frame(format!("{run}:{}", event.seq), run, event)).collect();
-                Some((Ok(frames), Some(feed)))
+                let frames = writer.frames(run, events, |run, seq| format!("{run}:{seq}")).await;
+                Some((Ok(frames), Some((feed, writer))))
             }
             SharedNews::Lost => Some((Err(Break::Lost), None)),
             SharedNews::Broken => Some((Err(Break::Told), None)),
@@ -178,8 +180,25 @@ async fn of_workflow(app: &State, watching: &Watching, workflow: WorkflowId) -> 
     Ok(Source { frames: frames.boxed(), last_id: String::new(), is_told: false })
 }
 
-fn frame(id: String, run: RunId, event: &Event) -> Frame {
-    Frame { id, text: event.public(run).to_string() }
+/// Writes events as they are sent: many or large ones where others do not wait for it.
+struct Writer {
+    app: State,
+    tenant: TenantId,
+}
+
+impl Writer {
+    fn of(app: &State, watching: &Watching) -> Self {
+        Self { app: app.clone(), tenant: watching.may.place.tenant.tenant.clone() }
+    }
+
+    async fn frames(&self, run: RunId, events: Arc<[Event]>, id: fn(RunId, u64) -> String) -> Vec<Frame> {
+        let bytes = events.iter().map(Event::document_bytes).sum();
+        let write = move || {
+            let frame = |event: &Event| Frame { id: id(run, event.seq), text: event.public(run).to_string() };
+            events.iter().map(frame).collect()
+        };
+        self.app.node.work_on_json(&self.tenant, bytes, write).await
+    }
 }
 
 /// Somebody who may follow, and what is needed to see whether they still may.
@@ -280,7 +299,10 @@ fn server_sent(messages: mpsc::Receiver<Message>, seat: Seat) -> Response {
 
 fn sent(message: Message) -> sse::Event {
     match message {
-        Message::Event(frame) => sse::Event::default().id(frame.id).data(frame.text),
+        Message::Event(frame, room) => {
+            drop(room);
+            sse::Event::default().id(frame.id).data(frame.text)
+        }
         Message::Alive => sse::Event::default().comment("alive"),
         Message::End(Farewell::Ended) => sse::Event::default().event("end").data("{}"),
         Message::End(Farewell::Lagged { last_id }) => {

@@ -2,6 +2,7 @@
 
 use super::{
     State,
+    answers::{self, Large},
     commands::note,
     extract::{Body, Path, Query},
     page::{Page, PageQuery},
@@ -15,8 +16,8 @@ use crate::{
     },
     operations::Answer,
 };
-use agentruntime_engine::store::{TaskCursor, TaskRecord};
-use agentruntime_host_api::{Json, RunId, TaskId, Timestamp, WorkflowId};
+use agentruntime_engine::store::{TASKS_BYTES_MAX, TaskCursor, TaskRecord};
+use agentruntime_host_api::{Json, RunId, TaskId, TenantId, Timestamp, WorkflowId};
 use axum::{Json as JsonBody, extract::State as Given};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -85,10 +86,11 @@ async fn list_pending(
     may: May<ReadWorkflows>,
     Given(app): Given<State>,
     Query(page): Query<PageQuery>,
-) -> Result<JsonBody<Page<Task>>, Problem> {
+) -> Result<Large, Problem> {
     let (limit, after) = (page.limit()?, page.after::<(i64, TaskId)>()?.map(cursor));
-    let tasks = app.project(&may.place).pending_page(None, after, limit + 1).await?;
-    Ok(JsonBody(Page::of(tasks, limit, place, Task::from)))
+    let project = app.project(&may.place);
+    let tasks = project.pending_page(None, after, limit + 1).await?;
+    written(&app, &project.scope.tenant, tasks, limit)
 }
 
 /// Lists the questions of one run that wait for an answer, the oldest first.
@@ -110,12 +112,21 @@ async fn list_pending_of_run(
     Given(app): Given<State>,
     Path((workflow, run)): Path<(Uuid, Uuid)>,
     Query(page): Query<PageQuery>,
-) -> Result<JsonBody<Page<Task>>, Problem> {
+) -> Result<Large, Problem> {
     let (limit, after) = (page.limit()?, page.after::<(i64, TaskId)>()?.map(cursor));
     let project = app.project(&may.place);
     let run = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?.run;
     let tasks = project.pending_page(Some(run), after, limit + 1).await?;
-    Ok(JsonBody(Page::of(tasks, limit, place, Task::from)))
+    written(&app, &project.scope.tenant, tasks, limit)
+}
+
+/// A page of as many tasks as fit: the store gives one more than are on the page where there are more.
+fn written(app: &State, tenant: &TenantId, tasks: Vec<(TaskRecord, WorkflowId)>, limit: u32) -> Result<Large, Problem> {
+    let bytes: usize = tasks.iter().map(|(task, _)| task.payload.as_str().len()).sum();
+    let is_cut = bytes > TASKS_BYTES_MAX && tasks.len() > 1;
+    let limit = if is_cut { limit.min(u32::try_from(tasks.len() - 1).unwrap_or(limit)) } else { limit };
+    let share = answers::room(app, tenant, bytes as u64)?;
+    Large::of(&Page::of(tasks, limit, place, Task::from), share)
 }
 
 fn place((task, _): &(TaskRecord, WorkflowId)) -> (i64, TaskId) {
@@ -180,10 +191,10 @@ async fn complete(
     let (workflow, task, approved) = (WorkflowId::new(workflow.to_string()), TaskId::from(task), body.approved);
     let project = app.project(&may.place);
     let run = project.run_of(&workflow, run.into()).await?.run;
-    let result = body.result.map_or_else(Json::empty_object, |fields| Json::from(Value::Object(fields)));
+    let answer = Answer::new(approved, body.result.unwrap_or_default())?;
     project.check_pending(run, task).await?;
     let details = json!({ "run_id": run, "workflow_id": workflow, "approved": approved });
     note(&app, &may.caller, &may.place, Entry { action: "task.complete", target: task.to_string(), details }).await?;
-    project.complete_task_at(&app.node, run, task, Answer { approved, result }).await?;
+    project.complete_task_at(&app.node, run, task, answer).await?;
     Ok(JsonBody(CompletedTask { task_id: task, run_id: run, status: "completed", approved }))
 }

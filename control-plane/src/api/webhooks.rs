@@ -3,7 +3,7 @@
 use super::{
     State,
     authenticate::{self, Incoming},
-    extract::{Body, Path, Query, RawBody},
+    extract::{Body, Path, Query, RawBody, object},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
     telling::Verdict,
@@ -21,11 +21,10 @@ use crate::{
         subscriptions::{self, Change, GRACE_DEFAULT, NewSubscription, Replay, Shown},
     },
 };
-use agentruntime_host_api::WorkflowId;
+use agentruntime_host_api::{self as host, WorkflowId};
 use axum::{Json, extract::State as Given, http::StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -52,7 +51,7 @@ struct Subscription {
     automation_pat_id: Uuid,
     /// Start parameters of each run: `trigger_payload`, over which the body is laid, `trigger_steps`, `excluded_step_ids`.
     #[schema(value_type = Object)]
-    extras: Map<String, Value>,
+    extras: host::Json,
     /// What becomes of a delivery without a signed time that has the body of an earlier one: `digest` answers with the
     /// earlier run for five minutes, whatever its key; `none` starts a run of its own, unless its key is known.
     replay: Replay,
@@ -97,9 +96,9 @@ struct NewWebhook {
     #[schema(value_type = Option<String>, format = Password)]
     automation_bearer: Option<SecretString>,
     /// Start parameters of each run: `trigger_payload`, over which the body is laid, `trigger_steps`, `excluded_step_ids`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     #[schema(value_type = Option<Object>)]
-    extras: Option<Map<String, Value>>,
+    extras: Option<host::Json>,
     /// `digest` if it is missing.
     replay: Option<Replay>,
     /// Whether deliveries need a signed time; `false` if it is missing.
@@ -118,8 +117,9 @@ struct WebhookChange {
     /// Another of your tokens.
     automation_pat_id: Option<Uuid>,
     /// Start parameters of each run, in place of the ones before.
+    #[serde(default, deserialize_with = "object")]
     #[schema(value_type = Option<Object>)]
-    extras: Option<Map<String, Value>>,
+    extras: Option<host::Json>,
     /// What becomes of repeated bodies.
     replay: Option<Replay>,
     /// Whether deliveries need a signed time.
@@ -235,7 +235,7 @@ async fn create(
         workflow: workflow(&new.workflow_id)?,
         name: new.name,
         automation: Wanted { pat: new.automation_pat_id.map(PatId::from), bearer: new.automation_bearer },
-        extras: new.extras.unwrap_or_default(),
+        extras: new.extras.unwrap_or_else(host::Json::empty_object),
         replay: new.replay.unwrap_or(Replay::Digest),
         require_timestamp: new.require_timestamp.unwrap_or(false),
         is_enabled: new.is_enabled.unwrap_or(true),

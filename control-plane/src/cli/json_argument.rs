@@ -2,7 +2,6 @@
 
 use super::failure::Refusal;
 use crate::operations::Answer;
-use agentruntime_host_api::Json;
 use serde_json::{Map, Value};
 use std::{
     fs,
@@ -56,7 +55,13 @@ pub(crate) fn read_answer(argument: &str) -> Result<(String, Answer), Refusal> {
     let Some(Value::Bool(approved)) = fields.remove("approved") else {
         return Err(refused(format!("the answer for `{step}` must say \"approved\": true or false")));
     };
-    Ok((step.to_owned(), Answer { approved, result: Json::from(Value::Object(fields)) }))
+    // As it is written for the API, the fields stand under `result`.
+    let fields = match (fields.len(), fields.get("result")) {
+        (1, Some(Value::Object(inner))) => inner.clone(),
+        _ => fields,
+    };
+    let answer = Answer::new(approved, fields).map_err(|error| refused(format!("the answer for `{step}`: {error}")))?;
+    Ok((step.to_owned(), answer))
 }
 
 /// All of stdin, as far as it is text of a sensible size.
@@ -84,6 +89,10 @@ mod tests {
         let (step, answer) = read_answer(r#"ask={"approved": false, "why": "a=b"}"#).unwrap();
         assert_eq!((step.as_str(), answer.approved, answer.result.as_str()), ("ask", false, r#"{"why":"a=b"}"#));
         assert!(refusal(read_answer("ask")).contains("STEP=JSON"));
+        let (_, answer) = read_answer(r#"ask={"approved": true, "result": {"who": "Zoe"}}"#).unwrap();
+        assert_eq!(answer.result.as_str(), r#"{"who":"Zoe"}"#);
+        let twice = read_answer(r#"ask={"approved": true, "result": {"approved": false}}"#);
+        assert!(refusal(twice).contains("beside `result`"));
         assert!(refusal(read_answer("ask={}")).contains("\"approved\": true or false"));
         assert!(refusal(read_answer(r#"ask={"approved":"yes"}"#)).contains("\"approved\": true or false"));
         assert!(refusal(read_answer("ask=[]")).contains("must be a JSON object"));

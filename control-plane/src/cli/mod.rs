@@ -96,7 +96,9 @@ fn execute(arguments: Arguments, typed: Typed) -> anyhow::Result<Ending> {
         screen::print(&crate::api::description::text())?;
         return Ok(Ending::Done);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread more than scripts can keep busy: whatever they compute, somebody hears the database and the clients.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let command = match command {
         Subcommand::Serve(arguments) => return runtime.block_on(serve::serve(place.data, json, arguments)),
         Subcommand::Dev(arguments) => return runtime.block_on(serve::dev(place.data, json, arguments)),

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::operations::{Answer, RunSource, Waiting, fits};
 use agentruntime_engine::store::TaskRecord;
-use agentruntime_host_api::Json;
 use serde_json::{Map, Value, json};
 
 /// A part of a task's id that is shorter says nothing.
@@ -60,7 +59,7 @@ fn answer(approved: bool, result: Option<&str>) -> anyhow::Result<Answer> {
         Some(text) => json_argument::read_object("--result", text)?,
         None => Map::new(),
     };
-    Ok(Answer { approved, result: Json::from(Value::Object(fields)) })
+    Ok(Answer::new(approved, fields)?)
 }
 
 /// The question with that id, or the only one of that run.

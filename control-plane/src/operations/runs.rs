@@ -47,6 +47,11 @@ impl Project {
         Ok(self.store.events(&self.scope, run, after, limit).await?)
     }
 
+    /// How many bytes the events of a run take.
+    pub(crate) async fn run_bytes(&self, run: RunId) -> Result<u64, OperationError> {
+        Ok(self.store.run_bytes(run).await?)
+    }
+
     /// A run of a workflow: under another workflow it does not exist.
     pub(crate) async fn run_of(&self, workflow: &WorkflowId, run: RunId) -> Result<RunRecord, OperationError> {
         let record = self.run(run).await?;

@@ -7,6 +7,7 @@ use agentruntime_engine::{
     store::{LIST_MAX, StoreError, TaskCursor, TaskFilter, TaskRecord},
 };
 use agentruntime_host_api::{Json, RunId, TaskId, WorkflowId};
+use serde_json::{Map, Value};
 
 /// What a person decided.
 #[derive(Clone, Debug)]
@@ -15,6 +16,22 @@ pub(crate) struct Answer {
     pub(crate) approved: bool,
     /// Fields given with it: an object.
     pub(crate) result: Json,
+}
+
+impl Answer {
+    /// An answer with its fields.
+    ///
+    /// # Errors
+    /// The fields say yes or no themselves: one of the two would be lost, and nobody knows which was meant.
+    pub(crate) fn new(approved: bool, fields: Map<String, Value>) -> Result<Self, OperationError> {
+        match fields.contains_key("approved") {
+            true => Err(OperationError::InvalidField {
+                field: "result",
+                message: "yes or no is said by `approved` beside `result`, and not within it".into(),
+            }),
+            false => Ok(Self { approved, result: Json::from(Value::Object(fields)) }),
+        }
+    }
 }
 
 impl Project {

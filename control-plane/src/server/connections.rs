@@ -17,6 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::{self, Sleep},
 };
 
 /// The names of all our headers and many more; hyper answers 431 beyond it.
@@ -51,6 +52,8 @@ pub(super) fn limit<A>(server: &mut Server<SocketAddr, A>, read_max: Duration) {
 pub(super) struct Counted {
     free: Arc<Semaphore>,
     addresses: Arc<Addresses>,
+    /// How long a client may take nothing of what is sent to it.
+    write_max: Duration,
 }
 
 /// The connections of each address.
@@ -79,7 +82,7 @@ impl Counted {
             open: Mutex::default(),
         };
         let free = Semaphore::new(settings.connections_max.min(Semaphore::MAX_PERMITS));
-        Self { free: Arc::new(free), addresses: Arc::new(addresses) }
+        Self { free: Arc::new(free), addresses: Arc::new(addresses), write_max: settings.read_max }
     }
 
     /// An acceptor that accepts no more than these.
@@ -172,18 +175,37 @@ where
         let Some(place) = place else {
             return Box::pin(async { Err(io::Error::other("too many connections")) });
         };
-        let accepted = self.inner.accept(stream, service);
+        let (accepted, write_max) = (self.inner.accept(stream, service), self.counted.write_max);
         Box::pin(async move {
             let (stream, service) = accepted.await?;
-            Ok((Held { stream, _place: place }, service))
+            Ok((Held { stream, write_max, stalled: None, _place: place }, service))
         })
     }
 }
 
-/// A connection that counts as long as it is open.
+/// A connection that counts as long as it is open, and ends where its client takes nothing for too long: what is to be sent
+/// lies in memory meanwhile.
 pub(super) struct Held<S> {
     stream: S,
+    write_max: Duration,
+    /// Runs while something is to be sent that the client does not take.
+    stalled: Option<Pin<Box<Sleep>>>,
     _place: Place,
+}
+
+impl<S> Held<S> {
+    /// What came of a try to send, unless the client has taken nothing for too long.
+    fn sent<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if tried.is_ready() {
+            self.stalled = None;
+            return tried;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(time::sleep(self.write_max)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
@@ -194,7 +216,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let tried = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.sent(cx, tried)
     }
 
     fn poll_write_vectored(
@@ -202,7 +225,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let tried = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.sent(cx, tried)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -210,7 +234,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let tried = Pin::new(&mut self.stream).poll_flush(cx);
+        self.sent(cx, tried)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -225,6 +250,20 @@ mod tests {
     fn addresses(max: usize) -> Arc<Addresses> {
         let proxies = vec!["10.0.0.0/8".parse().unwrap()];
         Arc::new(Addresses { max: NonZeroUsize::new(max), proxies, open: Mutex::default() })
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_for_too_long_is_let_go() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (near, mut far) = tokio::io::duplex(8);
+        let write_max = Duration::from_millis(50);
+        let counted = Counted { free: Arc::new(Semaphore::new(1)), addresses: addresses(1), write_max };
+        let place = counted.admit("127.0.0.1".parse().unwrap()).unwrap();
+        let mut held = Held { stream: near, write_max, stalled: None, _place: place };
+        let sent = tokio::spawn(async move { held.write_all(&[0; 24]).await });
+        // It takes a part, and then nothing more.
+        far.read_exact(&mut [0; 8]).await.unwrap();
+        assert_eq!(sent.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     fn admit(addresses: &Arc<Addresses>, peer: &str) -> Option<OfAddress> {

@@ -103,9 +103,10 @@ pub(crate) async fn deliver(
 
 /// What a genuine delivery starts: its body over what the subscription keeps.
 async fn start_request(app: &App, subscription: &Subscription, body: Bytes) -> Result<StartRequest, TriggerError> {
-    let (params, bytes) = (StartParams::read("extras", &subscription.extras)?, body.len());
-    let workflow = subscription.workflow.clone();
+    let (workflow, extras) = (subscription.workflow.clone(), subscription.extras.clone());
+    let bytes = body.len() + extras.as_str().len();
     let read = move || {
+        let params = StartParams::read("extras", &extras)?;
         let body: Value = serde_json::from_slice(&body).map_err(|error| TriggerError::NotJson(error.to_string()))?;
         Ok(params.with_body(body).request(workflow, "webhook"))
     };
@@ -132,28 +133,46 @@ async fn authenticate(
     };
     let secrets = Secrets { current: &current, previous: previous.as_ref() };
     let signed = signature::verify(&secrets, delivery.headers, delivery.body, now);
-    let (Some(subscription), Some(caller), Ok(signed)) = (subscription, caller, signed) else {
-        return Err(TriggerError::NotGenuine);
+    let Some(subscription) = subscription else { return Err(TriggerError::NotGenuine) };
+    let proven = match (caller, signed) {
+        (None, _) if delivery.bearer.is_none() => Err("it carries no token"),
+        (None, _) => Err("its token is not valid"),
+        (Some(caller), _) if caller.credential.pat() != Some(subscription.pat) => {
+            Err("its token is not the one of the subscription")
+        }
+        (Some(_), Err(_)) => Err("its signature is missing or wrong, or its time is too far off"),
+        (Some(_), Ok(signed)) if subscription.require_timestamp && !signed.is_timed() => Err("its time is not signed"),
+        (Some(caller), Ok(signed)) => match enter(app, caller, &subscription).await? {
+            Some(may) => Ok((may, signed)),
+            None => Err("the owner of its token may not start runs there any more"),
+        },
     };
-    let is_bound = caller.credential.pat() == Some(subscription.pat);
-    if !is_bound || (subscription.require_timestamp && !signed.is_timed()) {
-        return Err(TriggerError::NotGenuine);
+    match proven {
+        Ok((may, signed)) => Ok((subscription, may, signed)),
+        Err(reason) => {
+            // The sender is told nothing; whoever owns the subscription can be helped by whoever reads this.
+            tracing::info!(subscription = %subscription.id, reason, "a delivery was refused");
+            Err(TriggerError::NotGenuine)
+        }
     }
-    let may = enter(app, caller, &subscription).await?;
-    Ok((subscription, may, signed))
 }
 
 /// The token's owner still has to be somebody who may start runs there.
-async fn enter(app: &App, caller: Caller, subscription: &Subscription) -> Result<May<RunWorkflows>, TriggerError> {
+async fn enter(
+    app: &App,
+    caller: Caller,
+    subscription: &Subscription,
+) -> Result<Option<May<RunWorkflows>>, TriggerError> {
     let named = NamedPlace {
         tenant: Some(subscription.scope.tenant.to_string()),
         project: Some(subscription.scope.project.to_string()),
         reach: Reach::InUse,
     };
-    entry::enter(app.database(), caller, &named).await.map_err(|error| match error {
-        AccessError::Store(error) => error.into(),
-        _ => TriggerError::NotGenuine,
-    })
+    match entry::enter(app.database(), caller, &named).await {
+        Ok(may) => Ok(Some(may)),
+        Err(AccessError::Store(error)) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// What makes a delivery the same as another: the name that it has, and what was signed.

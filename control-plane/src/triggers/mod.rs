@@ -31,7 +31,7 @@ pub(crate) mod subscriptions;
 
 pub(crate) use automation::Wanted;
 pub(crate) use error::TriggerError;
-pub(crate) use params::StartParams;
+pub(crate) use params::{GivenParams, StartParams};
 
 use crate::access::{Caller, Credential, RequestId, SessionId, UserId, caller::Origin};
 use agentruntime_host_api::uuid_id;

@@ -147,8 +147,12 @@ impl<'a> Scheduler<'a> {
             let has_moved = match self.may_start(&schedule).await? {
                 true => self.start_and_move_on(&schedule, &mut next, *due).await?,
                 false => {
-                    let waits = schedule.terms.overlap == Overlap::Queue;
-                    next.queued_due = schedule.queued_due.or(waits.then_some(*due));
+                    match schedule.terms.overlap {
+                        Overlap::Queue => next.queued_due = schedule.queued_due.or(Some(*due)),
+                        Overlap::Skip | Overlap::Allow => {
+                            (next.last_due, next.last_error) = (Some(*due), Some(still_under_way(schedule.last_run)));
+                        }
+                    }
                     self.move_on(&schedule, &next).await?
                 }
             };
@@ -290,6 +294,12 @@ impl<'a> Scheduler<'a> {
     fn database(&self) -> &Database {
         self.store.database()
     }
+}
+
+/// The same for each due time that one run keeps from starting, so that it is written to the audit log once.
+fn still_under_way(run: Option<RunId>) -> String {
+    let run = run.map_or_else(|| "before".to_owned(), |run| run.to_string());
+    format!("left out, as `overlap` is `skip`: the run {run} has not ended")
 }
 
 const OWNER_GONE: &str = "who made or changed this schedule last may not start runs in this project any more; change it, and it runs in your name";

@@ -1,6 +1,10 @@
 //! Schedules of workflows: made, listed, changed, deleted.
 
-use super::{ScheduleId, TriggerError, due::DueTimes, params::StartParams};
+use super::{
+    ScheduleId, TriggerError,
+    due::DueTimes,
+    params::{GivenParams, StartParams},
+};
 use crate::{
     access::{
         AccessError, May, PatId, UserId,
@@ -18,7 +22,6 @@ use agentruntime_engine::{
 };
 use agentruntime_host_api::{ProjectId, RunId, TenantId, Timestamp, WorkflowId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
@@ -136,12 +139,8 @@ pub(crate) struct Change {
     pub(crate) cron: Option<String>,
     /// Where.
     pub(crate) timezone: Option<String>,
-    /// The input.
-    pub(crate) trigger_payload: Option<Value>,
-    /// Input of single steps.
-    pub(crate) trigger_steps: Option<serde_json::Map<String, Value>>,
-    /// Steps that are left out.
-    pub(crate) excluded_step_ids: Option<Vec<String>>,
+    /// With what.
+    pub(crate) params: GivenParams,
     /// What happens while an earlier run has not ended.
     pub(crate) overlap: Option<Overlap>,
     /// Whether times that were missed are made up for.
@@ -207,9 +206,10 @@ pub(crate) async fn change(
     let (database, scope) = (project.store.database(), &project.scope);
     let old = get(project, workflow, id).await?;
     let now = database.time();
-    let is_same_start = !change.is_of_start();
-    let terms = change.over(old.terms.clone());
-    if !is_same_start {
+    // Whether what is started changes, and not only when.
+    let is_of_start = change.params.is_any();
+    let terms = change.over(old.terms.clone(), node, &scope.tenant).await?;
+    if is_of_start {
         let live = project.workflow(workflow).await?;
         terms.check_start(project, node, workflow, live.published_version).await?;
     }
@@ -247,7 +247,6 @@ pub(crate) async fn delete(
 impl Terms {
     /// The first due time from now on.
     fn next_due(&self, now: Timestamp) -> Result<Timestamp, TriggerError> {
-        self.params.check()?;
         let due = self.due_times().map_err(|error| {
             let field = if matches!(error, super::due::DueError::Zone(_)) { "timezone" } else { "cron" };
             TriggerError::invalid(field, error.to_string())
@@ -264,7 +263,6 @@ impl Terms {
         workflow: &WorkflowId,
         version: Option<u32>,
     ) -> Result<(), TriggerError> {
-        self.params.check()?;
         let Some(version) = version else { return Ok(()) };
         let request =
             StartRequest { version: Some(version), ..self.params.clone().request(workflow.clone(), "schedule") };
@@ -287,24 +285,15 @@ impl Terms {
 }
 
 impl Change {
-    /// Whether what is started changes, and not only when.
-    fn is_of_start(&self) -> bool {
-        self.trigger_payload.is_some() || self.trigger_steps.is_some() || self.excluded_step_ids.is_some()
-    }
-
-    fn over(self, old: Terms) -> Terms {
-        Terms {
+    async fn over(self, old: Terms, node: &Node, tenant: &TenantId) -> Result<Terms, TriggerError> {
+        Ok(Terms {
             cron: self.cron.unwrap_or(old.cron),
             timezone: self.timezone.unwrap_or(old.timezone),
-            params: StartParams {
-                trigger_payload: self.trigger_payload.or(old.params.trigger_payload),
-                trigger_steps: self.trigger_steps.unwrap_or(old.params.trigger_steps),
-                excluded_step_ids: self.excluded_step_ids.unwrap_or(old.params.excluded_step_ids),
-            },
+            params: self.params.over(old.params, node, tenant).await?,
             overlap: self.overlap.unwrap_or(old.overlap),
             catch_up: self.catch_up.unwrap_or(old.catch_up),
             is_enabled: self.is_enabled.unwrap_or(old.is_enabled),
-        }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     SubscriptionId, TriggerError,
     automation::{self, Wanted},
-    params::StartParams,
+    params,
     secret::SigningSecret,
 };
 use crate::{
@@ -21,15 +21,14 @@ use crate::{
 };
 use agentruntime_engine::{
     database::{
-        self, Database, Row, StoreError, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number,
-        text, time,
+        self, Database, Row, StoreError, Tx, Values, document, id, maybe_id, maybe_text, maybe_time, number, text, time,
     },
     store::Scope,
 };
-use agentruntime_host_api::{ProjectId, TenantId, Timestamp, WorkflowId};
+use agentruntime_host_api::{Json, ProjectId, TenantId, Timestamp, WorkflowId};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{fmt, str::FromStr, time::Duration};
 use uuid::Uuid;
 
@@ -123,8 +122,8 @@ pub(crate) struct Subscription {
     pub(crate) name: String,
     /// The token that its deliveries carry.
     pub(crate) pat: PatId,
-    /// What it starts runs with.
-    pub(crate) extras: Map<String, Value>,
+    /// What it starts runs with. It may be large, and is text until a delivery needs it.
+    pub(crate) extras: Json,
     /// What becomes of repeated bodies.
     pub(crate) replay: Replay,
     /// Whether deliveries need a signed time.
@@ -154,7 +153,7 @@ pub(crate) struct NewSubscription {
     /// The token that its deliveries carry.
     pub(crate) automation: Wanted,
     /// What it starts runs with.
-    pub(crate) extras: Map<String, Value>,
+    pub(crate) extras: Json,
     /// What becomes of repeated bodies.
     pub(crate) replay: Replay,
     /// Whether deliveries need a signed time.
@@ -171,7 +170,7 @@ pub(crate) struct Change {
     /// The token that its deliveries carry.
     pub(crate) pat: Option<PatId>,
     /// What it starts runs with.
-    pub(crate) extras: Option<Map<String, Value>>,
+    pub(crate) extras: Option<Json>,
     /// What becomes of repeated bodies.
     pub(crate) replay: Option<Replay>,
     /// Whether deliveries need a signed time.
@@ -194,7 +193,7 @@ pub(crate) struct Shown {
 pub(crate) async fn create(app: &App, may: &May<WriteTriggers>, new: NewSubscription) -> Result<Shown, TriggerError> {
     let (database, scope) = (app.database(), may.scope());
     check_name(&new.name)?;
-    StartParams::read("extras", &new.extras)?;
+    let extras = params::checked("extras", new.extras, &app.node, &scope.tenant).await?;
     app.project(&may.place).workflow(&new.workflow).await?.not_archived()?;
     let named = new.automation.named(database, may).await?;
     let (id, secret, now) = (SubscriptionId::new_v7(), SigningSecret::random(), database.time());
@@ -209,7 +208,7 @@ pub(crate) async fn create(app: &App, may: &May<WriteTriggers>, new: NewSubscrip
     };
     let mut values = Values::default();
     values.id(id).scope(&scope).text(new.workflow.as_str()).text(&new.name).id(pat).text(sealed);
-    values.text(json(&new.extras)).text(new.replay.as_str()).number(new.require_timestamp);
+    values.text(extras.as_str()).text(new.replay.as_str()).number(new.require_timestamp);
     values
         .number(new.is_enabled)
         .id(may.caller.user)
@@ -254,12 +253,12 @@ pub(crate) async fn change(
     app: &App,
     may: &May<WriteTriggers>,
     id: SubscriptionId,
-    change: Change,
+    mut change: Change,
 ) -> Result<Subscription, TriggerError> {
     let (database, scope) = (app.database(), may.scope());
     change.name.as_deref().map_or(Ok(()), check_name)?;
-    if let Some(extras) = &change.extras {
-        StartParams::read("extras", extras)?;
+    if let Some(extras) = change.extras.take() {
+        change.extras = Some(params::checked("extras", extras, &app.node, &scope.tenant).await?);
     }
     let pat = Wanted { pat: change.pat, bearer: None }.named(database, may).await?;
     let now = database.time();
@@ -267,7 +266,7 @@ pub(crate) async fn change(
     record(&mut tx, may, "webhook.update", id, change.details(), now).await?;
     let mut values = key(&scope, id);
     values.maybe_text(change.name).maybe_text(pat.map(|pat| pat.to_string()));
-    values.maybe_text(change.extras.as_ref().map(json)).maybe_text(change.replay.map(Replay::as_str));
+    values.maybe_text(change.extras.as_ref().map(Json::as_str)).maybe_text(change.replay.map(Replay::as_str));
     values
         .maybe_number(change.require_timestamp)
         .maybe_number(change.is_enabled)

@@ -9,6 +9,7 @@ mod check;
 mod description;
 mod domains;
 mod keys;
+mod large;
 mod limits;
 mod load;
 mod mails;

@@ -1,6 +1,10 @@
 //! Schedules over HTTP. When they come due is tested where time can be moved: in `triggers::scheduler`.
 
-use crate::{server::on_both, webhooks::published};
+use crate::{
+    server::on_both,
+    webhooks::{documents_about_the_limit, published, send_text},
+};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const NOBODYS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -55,6 +59,39 @@ async fn a_schedule_that_makes_no_sense_is_refused_and_says_where() {
         let elsewhere = format!("/v1/workflows/{NOBODYS}/triggers");
         owner.post(&elsewhere, json!({ "cron": "* * * * *" })).await.refused(404, "WORKFLOW_NOT_FOUND");
         assert_eq!(owner.get(&path).await.expect(200)["items"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn start_parameters_are_taken_up_to_a_length_of_their_text() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let path = format!("/v1/workflows/{}/triggers", published(&owner).await);
+        let steps = json!({ "ask": { "task_payload": { "n": 1 } } });
+        let old = owner.post(&path, json!({ "cron": "@daily", "trigger_steps": steps })).await.expect(201);
+        let unchanged = format!("{path}/{}", old["id"].as_str().unwrap());
+        for (document, is_taken) in documents_about_the_limit() {
+            let made = document.replacen('{', r#"{"cron":"@daily","#, 1);
+            let made = send_text(&owner, Method::POST, &path, made).await;
+            if is_taken {
+                let (made, sent) = (made.expect(201), serde_json::from_str::<Value>(&document).unwrap());
+                assert_eq!(made["trigger_payload"], sent["trigger_payload"]);
+                let own = format!("{path}/{}", made["id"].as_str().unwrap());
+                send_text(&owner, Method::PATCH, &own, document.clone()).await.expect(200);
+                // What stays counts, too.
+                let steps = owner.patch(&own, json!({ "trigger_steps": steps })).await.refused(422, "INVALID_FIELD");
+                assert_eq!(steps["details"]["field"], "trigger_payload");
+                continue;
+            }
+            for refused in [made, send_text(&owner, Method::PATCH, &unchanged, document).await] {
+                assert_eq!(refused.refused(422, "INVALID_FIELD")["details"]["field"], "trigger_payload");
+            }
+        }
+        let refused = owner.patch(&unchanged, json!({ "trigger_steps": ["ask"] })).await.refused(422, "INVALID_BODY");
+        assert_eq!(refused["error"], "`trigger_steps`: it is a list, and should be an object");
+        let shown = owner.get(&unchanged).await.expect(200);
+        assert_eq!((&shown["trigger_steps"], &shown["trigger_payload"]), (&steps, &Value::Null));
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Questions to people over HTTP.
 
 use crate::{
-    server::on_both,
+    server::{Server, on_both},
     workflow::{Workflow, asking},
 };
 use serde_json::json;
@@ -84,4 +84,15 @@ async fn what_is_no_answer_is_refused() {
         workflow.complete(&run, &task, approved).await.expect(200);
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_answer_says_yes_or_no_in_one_place() {
+    let server = Server::start();
+    let workflow = Workflow::publish(server.owner(), asking()).await;
+    let (run, task) = workflow.start_asking(json!({})).await;
+    let twice = json!({ "approved": true, "result": { "approved": false } });
+    let refused = workflow.complete(&run, &task, twice).await.refused(422, "INVALID_FIELD");
+    assert_eq!(refused["details"]["field"], "result");
+    workflow.complete(&run, &task, json!({ "approved": false, "result": { "reason": "no" } })).await.expect(200);
 }

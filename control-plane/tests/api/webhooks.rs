@@ -13,6 +13,8 @@ use std::{
 };
 
 const NOBODYS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+/// The largest document of start parameters that a trigger keeps.
+const PARAMS_BYTES_MAX: usize = 256 * 1024;
 
 /// A published workflow that asks a person and so stays under way; its id.
 pub(crate) async fn published(owner: &Client) -> String {
@@ -185,6 +187,62 @@ async fn a_subscription_that_makes_no_sense_is_refused() {
         let pat = own["subscription"]["automation_pat_id"].clone();
         new(json!({ "automation_pat_id": pat })).await.expect(201);
         server.anybody().get("/v1/inbound-webhooks").await.refused(401, "NOT_AUTHENTICATED");
+    })
+    .await;
+}
+
+/// Documents of start parameters, as text, and whether they are small enough to be kept: of just the largest length, of one
+/// byte more, and with a payload of one byte more that is white space but for its brackets.
+pub(crate) fn documents_about_the_limit() -> [(String, bool); 3] {
+    let document = |payload: String| format!(r#"{{"trigger_payload":{payload}}}"#);
+    let filled = |bytes: usize| document(format!(r#""{}""#, "x".repeat(bytes - document(String::new()).len() - 2)));
+    let spaced = |bytes: usize| document(format!("{{{}}}", " ".repeat(bytes - 2)));
+    let over = PARAMS_BYTES_MAX + 1;
+    [(filled(PARAMS_BYTES_MAX), true), (filled(over), false), (spaced(over), false)]
+}
+
+/// Sends a body that is written already.
+pub(crate) async fn send_text(client: &Client, method: Method, path: &str, body: String) -> Answer {
+    answer(client.request(method, path).header("content-type", "application/json").body(body)).await
+}
+
+#[tokio::test]
+async fn extras_are_taken_up_to_a_length_of_their_text() {
+    on_both(|server| async move {
+        let (owner, workflow) = (server.owner(), published(&server.owner()).await);
+        for (extras, is_taken) in documents_about_the_limit() {
+            let new = format!(r#"{{"workflow_id":"{workflow}","name":"orders","extras":{extras}}}"#);
+            let made = send_text(&owner, Method::POST, "/v1/inbound-webhooks", new).await;
+            let own = format!("/v1/inbound-webhooks/{}", hook(&server, json!({})).await.id);
+            let changed = send_text(&owner, Method::PATCH, &own, format!(r#"{{"extras":{extras}}}"#)).await;
+            let sent: Value = serde_json::from_str(&extras).unwrap();
+            match is_taken {
+                true => {
+                    assert_eq!(made.expect(201)["subscription"]["extras"], sent);
+                    assert_eq!(changed.expect(200)["extras"], sent);
+                }
+                false => {
+                    for refused in [made, changed] {
+                        assert_eq!(refused.refused(422, "INVALID_FIELD")["details"]["field"], "extras");
+                    }
+                    assert_eq!(owner.get(&own).await.expect(200)["extras"], json!({}));
+                }
+            }
+        }
+        for wrong in ["[]", "7", "\"x\"", "true"] {
+            let new = format!(r#"{{"workflow_id":"{workflow}","name":"orders","extras": {wrong}}}"#);
+            let refused =
+                send_text(&owner, Method::POST, "/v1/inbound-webhooks", new).await.refused(422, "INVALID_BODY");
+            assert_eq!(refused["details"]["field"], "extras");
+            assert!(refused["error"].as_str().unwrap().ends_with("and should be an object"), "{refused}");
+        }
+        // As it is written by us, whatever way it was sent.
+        let odd = r#"{"extras": { "note": 1, "note": 2, "trigger_payload": null }}"#.to_owned();
+        let own = format!("/v1/inbound-webhooks/{}", hook(&server, json!({})).await.id);
+        let kept = send_text(&owner, Method::PATCH, &own, odd).await.expect(200)["extras"].clone();
+        assert_eq!(kept, json!({ "note": 2, "trigger_payload": null }));
+        let nothing = owner.patch(&own, json!({ "extras": null })).await.expect(200);
+        assert_eq!(nothing["extras"], kept);
     })
     .await;
 }

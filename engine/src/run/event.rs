@@ -18,6 +18,13 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl Event {
+    /// What its documents take, in bytes of JSON: nearly all that it takes, where it is large.
+    pub fn document_bytes(&self) -> usize {
+        self.kind.document_bytes()
+    }
+}
+
 /// Which step, or which step of which iteration of a composite's body.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StepPath {
@@ -375,6 +382,17 @@ impl EventKind {
             Self::StepFailed { recovered, error, .. } => of(recovered) + error.message.len(),
             Self::HumanTaskCreated { payload, .. } => payload.as_str().len(),
             _ => 0,
+        }
+    }
+
+    /// What its documents take, in bytes of JSON: nearly all that it takes, where it is large.
+    pub fn document_bytes(&self) -> usize {
+        match self {
+            Self::RunStarted(start) => {
+                start.input.as_str().len() + start.trigger_steps.values().map(|it| it.as_str().len()).sum::<usize>()
+            }
+            Self::RunCompleted { outputs } => outputs.as_str().len(),
+            _ => self.payload_bytes(),
         }
     }
 

@@ -49,8 +49,9 @@ pub use claim::Rooms;
 pub use listing::PROJECTS_MAX;
 pub use record::*;
 pub use retention::{Archive, ArchiveError, ArchivedRun, ExpireError};
-pub use runs::EVENTS_MAX;
+pub use runs::{EVENTS_BYTES_MAX, EVENTS_MAX};
 pub use start_keys::KEYS_SWEPT_MAX;
+pub use tasks::TASKS_BYTES_MAX;
 
 use crate::database::Database;
 use std::{

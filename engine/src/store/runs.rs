@@ -22,6 +22,8 @@ use std::{
 
 /// Events on one page: a page is held in memory and sent as one answer.
 pub const EVENTS_MAX: u32 = 1_000;
+/// What the documents of the events on one page take, where they are more than one event.
+pub const EVENTS_BYTES_MAX: usize = 1 << 20;
 
 /// The columns that [`run_record`] reads, in its order.
 macro_rules! run_columns {
@@ -37,6 +39,10 @@ pub(crate) const RUN_COLUMNS: usize = 16;
 
 const SELECT_RUN: &str =
     concat!("SELECT ", run_columns!(), " FROM runs WHERE tenant_id = $1 AND project_id = $2 AND run_id = $3");
+
+/// The lengths stand beside the texts, so that no text is read for them.
+const SELECT_RUN_BYTES: &str =
+    "SELECT CAST(COALESCE(SUM(octet_length(body)), 0) AS BIGINT) FROM run_events WHERE run_id = $1";
 
 const RUN_EXISTS: &str = "SELECT last_seq FROM runs WHERE tenant_id = $1 AND project_id = $2 AND run_id = $3";
 
@@ -107,7 +113,8 @@ impl Store {
         run_record(&self.shared.database.row(SELECT_RUN, key(scope, run)).await?)
     }
 
-    /// Events after number `after_seq`, at most `limit` and at most [`EVENTS_MAX`].
+    /// Events after number `after_seq`: at most `limit`, at most [`EVENTS_MAX`], and those whose documents fit
+    /// [`EVENTS_BYTES_MAX`], but one where there is one. Only an empty page is the last.
     pub async fn events(
         &self,
         scope: &Scope,
@@ -124,16 +131,33 @@ impl Store {
         let read = async {
             let mut chunks = sqlx::query_with(sql, values.into_arguments()).fetch(reader);
             let mut page = Vec::new();
+            let mut bytes = 0;
             while page.len() < limit as usize
+                && bytes < EVENTS_BYTES_MAX
                 && let Some(row) = chunks.try_next().await?
             {
                 let events: Vec<Event> = document(text(&row, 0)?)?;
-                page.extend(events.into_iter().filter(|event| event.seq > after_seq));
+                for event in events.into_iter().filter(|event| event.seq > after_seq) {
+                    let of_event = event.kind.document_bytes();
+                    // The first comes whatever its size, or nobody could read on.
+                    if page.len() < limit as usize && (page.is_empty() || bytes + of_event <= EVENTS_BYTES_MAX) {
+                        bytes += of_event;
+                        page.push(event);
+                    } else {
+                        return Ok(page);
+                    }
+                }
             }
-            page.truncate(limit as usize);
             Ok(page)
         };
         self.shared.database.guard(Access::Read, read).await
+    }
+
+    /// How many bytes the events of a run take.
+    pub async fn run_bytes(&self, run: RunId) -> Result<u64, StoreError> {
+        let mut values = Values::default();
+        values.id(run);
+        number(&self.shared.database.row(SELECT_RUN_BYTES, values).await?, 0)
     }
 
     /// The whole journal of a run, for the node that owns it.

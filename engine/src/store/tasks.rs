@@ -1,11 +1,15 @@
 //! Questions to people: opened and closed by runs, answered from outside.
 
 use super::{LIST_MAX, Scope, Store, TaskCursor, TaskFilter, TaskRecord, inbox};
-use crate::database::{Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_time, text, time};
+use crate::database::{Access, Bulk, Number, StoreError, Text, Tx, Values, document, id, json, maybe_time, text, time};
 use crate::run::{Signal, TaskStatus, event::StepPath};
 use agentruntime_host_api::{Json, RunId, TaskId, WorkflowId};
+use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
+
+/// What the payloads of the tasks on one page take, where they are more than one task.
+pub const TASKS_BYTES_MAX: usize = 1 << 20;
 
 const SELECT_TASKS: &str = "SELECT task_id, run_id, status, created_at, due, body FROM tasks \
     WHERE tenant_id = $1 AND project_id = $2 AND ($3 IS NULL OR run_id = $3) AND ($4 IS NULL OR status = $4) \
@@ -58,7 +62,8 @@ impl Store {
     }
 
     /// Tasks that wait for an answer, each with its workflow, the oldest first: at most `limit` and at most [`LIST_MAX`], of one
-    /// run or of all, after a place in that list.
+    /// run or of all, after a place in that list. Where their payloads take more than [`TASKS_BYTES_MAX`], the last one (of two
+    /// at least) only says that there are more.
     pub async fn open_tasks(
         &self,
         scope: &Scope,
@@ -70,8 +75,20 @@ impl Store {
         values.scope(scope).maybe_text(run.map(|run| run.to_string()));
         values.number(after.map_or(i64::MIN, |cursor| cursor.created_at.as_micros()));
         values.text(after.map(|cursor| cursor.task.to_string()).unwrap_or_default()).number(limit.min(LIST_MAX));
-        let rows = self.shared.database.rows(SELECT_OPEN, values).await?;
-        rows.iter().map(|row| Ok((task_record(row)?, WorkflowId::new(text(row, 6)?)))).collect()
+        let (sql, reader) = self.shared.database.reading(SELECT_OPEN);
+        let read = async {
+            let mut rows = sqlx::query_with(sql, values.into_arguments()).fetch(reader);
+            let (mut tasks, mut bytes) = (Vec::new(), 0);
+            while (bytes <= TASKS_BYTES_MAX || tasks.len() < 2)
+                && let Some(row) = rows.try_next().await?
+            {
+                let task: TaskRecord = task_record(&row)?;
+                bytes += task.payload.as_str().len();
+                tasks.push((task, WorkflowId::new(text(&row, 6)?)));
+            }
+            Ok(tasks)
+        };
+        self.shared.database.guard(Access::Read, read).await
     }
 
     /// Answers a task. The second answer is [`StoreError::AlreadyClosed`], and so is one that comes too late.

@@ -2,10 +2,14 @@
 
 use crate::{fixture::*, on_both_databases};
 use agentruntime_engine::{
-    run::{Signal, event::RunStatus},
-    store::{Append, Appended, NewRun, RunCursor, RunFilter, Scope, StoreError, TaskFilter},
+    run::{
+        Signal,
+        event::{Event, EventKind, RunStatus},
+    },
+    store::{Append, Appended, Chunk, EVENTS_BYTES_MAX, NewRun, RunCursor, RunFilter, Scope, StoreError, TaskFilter},
 };
 use agentruntime_host_api::{Json, ProjectId, RunId, TaskId, WorkflowId};
+use serde_json::json;
 use std::time::Duration;
 
 on_both_databases!(
@@ -13,6 +17,7 @@ on_both_databases!(
     runs_are_listed_newest_first_in_pages,
     runs_are_listed_by_status_and_workflow,
     events_are_read_in_pages_across_chunks,
+    a_page_of_large_events_ends_where_it_has_enough,
     the_end_of_a_long_journal_is_read_without_the_rest,
 );
 
@@ -115,6 +120,29 @@ async fn events_are_read_in_pages_across_chunks(fixture: Fixture) {
         }
     }
     assert!(store.events(&scope("acme"), lease.run, 0, 0).await.unwrap().is_empty());
+}
+
+/// Of large events a page has as many as fit, and one in any case.
+async fn a_page_of_large_events_ends_where_it_has_enough(fixture: Fixture) {
+    let store = fixture.open().await;
+    let lease = store.started(&new_run(), &node("a")).await.lease;
+    let large = |seq: u64, bytes: usize| Event {
+        kind: EventKind::RunCompleted { outputs: json!({ "text": "x".repeat(bytes) }).into() },
+        ..event(seq)
+    };
+    let half = EVENTS_BYTES_MAX / 2;
+    let events = [large(2, half - 50), large(3, half - 50), large(4, half), large(5, 2 * EVENTS_BYTES_MAX), event(6)];
+    let together = Append { events: Some(Chunk::of(&events)), ..append(lease, 2, 6) };
+    assert_eq!(store.commit(&node("a"), LEASE, &[together]).await.unwrap(), [Appended::Durable]);
+    let mut after = 1;
+    for expected in [vec![2, 3], vec![4], vec![5], vec![6], vec![]] {
+        let page = store.events(&scope("acme"), lease.run, after, 100).await.unwrap();
+        let seqs: Vec<u64> = page.iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, expected, "after {after}");
+        after = seqs.last().copied().unwrap_or(after);
+    }
+    let bytes = store.run_bytes(lease.run).await.unwrap();
+    assert!((4 * half as u64..8 * half as u64).contains(&bytes), "{bytes}");
 }
 
 async fn the_end_of_a_long_journal_is_read_without_the_rest(fixture: Fixture) {

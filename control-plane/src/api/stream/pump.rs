@@ -6,15 +6,17 @@
 use super::super::problem::Problem;
 use crate::operations::OperationError;
 use futures_util::{Stream, StreamExt};
-use std::{collections::VecDeque, pin::pin, time::Duration};
+use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{self, Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
 
 /// Messages between the source and the connection: what a reader may be behind without anything being held up.
 const BUFFER_MESSAGES: usize = 256;
+/// What these messages take together, where they are more than one.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// One event as it is sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,14 +39,20 @@ pub(super) enum Break {
 }
 
 /// What a reader is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Message {
-    /// An event.
-    Event(Frame),
+    /// An event, and what it takes of the buffer until it is handed on.
+    Event(Frame, Room),
     /// Nothing happened, and the stream is there.
     Alive,
     /// The last message.
     End(Farewell),
+}
+
+/// What a frame takes of the buffer.
+#[derive(Debug)]
+pub(super) struct Room {
+    _bytes: OwnedSemaphorePermit,
 }
 
 /// Why a stream ends.
@@ -120,6 +128,7 @@ where
         mut last_id: String,
     ) -> Option<Farewell> {
         let mut events = pin!(events);
+        let room = Arc::new(Semaphore::new(BUFFER_BYTES));
         let mut waiting: VecDeque<Frame> = VecDeque::new();
         let mut taken_at = Instant::now();
         let mut alive = ticks(self.pace.alive);
@@ -134,11 +143,11 @@ where
                         return Some(Farewell::Refused);
                     }
                 }
-                permit = sender.reserve(), if !waiting.is_empty() => {
+                place = place(sender, &room, waiting.front()), if !waiting.is_empty() => {
                     taken_at = Instant::now();
-                    if let (Ok(permit), Some(frame)) = (permit, waiting.pop_front()) {
+                    if let (Some((place, bytes)), Some(frame)) = (place, waiting.pop_front()) {
                         last_id.clone_from(&frame.id);
-                        permit.send(Message::Event(frame));
+                        place.send(Message::Event(frame, bytes));
                     }
                 }
                 () = time::sleep_until(taken_at + self.pace.patience), if !waiting.is_empty() => {
@@ -166,6 +175,18 @@ where
             }
         }
     }
+}
+
+/// Waits until the buffer has a place for the next frame, and as many bytes. A frame that is larger than the buffer has all of
+/// it; nothing where the reader is gone.
+async fn place<'s>(
+    sender: &'s mpsc::Sender<Message>,
+    room: &Arc<Semaphore>,
+    next: Option<&Frame>,
+) -> Option<(mpsc::Permit<'s, Message>, Room)> {
+    let bytes = next.map_or(0, |frame| frame.text.len().min(BUFFER_BYTES));
+    let bytes = room.clone().acquire_many_owned(u32::try_from(bytes).ok()?).await.ok()?;
+    Some((sender.reserve().await.ok()?, Room { _bytes: bytes }))
 }
 
 /// Ticks from one period on.
@@ -204,7 +225,7 @@ mod tests {
         let mut ids = Vec::new();
         while let Some(message) = messages.recv().await {
             match message {
-                Message::Event(frame) => ids.push(frame.id),
+                Message::Event(frame, _) => ids.push(frame.id),
                 Message::Alive => {}
                 Message::End(farewell) => return (ids, Some(farewell)),
             }
@@ -234,6 +255,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_lies_in_the_buffer_is_counted_in_bytes() {
+        let pace = Pace { patience: Duration::from_millis(20), ..PATIENT };
+        let large = |id: u32| Frame { id: id.to_string(), text: "x".repeat(BUFFER_BYTES / 2) };
+        let source = stream::once(std::future::ready(Ok((1..=5).map(large).collect())));
+        let mut messages = pump(pace).start(source, "0".into());
+        while !messages.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        messages.close();
+        let (ids, end) = all(messages).await;
+        assert_eq!((ids, end), (vec!["1".into(), "2".into()], Some(Farewell::Lagged { last_id: "2".into() })));
+        let huge = Frame { id: "1".into(), text: "x".repeat(2 * BUFFER_BYTES) };
+        let source = stream::once(std::future::ready(Ok(vec![huge.clone(), Frame { id: "2".into(), ..huge }])));
+        assert_eq!(all(pump(PATIENT).start(source, "0".into())).await.0, ["1", "2"]);
+    }
+
+    #[tokio::test]
     async fn a_reader_that_was_too_slow_for_the_source_is_told_how_far_it_came() {
         let source = pages(&[2]).chain(stream::once(std::future::ready(Err(Break::Lost))));
         let (ids, end) = all(pump(PATIENT).start(source, "0".into())).await;
@@ -258,7 +296,7 @@ mod tests {
         let pump = pump(pace);
         let draining = pump.draining.clone();
         let mut messages = pump.start(stream::pending(), "0".into());
-        assert_eq!(messages.recv().await, Some(Message::Alive));
+        assert!(matches!(messages.recv().await, Some(Message::Alive)));
         draining.cancel();
         assert_eq!(all(messages).await.1, Some(Farewell::Draining));
     }

@@ -54,7 +54,10 @@ async fn relay(mut socket: WebSocket, mut messages: mpsc::Receiver<Message>, sea
 fn said(message: Message) -> Vec<Sent> {
     let close = |code, reason: &str| Sent::Close(Some(CloseFrame { code, reason: reason.into() }));
     match message {
-        Message::Event(frame) => vec![Sent::Text(frame.text.into())],
+        Message::Event(frame, room) => {
+            drop(room);
+            vec![Sent::Text(frame.text.into())]
+        }
         Message::Alive => vec![Sent::Ping(Vec::new().into())],
         Message::End(Farewell::Ended) => vec![close(close_code::NORMAL, "the run has ended")],
         Message::End(Farewell::Lagged { last_id }) => {

@@ -101,7 +101,7 @@ impl World {
     }
 
     async fn schedule(&self, cron: &str, overlap: Overlap, catch_up: bool) -> ScheduleId {
-        let params = StartParams { trigger_payload: Some(json!({ "n": 1 })), ..StartParams::default() };
+        let params = StartParams { trigger_payload: Some(json!({ "n": 1 }).into()), ..StartParams::default() };
         let (cron, timezone) = (cron.to_owned(), "UTC".to_owned());
         let terms = Terms { cron, timezone, params, overlap, catch_up, is_enabled: true };
         schedules::create(&self.project, &self.process.node, &self.may, &self.workflow, terms).await.unwrap().id
@@ -199,9 +199,14 @@ async fn while_a_run_is_under_way_due_times_are_left_out() {
     let world = World::new().await;
     let id = world.schedule("* * * * *", Overlap::Skip, false).await;
     assert_eq!(world.after(1).await, 1);
+    let run = world.read(id).await.last_run.unwrap();
     assert_eq!(world.after(1).await, 1);
     assert_eq!(world.after(1).await, 1);
-    world.end(world.read(id).await.last_run.unwrap()).await;
+    let schedule = world.read(id).await;
+    let why = schedule.last_error.unwrap();
+    assert!(why.contains(&run.to_string()) && why.contains("has not ended"), "{why}");
+    assert_eq!(schedule.last_due.map(|due| due.plus(MINUTE)), Some(schedule.next_due), "the one that was left out");
+    world.end(run).await;
     assert_eq!(world.after(0).await, 1, "what was left out is not made up for");
     assert_eq!(world.after(1).await, 2);
 }
