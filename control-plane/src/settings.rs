@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) cookie_domain: Option<String>,
     /// The name server that is asked whether a domain is a workspace's; the machine's own where none is given.
     pub(crate) name_server: Option<SocketAddr>,
+    /// How requests of steps leave.
+    pub(crate) egress: EgressSettings,
     /// How mails are sent.
     pub(crate) mail: MailSettings,
     /// The issuer of sign-ins with OpenID Connect, if there is one.
@@ -98,6 +100,15 @@ pub(crate) struct BodyRoom {
     pub(crate) all: usize,
     /// Of one workspace's, or of one address's that entered none.
     pub(crate) each: usize,
+}
+
+/// How requests of steps leave.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EgressSettings {
+    /// Networks that may be reached beside the public internet.
+    pub(crate) allowed_networks: Vec<IpNet>,
+    /// A proxy that all requests go through.
+    pub(crate) proxy: Option<Url>,
 }
 
 /// When runs that ended are removed.
@@ -255,6 +266,10 @@ impl Settings {
             body_room: read_body_room(given, body_bytes_max),
             cookie_domain: given.text("cookie_domain"),
             name_server: given.parsed("name_server", "an address and a port, such as 127.0.0.1:53"),
+            egress: EgressSettings {
+                allowed_networks: given.list("egress_allowed_networks", "a network such as 10.0.0.0/8"),
+                proxy: given.parsed("egress_proxy", "a URL such as http://proxy.internal:3128"),
+            },
             mail: read_mail(given),
             openid: read_openid(given),
             tls,
