@@ -1,8 +1,8 @@
 //! The log of who did what.
 
 use crate::{
+    hooks::published,
     server::{Server, on_both},
-    webhooks::published,
 };
 use agentruntime_engine::{
     database::Values,

@@ -1,8 +1,8 @@
 //! Backups that are made while the service works, and a service that goes on from one.
 
 use crate::{
+    hooks::hook,
     server::{Server, answer},
-    webhooks::hook,
     workflow::{Workflow, asking},
 };
 use agentruntime_tests::postgres;
@@ -17,7 +17,7 @@ struct Before {
     run: String,
     task: String,
     events: Vec<Value>,
-    hook: crate::webhooks::Hook,
+    hook: crate::hooks::Hook,
 }
 
 async fn prepare(server: &Server) -> Before {

@@ -1,8 +1,8 @@
 //! Master keys: one that is missing or another is told at the start; going over to a new one; giving up a lost one.
 
 use crate::{
+    hooks::{Hook, hook},
     server::{Server, answer, on_both},
-    webhooks::{Hook, hook},
 };
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! What is too much: requests, bodies, heads; and who else may ask.
 
 use crate::{
+    hooks::published,
     mails::signed_in,
     retention::{PATIENCE, ended_long_ago},
     server::{Server, answer, on_both},
-    webhooks::published,
     workflow::{Workflow, greeting},
 };
 use agentruntime_engine::{

@@ -1,8 +1,9 @@
 //! Schedules over HTTP. When they come due is tested where time can be moved: in `triggers::scheduler`.
 
 use crate::{
+    hooks::published,
     server::on_both,
-    webhooks::{documents_about_the_limit, published, send_text},
+    webhooks::{documents_about_the_limit, send_text},
 };
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
 //! What is secret stays out of the log, whatever is asked for and however much the log is to tell.
 
 use crate::{
+    hooks::{published, secrets_of_deliveries},
     mails::{Browser, PASSWORD, mail, signed_in, token},
     openid::secrets_of_signing_in,
     real::{Real, issuers},
     server::Server,
-    webhooks::{published, secrets_of_deliveries},
 };
 use agentruntime_engine::{
     database::Values,
