@@ -75,7 +75,11 @@ pub(crate) const KEYS: &[Key] = &[
         "N",
         "Connections from one address; trusted proxies are exempt; 0 is without limit",
     ),
-    plain("read_seconds_max", "N", "How long a client may take to send a head, or a body beyond 1 s for each 8 KiB"),
+    plain(
+        "read_seconds_max",
+        "N",
+        "How long a client may take to send a head, or a body beyond 1 s for each 8 KiB, or take nothing of an answer",
+    ),
     plain(
         "drain_notice_seconds",
         "N",
