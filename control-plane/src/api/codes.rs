@@ -120,8 +120,8 @@ const CODES: &[Code] = &[
     code(
         "TOO_MANY_BODIES",
         &[429, 503],
-        "bodies of the workspace's requests that are under way (429), or those of all requests (503), have as much room as they \
-         may; `Retry-After`",
+        "bodies of the workspace's requests, and answers with data of its runs, that are under way (429), or those of all \
+         (503), have as much room as they may; `Retry-After`",
     ),
     code("TOO_MANY_CHECKS", &[429], "the workspace has as many graphs checked as it can at once; `Retry-After`"),
     code("TOO_MANY_STREAMS", &[429], "the workspace follows as many streams as it can"),

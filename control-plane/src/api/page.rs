@@ -66,9 +66,19 @@ impl<T> Page<T> {
         place: impl Fn(&R) -> C,
         item: impl Fn(R) -> T,
     ) -> Self {
-        let is_last = records.len() <= limit as usize;
+        let has_more = records.len() > limit as usize;
         records.truncate(limit as usize);
-        let next_cursor = records.last().filter(|_| !is_last).map(|record| cursor(&place(record)));
+        Self::cut(records, has_more, place, item)
+    }
+
+    /// A page of records of which it is known whether others follow.
+    pub(crate) fn cut<R, C: Serialize>(
+        records: Vec<R>,
+        has_more: bool,
+        place: impl Fn(&R) -> C,
+        item: impl Fn(R) -> T,
+    ) -> Self {
+        let next_cursor = records.last().filter(|_| has_more).map(|record| cursor(&place(record)));
         Self { items: records.into_iter().map(item).collect(), next_cursor }
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     State,
     answers::{self, Large},
+    bodies::Share,
     commands::Failure,
     extract::{Path, Query},
     problem::{Problem, ProblemBody},
@@ -17,8 +18,11 @@ use crate::{
 };
 use agentruntime_engine::{
     graph::StepIndex,
-    run::{Phase, RunState, event::Event},
-    store::EVENTS_MAX,
+    run::{
+        Phase, RunState,
+        event::{Event, StepInputs},
+    },
+    store::{EVENTS_MAX, RunRecord},
 };
 use agentruntime_host_api::{Json, RunId, TaskId, Timestamp, WorkflowId};
 use axum::{Json as JsonBody, extract::State as Given};
@@ -139,15 +143,26 @@ async fn read(
     Given(app): Given<State>,
     Path((workflow, run)): Path<(Uuid, Uuid)>,
 ) -> Result<Large, Problem> {
-    let project = app.project(&may.place);
-    let record = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?;
-    let share = answers::room(&app, &project.scope.tenant, project.run_bytes(record.run).await?)?;
-    let timeline = project.timeline(&record).await?;
+    let (record, timeline, share) = whole(&app, &may, workflow, run).await?;
     let now = app.clock().now();
     let steps = timeline.order().map(|(index, _)| RunStep::of(&timeline, index, now)).collect();
     let RunState { end, .. } = &timeline.state;
     let outputs = end.as_ref().and_then(|end| end.as_ref().ok()).cloned();
     Large::of(&Run { outputs, steps, summary: record.into() }, share)
+}
+
+/// A run with all that its events tell, and what an answer with that counts.
+async fn whole(
+    app: &State,
+    may: &May<ReadWorkflows>,
+    workflow: Uuid,
+    run: Uuid,
+) -> Result<(RunRecord, Timeline, Share), Problem> {
+    let project = app.project(&may.place);
+    let record = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?;
+    let share = answers::room(app, &project.scope.tenant, project.run_bytes(record.run).await?)?;
+    let timeline = project.timeline(&record).await?;
+    Ok((record, timeline, share))
 }
 
 /// Reads where a run stands, without its steps and outputs: cheap enough to ask often.
@@ -176,7 +191,8 @@ async fn summary(
 struct EventsQuery {
     /// Only those with a higher number; 0 where it is missing.
     after_seq: Option<u64>,
-    /// How many at most: 1 to 1000, 200 where it is missing.
+    /// How many at most: 1 to 1000, 200 where it is missing. Of large ones a page has fewer; `next_after_seq` says whether
+    /// others follow.
     #[param(minimum = 1, maximum = 1000, default = 200)]
     limit: Option<u32>,
 }
@@ -249,7 +265,7 @@ struct RunContext {
     input: Json,
     /// Per-step inputs of the start.
     #[schema(value_type = Object)]
-    trigger_steps: Value,
+    trigger_steps: StepInputs,
     /// Each step that has begun or is settled, by its id.
     steps: BTreeMap<String, StepContext>,
     /// What it gave, where it completed.
@@ -290,10 +306,7 @@ async fn context(
     Given(app): Given<State>,
     Path((workflow, run)): Path<(Uuid, Uuid)>,
 ) -> Result<Large, Problem> {
-    let project = app.project(&may.place);
-    let record = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?;
-    let share = answers::room(&app, &project.scope.tenant, project.run_bytes(record.run).await?)?;
-    let timeline = project.timeline(&record).await?;
+    let (record, timeline, share) = whole(&app, &may, workflow, run).await?;
     let began = |index: &StepIndex| !matches!(timeline.state.steps[*index].phase, Phase::Waiting);
     let steps = timeline.order().map(|(index, _)| index).filter(began).map(|index| {
         let state = &timeline.state.steps[index];
@@ -310,7 +323,7 @@ async fn context(
         run_id: record.run,
         status: record.status.as_str(),
         input: input.json().clone(),
-        trigger_steps: start.trigger_steps.iter().map(|(step, given)| (step.clone(), given.to_value())).collect(),
+        trigger_steps: start.trigger_steps.clone(),
         steps: steps.collect(),
         outputs: end.as_ref().and_then(|end| end.as_ref().ok()).cloned(),
     };

@@ -16,7 +16,7 @@ use crate::{
     },
     operations::Answer,
 };
-use agentruntime_engine::store::{TASKS_BYTES_MAX, TaskCursor, TaskRecord};
+use agentruntime_engine::store::{OpenTasks, TaskCursor, TaskRecord};
 use agentruntime_host_api::{Json, RunId, TaskId, TenantId, Timestamp, WorkflowId};
 use axum::{Json as JsonBody, extract::State as Given};
 use serde::{Deserialize, Serialize};
@@ -89,8 +89,8 @@ async fn list_pending(
 ) -> Result<Large, Problem> {
     let (limit, after) = (page.limit()?, page.after::<(i64, TaskId)>()?.map(cursor));
     let project = app.project(&may.place);
-    let tasks = project.pending_page(None, after, limit + 1).await?;
-    written(&app, &project.scope.tenant, tasks, limit)
+    let page = project.pending_page(None, after, limit).await?;
+    written(&app, &project.scope.tenant, page)
 }
 
 /// Lists the questions of one run that wait for an answer, the oldest first.
@@ -116,17 +116,14 @@ async fn list_pending_of_run(
     let (limit, after) = (page.limit()?, page.after::<(i64, TaskId)>()?.map(cursor));
     let project = app.project(&may.place);
     let run = project.run_of(&WorkflowId::new(workflow.to_string()), run.into()).await?.run;
-    let tasks = project.pending_page(Some(run), after, limit + 1).await?;
-    written(&app, &project.scope.tenant, tasks, limit)
+    let page = project.pending_page(Some(run), after, limit).await?;
+    written(&app, &project.scope.tenant, page)
 }
 
-/// A page of as many tasks as fit: the store gives one more than are on the page where there are more.
-fn written(app: &State, tenant: &TenantId, tasks: Vec<(TaskRecord, WorkflowId)>, limit: u32) -> Result<Large, Problem> {
-    let bytes: usize = tasks.iter().map(|(task, _)| task.payload.as_str().len()).sum();
-    let is_cut = bytes > TASKS_BYTES_MAX && tasks.len() > 1;
-    let limit = if is_cut { limit.min(u32::try_from(tasks.len() - 1).unwrap_or(limit)) } else { limit };
+fn written(app: &State, tenant: &TenantId, page: OpenTasks) -> Result<Large, Problem> {
+    let bytes: usize = page.tasks.iter().map(|(task, _)| task.payload.as_str().len()).sum();
     let share = answers::room(app, tenant, bytes as u64)?;
-    Large::of(&Page::of(tasks, limit, place, Task::from), share)
+    Large::of(&Page::cut(page.tasks, page.has_more, place, Task::from), share)
 }
 
 fn place((task, _): &(TaskRecord, WorkflowId)) -> (i64, TaskId) {

@@ -10,10 +10,11 @@ use super::{
     graph_file::GraphFile,
     json_argument, screen, style,
 };
-use crate::operations::{Answer, RunSource, step_inputs};
+use crate::operations::{Answer, RunSource};
 use agentruntime_engine::{
     graph::{ForEachErrorPolicy, Graph, StepKind},
     node::StartRequest,
+    run::event::step_inputs,
 };
 use agentruntime_host_api::{Json, RunId};
 use std::collections::HashMap;
@@ -21,20 +22,20 @@ use std::collections::HashMap;
 pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::Result<Ending> {
     let file = GraphFile::read(&arguments.graph)?;
     let workflow = file.workflow_id(arguments.workflow_id.as_deref())?;
-    let input = arguments.input.as_deref().map(|text| json_argument::read("the input", text)).transpose()?;
+    let input = arguments.start.input.as_deref().map(|text| json_argument::read("the input", text)).transpose()?;
     let answers = arguments.answer.iter().map(|text| json_argument::read_answer(text));
     let answers = answers.collect::<Result<HashMap<String, Answer>, Refusal>>()?;
     let mut request =
         StartRequest { input: input.map(Json::from), ..StartRequest::new(workflow.clone(), Json::empty_object()) };
-    if let Some(text) = &arguments.trigger_steps {
+    if let Some(text) = &arguments.start.trigger_steps {
         request.trigger_steps = step_inputs(json_argument::read_object("--trigger-steps", text)?);
     }
     request.run = arguments.run_id.map(RunId::from);
-    request.excluded_step_ids = arguments.exclude;
-    request.from_step = arguments.from_step;
+    request.excluded_step_ids = arguments.start.exclude;
+    request.from_step = arguments.start.from_step;
 
     let project = context.project().await?;
-    if let Some(earlier) = &arguments.resume_from {
+    if let Some(earlier) = &arguments.start.resume_from {
         request.resume_from = Some(project.find_run(earlier).await?.run);
     }
     let sandbox = context.sandbox()?;

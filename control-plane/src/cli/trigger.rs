@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     client::{ClientError, Server, StartRun, Started},
-    operations::{OperationError, Project, RunSource, step_inputs},
+    operations::{OperationError, Project, RunSource},
 };
-use agentruntime_engine::node::StartRequest;
+use agentruntime_engine::{node::StartRequest, run::event::step_inputs};
 use agentruntime_host_api::{Json, RunId, WorkflowId};
 use serde_json::json;
 use uuid::Uuid;
@@ -21,19 +21,19 @@ use uuid::Uuid;
 pub(crate) async fn trigger(context: &Context, arguments: TriggerArguments) -> anyhow::Result<Ending> {
     let wait = arguments.wait;
     let start = StartRun {
-        input: arguments.input.as_deref().map(|text| json_argument::read("the input", text)).transpose()?,
-        trigger_steps: match &arguments.trigger_steps {
+        input: arguments.start.input.as_deref().map(|text| json_argument::read("the input", text)).transpose()?,
+        trigger_steps: match &arguments.start.trigger_steps {
             Some(text) => Some(json_argument::read_object("--trigger-steps", text)?),
             None => None,
         },
-        excluded_step_ids: arguments.exclude,
+        excluded_step_ids: arguments.start.exclude,
         version: arguments.version,
         resume_from: None,
-        from_step: arguments.from_step,
+        from_step: arguments.start.from_step,
         idempotency_key: arguments.idempotency_key,
     };
     let desk = context.desk().await?;
-    let resume_from = match &arguments.resume_from {
+    let resume_from = match &arguments.start.resume_from {
         Some(earlier) => Some(earlier_run(&desk, earlier).await?),
         None => None,
     };

@@ -50,7 +50,7 @@ pub(crate) use publish::{Checking, Publication};
 pub(crate) use runs::runs_of_tenant;
 pub(crate) use snapshot::RunSnapshot;
 pub(crate) use source::{RunSource, fits};
-pub(crate) use start::{StartCall, StartParams, misspelt, step_inputs};
+pub(crate) use start::{StartCall, StartParams, misspelt};
 pub(crate) use tasks::Answer;
 pub(crate) use timeline::Timeline;
 use workflow_feed::{WorkflowFeed, WorkflowNews};

@@ -7,7 +7,7 @@ use super::{OperationError, Project, RunSnapshot, drafts::RunSetup};
 use crate::app::App;
 use agentruntime_engine::{
     node::{StartError, StartKey, StartRequest, Watcher},
-    run::event::StepInputs,
+    run::event::{StepInputs, step_inputs},
     store::StoreError,
 };
 use agentruntime_host_api::{Json, RunId, WorkflowId};
@@ -153,11 +153,6 @@ impl StartParams {
         request.from_step = self.from_step;
         request
     }
-}
-
-/// Inputs of steps as text, in which they take a fraction of what they take as values.
-pub(crate) fn step_inputs(given: Map<String, Value>) -> StepInputs {
-    given.into_iter().map(|(step, inputs)| (step, inputs.into())).collect()
 }
 
 fn values(given: StepInputs) -> Value {

@@ -4,9 +4,9 @@ use super::{OperationError, Project};
 use agentruntime_engine::{
     node::Node,
     run::TaskStatus,
-    store::{LIST_MAX, StoreError, TaskCursor, TaskFilter, TaskRecord},
+    store::{LIST_MAX, OpenTasks, StoreError, TaskCursor, TaskFilter, TaskRecord},
 };
-use agentruntime_host_api::{Json, RunId, TaskId, WorkflowId};
+use agentruntime_host_api::{Json, RunId, TaskId};
 use serde_json::{Map, Value};
 
 /// What a person decided.
@@ -47,7 +47,7 @@ impl Project {
         run: Option<RunId>,
         after: Option<TaskCursor>,
         limit: u32,
-    ) -> Result<Vec<(TaskRecord, WorkflowId)>, OperationError> {
+    ) -> Result<OpenTasks, OperationError> {
         Ok(self.store.open_tasks(&self.scope, run, after, limit).await?)
     }
 

@@ -94,14 +94,14 @@ impl GivenParams {
     fn laid_over(self, old: StartParams) -> Result<StartParams, TriggerError> {
         let read = StartParams {
             trigger_payload: self.trigger_payload.as_ref().map(plain).or(old.trigger_payload),
-            trigger_steps: self.trigger_steps.map_or(Ok(old.trigger_steps), |steps| step_inputs(&steps))?,
+            trigger_steps: self.trigger_steps.map_or(Ok(old.trigger_steps), |steps| read_steps(&steps))?,
             excluded_step_ids: self.excluded_step_ids.unwrap_or(old.excluded_step_ids),
         };
         read.check().map(|()| read)
     }
 }
 
-fn step_inputs(steps: &Json) -> Result<StepInputs, TriggerError> {
+fn read_steps(steps: &Json) -> Result<StepInputs, TriggerError> {
     let steps: StepInputs = steps
         .read()
         .map_err(|_| TriggerError::invalid("trigger_steps", "an object: the inputs of steps, by their ids"))?;

@@ -4,6 +4,7 @@
 
 use agentruntime_host_api::{Json, RunId, StepError, TaskId, Timestamp, WorkflowId};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// One entry of a run's journal. Never changed, never deleted while the run is kept.
@@ -136,6 +137,11 @@ impl fmt::Display for RunStatus {
 
 /// Input for single steps, by their ids: objects, kept as the text that they are until a step needs one.
 pub type StepInputs = BTreeMap<String, Json>;
+
+/// The text of inputs that were read.
+pub fn step_inputs(given: Map<String, Value>) -> StepInputs {
+    given.into_iter().map(|(step, inputs)| (step, inputs.into())).collect()
+}
 
 /// How and with what a run was started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

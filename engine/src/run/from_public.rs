@@ -3,7 +3,7 @@
 //! The public form leaves out what only nodes need: the results that a start takes over from another run (each comes as
 //! an event of its own), and how deep below its parent a child is. Everything else comes back as it was.
 
-use super::event::{Event, EventKind, Parent, Reuse, Start, StepInputs, StepPath};
+use super::event::{Event, EventKind, Parent, Reuse, Start, StepPath, step_inputs};
 use agentruntime_host_api::{Json, RunId, Timestamp, WorkflowId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -120,10 +120,6 @@ fn step_kind(public: &mut Public) -> Result<EventKind, NotAnEvent> {
         },
         unknown => return Err(NotAnEvent::Unknown(unknown.to_owned())),
     })
-}
-
-fn step_inputs(given: Map<String, Value>) -> StepInputs {
-    given.into_iter().map(|(step, inputs)| (step, inputs.into())).collect()
 }
 
 fn start(public: &mut Public) -> Result<Start, NotAnEvent> {

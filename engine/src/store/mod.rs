@@ -51,7 +51,7 @@ pub use record::*;
 pub use retention::{Archive, ArchiveError, ArchivedRun, ExpireError};
 pub use runs::{EVENTS_BYTES_MAX, EVENTS_MAX};
 pub use start_keys::KEYS_SWEPT_MAX;
-pub use tasks::TASKS_BYTES_MAX;
+pub use tasks::{OpenTasks, TASKS_BYTES_MAX};
 
 use crate::database::Database;
 use std::{

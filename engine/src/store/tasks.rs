@@ -51,6 +51,15 @@ struct Body {
     payload: Json,
 }
 
+/// Tasks that wait for an answer, each with its workflow: a part of all of them.
+#[derive(Debug, Default)]
+pub struct OpenTasks {
+    /// The oldest first.
+    pub tasks: Vec<(TaskRecord, WorkflowId)>,
+    /// Whether others follow.
+    pub has_more: bool,
+}
+
 impl Store {
     /// Tasks, the oldest first.
     pub async fn tasks(&self, scope: &Scope, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
@@ -62,31 +71,34 @@ impl Store {
     }
 
     /// Tasks that wait for an answer, each with its workflow, the oldest first: at most `limit` and at most [`LIST_MAX`], of one
-    /// run or of all, after a place in that list. Where their payloads take more than [`TASKS_BYTES_MAX`], the last one (of two
-    /// at least) only says that there are more.
+    /// run or of all, after a place in that list, and those whose payloads fit [`TASKS_BYTES_MAX`], but one where there is one.
     pub async fn open_tasks(
         &self,
         scope: &Scope,
         run: Option<RunId>,
         after: Option<TaskCursor>,
         limit: u32,
-    ) -> Result<Vec<(TaskRecord, WorkflowId)>, StoreError> {
+    ) -> Result<OpenTasks, StoreError> {
+        let limit = limit.min(LIST_MAX);
         let mut values = Values::default();
         values.scope(scope).maybe_text(run.map(|run| run.to_string()));
         values.number(after.map_or(i64::MIN, |cursor| cursor.created_at.as_micros()));
-        values.text(after.map(|cursor| cursor.task.to_string()).unwrap_or_default()).number(limit.min(LIST_MAX));
+        values.text(after.map(|cursor| cursor.task.to_string()).unwrap_or_default()).number(limit + 1);
         let (sql, reader) = self.shared.database.reading(SELECT_OPEN);
         let read = async {
             let mut rows = sqlx::query_with(sql, values.into_arguments()).fetch(reader);
-            let (mut tasks, mut bytes) = (Vec::new(), 0);
-            while (bytes <= TASKS_BYTES_MAX || tasks.len() < 2)
-                && let Some(row) = rows.try_next().await?
-            {
+            let (mut page, mut bytes) = (OpenTasks::default(), 0);
+            while let Some(row) = rows.try_next().await? {
                 let task: TaskRecord = task_record(&row)?;
                 bytes += task.payload.as_str().len();
-                tasks.push((task, WorkflowId::new(text(&row, 6)?)));
+                page.has_more =
+                    page.tasks.len() == limit as usize || (bytes > TASKS_BYTES_MAX && !page.tasks.is_empty());
+                if page.has_more {
+                    break;
+                }
+                page.tasks.push((task, WorkflowId::new(text(&row, 6)?)));
             }
-            Ok(tasks)
+            Ok(page)
         };
         self.shared.database.guard(Access::Read, read).await
     }

@@ -17,21 +17,12 @@ With --json, stdout has one event a line and last
 Any command that works on a run also goes on with other runs of the same data folder that were
 interrupted, as long as it stays.";
 
-/// `run`
+/// What a run starts with, however it is started.
 #[derive(Args, Debug)]
-#[command(after_help = RUN_EXAMPLES)]
-pub(crate) struct RunArguments {
-    /// The graph: a JSON file, a folder with a workflow.json, or - for stdin
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) graph: PathBuf,
-
+pub(crate) struct StartArguments {
     /// The start payload; {} if not given, or with --resume-from that of the earlier run
     #[arg(long, short, value_name = "JSON|@FILE|-")]
     pub(crate) input: Option<String>,
-
-    /// Answer a human task when it is asked; once for each step
-    #[arg(long, value_name = "STEP=JSON")]
-    pub(crate) answer: Vec<String>,
 
     /// Input for single steps, which also lets `no_auto_start` steps run: {"step": {…}}
     #[arg(long, value_name = "JSON|@FILE")]
@@ -48,6 +39,22 @@ pub(crate) struct RunArguments {
     /// With --resume-from: run this step again, and what depends on it
     #[arg(long, value_name = "STEP", requires = "resume_from")]
     pub(crate) from_step: Option<String>,
+}
+
+/// `run`
+#[derive(Args, Debug)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct RunArguments {
+    /// The graph: a JSON file, a folder with a workflow.json, or - for stdin
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) graph: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) start: StartArguments,
+
+    /// Answer a human task when it is asked; once for each step
+    #[arg(long, value_name = "STEP=JSON")]
+    pub(crate) answer: Vec<String>,
 
     /// The id of the new run; a second start with the same id is refused
     #[arg(long, value_name = "UUID", value_parser = uuid)]
@@ -112,9 +119,8 @@ pub(crate) struct TriggerArguments {
     /// The workflow: its id; at a server, or its name where only one has it
     pub(crate) workflow: String,
 
-    /// The start payload; {} if not given, or with --resume-from that of the earlier run
-    #[arg(long, short, value_name = "JSON|@FILE|-")]
-    pub(crate) input: Option<String>,
+    #[command(flatten)]
+    pub(crate) start: StartArguments,
 
     /// Follow the run to its end or its next wait
     #[arg(long, short)]
@@ -123,22 +129,6 @@ pub(crate) struct TriggerArguments {
     /// Another version than the newest
     #[arg(long, value_name = "N")]
     pub(crate) version: Option<u32>,
-
-    /// Input for single steps, which also lets `no_auto_start` steps run: {"step": {…}}
-    #[arg(long, value_name = "JSON|@FILE")]
-    pub(crate) trigger_steps: Option<String>,
-
-    /// Leave a step without dependencies out, and what depends only on it
-    #[arg(long, value_name = "STEP")]
-    pub(crate) exclude: Vec<String>,
-
-    /// Take over the completed results of an earlier run of the same workflow
-    #[arg(long, value_name = "RUN")]
-    pub(crate) resume_from: Option<String>,
-
-    /// With --resume-from: run this step again, and what depends on it
-    #[arg(long, value_name = "STEP", requires = "resume_from")]
-    pub(crate) from_step: Option<String>,
 
     /// At a server: a start with the same key and input happens once; repeats find its run (for 24 h)
     #[arg(long, value_name = "KEY")]

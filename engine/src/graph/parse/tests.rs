@@ -244,8 +244,8 @@ fn the_hash_is_that_of_what_runs() {
     assert_eq!(Graph::parse(&graph.canonical.to_value()).unwrap().hash, graph.hash);
 }
 
-fn step_inputs(given: &Value) -> std::collections::BTreeMap<String, agentruntime_host_api::Json> {
-    given.as_object().unwrap().iter().map(|(step, given)| (step.clone(), given.clone().into())).collect()
+fn step_inputs(given: &Value) -> crate::run::event::StepInputs {
+    crate::run::event::step_inputs(given.as_object().unwrap().clone())
 }
 
 #[test]

@@ -15,7 +15,7 @@ use agentruntime_engine::{
     graph::Graph,
     run::{
         Input, Signal,
-        event::{Event, EventKind, Reuse, Start, StepPath},
+        event::{Event, EventKind, Reuse, Start, StepPath, step_inputs},
     },
 };
 use agentruntime_host_api::{Json, StepError, Timestamp};
@@ -57,8 +57,7 @@ impl Case {
     }
 
     pub(crate) fn trigger(mut self, steps: Value) -> Self {
-        self.start.trigger_steps =
-            steps.as_object().unwrap().iter().map(|(step, given)| (step.clone(), given.clone().into())).collect();
+        self.start.trigger_steps = step_inputs(steps.as_object().unwrap().clone());
         self
     }
 
