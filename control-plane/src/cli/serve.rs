@@ -40,7 +40,7 @@ pub(crate) async fn serve(data: Option<String>, json: bool, arguments: ServeArgu
     let telling = observe::service(&read.settings.observe)?;
     let context = Context::new(read.data, json)?;
     let (app, listeners) = open(&context, read.settings, telling, give_up_master_key.as_deref()).await?;
-    serve_to_the_end(app, listeners).await
+    serve_to_the_end(app, listeners, server::Ending::listen()).await
 }
 
 /// Serves one developer.
@@ -61,12 +61,14 @@ pub(crate) async fn dev(data: Option<String>, json: bool, arguments: DevArgument
         None if new_token => Some(server::new_token(&app).await?),
         None => None,
     };
+    // Who reads how the server is reached may tell it to end in the next moment.
+    let ending = server::Ending::listen();
     greet(&context, &app, tokens.as_ref());
-    serve_to_the_end(app, listeners).await
+    serve_to_the_end(app, listeners, ending).await
 }
 
-async fn serve_to_the_end(app: Arc<App>, listeners: Listeners) -> anyhow::Result<Ending> {
-    let served = server::serve(app, listeners).await;
+async fn serve_to_the_end(app: Arc<App>, listeners: Listeners, ending: server::Ending) -> anyhow::Result<Ending> {
+    let served = server::serve(app, listeners, ending).await;
     served.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     Ok(Ending::Done)
 }

@@ -24,6 +24,7 @@ pub(crate) use check::{CheckError, check, check_files, listen};
 pub(crate) use database::open_store;
 pub(crate) use dev::{FirstStart, PLACE, first_start, new_token};
 pub(crate) use keys::open_keys;
+pub(crate) use signals::Ending;
 
 use crate::{api, app::App, triggers};
 use agentruntime_engine::database::{Database, StoreError};
@@ -90,14 +91,14 @@ impl ServeError {
 }
 
 /// Serves until the process is told to end, then lets what is under way finish and leaves everything in order.
-pub(crate) async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), ServeError> {
+pub(crate) async fn serve(app: Arc<App>, listeners: Listeners, ending: Ending) -> Result<(), ServeError> {
     let handle = Handle::new();
     let certificate = match &app.settings.tls {
         Some(files) => Some(Certificate::load(files).await?),
         None => None,
     };
     tracing::info!(listen = %app.settings.listen, public_url = %app.settings.public_url, "serving");
-    tokio::spawn(end_when_told(app.clone(), handle.clone()));
+    tokio::spawn(end_when_told(app.clone(), handle.clone(), ending));
     let writing = app.clone();
     tokio::spawn(async move { writing.last_used.keep_written(writing.database(), &writing.draining).await });
     tokio::spawn(triggers::scheduler::run(app.clone()));
@@ -150,8 +151,7 @@ async fn accept(
 
 /// Waits until the process is told to end. Those who send requests here hear of it first, if there is time for that; then
 /// nothing new is accepted. A second word ends everything at once.
-async fn end_when_told(app: Arc<App>, handle: Handle<SocketAddr>) {
-    let mut signals = signals::Ending::listen();
+async fn end_when_told(app: Arc<App>, handle: Handle<SocketAddr>, mut signals: Ending) {
     signals.told().await;
     app.ending.cancel();
     if !app.settings.drain_notice.is_zero() {

@@ -1,14 +1,14 @@
 //! Being told to end, by SIGTERM or Ctrl-C.
 
 /// Listens for being told to end.
-pub(super) struct Ending {
+pub(crate) struct Ending {
     #[cfg(unix)]
     terminated: Option<tokio::signal::unix::Signal>,
 }
 
 impl Ending {
-    /// Listens from now on.
-    pub(super) fn listen() -> Self {
+    /// Listens from now on; before, the word ends the process at once.
+    pub(crate) fn listen() -> Self {
         Self {
             #[cfg(unix)]
             terminated: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())

@@ -127,6 +127,18 @@ async fn a_second_word_ends_it_at_once() {
     assert_eq!(server.ended(), Some(0));
 }
 
+/// Between the two lie microseconds, so that once says little.
+#[cfg(unix)]
+#[test]
+fn whoever_has_read_how_the_server_is_reached_can_end_it_in_order() {
+    let mut server = Server::start();
+    for _ in 0..10 {
+        server.signal("TERM");
+        assert_eq!(server.ended(), Some(0));
+        server = server.restart_with(&[]);
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_load_balancer_is_given_notice_before_the_end() {
