@@ -1,6 +1,6 @@
 //! Permissions at the project that the path names: `/projects/{id}`, archived or not.
 
-use super::{State, authenticate, bodies::Payer, problem::Problem};
+use super::{State, authenticate, problem::Problem};
 use crate::access::{
     AccessError, InProject, May, ProjectRole,
     entry::{self, NamedPlace, Reach},
@@ -33,7 +33,7 @@ where
             AccessError::NoSuchPlace("project") => no_such_project(),
             other => other.into(),
         })?;
-        parts.extensions.insert(Payer::Workspace(may.place.tenant.tenant.clone()));
+        authenticate::about(parts, &may.place.tenant.tenant);
         Ok(Self(may))
     }
 }

@@ -14,6 +14,7 @@ use crate::access::{
     permission::{Permission, Place},
     sessions, tokens,
 };
+use agentruntime_host_api::TenantId;
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     http::{HeaderMap, header, request::Parts},
@@ -34,9 +35,17 @@ where
             ..NamedPlace::default()
         };
         let may: Self = entry::enter(app.database(), caller, &named).await?;
-        parts.extensions.insert(Payer::Workspace(may.place.tenant().clone()));
+        about(parts, may.place.tenant());
         Ok(may)
     }
+}
+
+/// The request is about this workspace: the log tells it, and what the request holds counts for it.
+pub(super) fn about(parts: &mut Parts, tenant: &TenantId) {
+    if let Some(trail) = parts.extensions.get::<Trail>() {
+        trail.place(tenant);
+    }
+    parts.extensions.insert(Payer::Workspace(tenant.clone()));
 }
 
 impl FromRequestParts<State> for SignedIn {
@@ -85,9 +94,14 @@ pub(super) async fn authenticate(parts: &Parts, app: &State) -> Result<Caller, P
 /// By a token, where there is one, else by a session.
 async fn prove(parts: &Parts, app: &State) -> Result<Caller, AccessError> {
     let origin = origin(parts);
-    let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
+    let mut sent = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let Some(authorization) = sent.next() else {
         return in_session(parts, app, origin).await;
     };
+    // Whoever looks on the way, such as a proxy, may have looked at another one than we do.
+    if sent.next().is_some() {
+        return Err(AccessError::NotAuthenticated("send one `Authorization` header, not several"));
+    }
     let refused = AccessError::NotAuthenticated("this token is not valid here, or not any more");
     let Some(token) = authorization.to_str().ok().and_then(bearer) else {
         let hint = "the header is `Authorization: Bearer pat_…`: write `Bearer` and a space before the token";

@@ -14,6 +14,7 @@ use axum::{
     response::Response,
 };
 use std::{
+    net::IpAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -35,6 +36,7 @@ pub(super) struct Workspace {
 #[derive(Default)]
 struct Found {
     workspace: OnceLock<Workspace>,
+    place: OnceLock<TenantId>,
     caller: OnceLock<(UserId, Option<PatId>)>,
     verdict: OnceLock<Verdict>,
 }
@@ -64,6 +66,11 @@ impl Trail {
         self.0.workspace.get()
     }
 
+    /// It is about this workspace, which the caller may enter.
+    pub(super) fn place(&self, tenant: &TenantId) {
+        let _ = self.0.place.set(tenant.clone());
+    }
+
     /// The request's credential was looked at.
     pub(super) fn found(&self, verdict: Verdict) {
         let _ = self.0.verdict.set(verdict);
@@ -83,13 +90,15 @@ pub(super) async fn tell(Given(telling): Given<Arc<Telling>>, mut request: Reque
     let method = method(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let id = request.extensions().get::<Origin>().map(|origin| origin.request);
+    let origin = request.extensions().get::<Origin>().cloned();
+    let id = origin.as_ref().map(|origin| origin.request);
     let span = span(&telling, id, method, route, request.headers());
     let response = next.run(request).instrument(span.clone()).await;
     let (status, duration) = (response.status(), begun.elapsed());
     span.record("http.response.status_code", status.as_u16());
     count(method, route, status, duration);
-    span.in_scope(|| line(method, route, status, duration, trail.0.caller.get()));
+    let served = Served { method, route, status, duration, address: origin.map(|origin| origin.address) };
+    span.in_scope(|| line(&served, &trail.0));
     response
 }
 
@@ -108,17 +117,25 @@ fn span(telling: &Telling, id: Option<RequestId>, method: &'static str, route: &
     span
 }
 
-fn line(
+/// A request that was answered.
+struct Served<'a> {
     method: &'static str,
-    route: &str,
+    route: &'a str,
     status: StatusCode,
     duration: Duration,
-    who: Option<&(UserId, Option<PatId>)>,
-) {
+    address: Option<IpAddr>,
+}
+
+fn line(served: &Served<'_>, found: &Found) {
+    let Served { method, route, status, duration, address } = *served;
     let ms = duration.as_micros() as f64 / 1e3;
+    let who = found.caller.get();
     let user = who.map(|(user, _)| tracing::field::display(user));
     let pat = who.and_then(|(_, pat)| pat.as_ref()).map(tracing::field::display);
-    tracing::info!(target: "agentruntime::request", method, route, status = status.as_u16(), ms, user, pat, "served");
+    let workspace = found.place.get().or_else(|| found.workspace.get().map(|workspace| &workspace.tenant));
+    let (workspace, address) = (workspace.map(tracing::field::display), address.map(tracing::field::display));
+    let status = status.as_u16();
+    tracing::info!(target: "agentruntime::request", method, route, status, ms, user, pat, workspace, address, "served");
 }
 
 fn count(method: &'static str, route: &str, status: StatusCode, duration: Duration) {

@@ -59,6 +59,7 @@ fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("agentruntime_http_requests_total", "Requests that were answered");
     describe_histogram!("agentruntime_http_request_duration_seconds", "How long they took");
+    describe_gauge!("agentruntime_tls_certificate_expires_timestamp_seconds", "When the certificate in use expires");
     describe_gauge!("agentruntime_active_runs", "Runs that this process works on");
     describe_counter!("agentruntime_runs_started_total", "Runs that were started here");
     describe_counter!("agentruntime_runs_finished_total", "Runs that ended here, by status");

@@ -17,6 +17,11 @@ pub(crate) async fn invite(
     email: &str,
     role: TenantRole,
 ) -> Result<Invite, AccessError> {
+    if !app.mail.is_set_up() {
+        let message = "this server sends no mails, so that nobody could accept an invitation; ask its operator to set up \
+            SMTP, or to make the account with `agentruntime admin create-owner`";
+        return Err(AccessError::NotConfigured(message));
+    }
     // It is the same in every way of writing it, so that none of them is another to the counter.
     let email = field::email(email)?;
     app.attempts.invitation(may.caller.user, &may.place.tenant, &email)?;

@@ -4,7 +4,7 @@
 //! makes of them is the engine's.
 
 use super::{OperationError, Project, RunSnapshot, drafts::RunSetup};
-use crate::app::App;
+use crate::{access::field, app::App};
 use agentruntime_engine::{
     node::{StartError, StartKey, StartRequest, Watcher},
     run::event::{StepInputs, step_inputs},
@@ -96,8 +96,12 @@ impl StartParams {
     }
 
     fn check(&self) -> Result<(), OperationError> {
-        if self.external_user_id.as_ref().is_some_and(|name| name.chars().count() > EXTERNAL_USER_CHARS_MAX) {
-            return Err(invalid("external_user_id", format!("it is longer than {EXTERNAL_USER_CHARS_MAX} characters")));
+        if let Some(name) = &self.external_user_id {
+            if name.chars().count() > EXTERNAL_USER_CHARS_MAX {
+                let message = format!("it is longer than {EXTERNAL_USER_CHARS_MAX} characters");
+                return Err(invalid("external_user_id", message));
+            }
+            field::check_visible(name).map_err(|message| invalid("external_user_id", message))?;
         }
         let excluded = self.excluded_step_ids.as_ref().map_or(0, Vec::len);
         if excluded.max(self.trigger_steps.as_ref().map_or(0, StepInputs::len)) > NAMED_STEPS_MAX {
@@ -397,6 +401,7 @@ mod tests {
         refused(json!({ "run_id": "me" }), "run_id");
         refused(json!({ "trigger_steps": { "a": 1 } }), "trigger_steps");
         refused(json!({ "external_user_id": "x".repeat(256) }), "external_user_id");
+        refused(json!({ "external_user_id": "ad\u{202e}nim" }), "external_user_id");
     }
 
     #[test]

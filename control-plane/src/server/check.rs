@@ -16,7 +16,7 @@ use crate::{
 use agentruntime_engine::store::{Location, Store, StoreError, SystemClock};
 use std::{
     fs::OpenOptions,
-    io,
+    io::{self, Write},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
@@ -96,8 +96,7 @@ pub(crate) async fn check(
     location: &Location,
     given_up: Option<&str>,
 ) -> Result<Vec<String>, CheckError> {
-    check_files(settings, location).await?;
-    let mut notes = Vec::new();
+    let mut notes = check_files(settings, location).await?;
     let metrics = settings.observe.metrics_listen.map(|address| ("metrics_listen", address));
     for (setting, address) in [Some(("listen", settings.listen)), metrics].into_iter().flatten() {
         match listen(setting, address) {
@@ -113,11 +112,12 @@ pub(crate) async fn check(
 }
 
 /// Tries what asks neither a port nor the database. A start does the same before it takes either, so that it is refused what
-/// would fail only hours later, such as writing an archive.
-pub(crate) async fn check_files(settings: &Settings, location: &Location) -> Result<(), CheckError> {
-    if let Some(files) = &settings.tls {
-        Certificate::load(files).await?;
-    }
+/// would fail only hours later, such as writing an archive. Tells what clients will say of the certificate.
+pub(crate) async fn check_files(settings: &Settings, location: &Location) -> Result<Vec<String>, CheckError> {
+    let notes = match &settings.tls {
+        Some(files) => Certificate::check(files, settings.public_url.host_str()).await?,
+        None => Vec::new(),
+    };
     Mailer::new(&settings.mail)?;
     openid::check(settings)?;
     let archive = settings.retention.as_ref().and_then(|it| it.archive.as_deref());
@@ -125,7 +125,7 @@ pub(crate) async fn check_files(settings: &Settings, location: &Location) -> Res
     for (setting, folder) in folders.into_iter().filter_map(|(setting, folder)| Some((setting, folder?))) {
         writable(setting, folder)?;
     }
-    Ok(())
+    Ok(notes)
 }
 
 /// What to type to listen elsewhere. Only of the API's own address it is told which port the system chose.
@@ -151,13 +151,20 @@ fn data_folder(location: &Location) -> Option<&Path> {
     }
 }
 
+/// What a trial writes: more than a file system keeps beside a file's name.
+const TRIAL_BYTES: usize = 64 * 1024;
+
 /// Writes a file into the folder, or into the nearest one in which it would be made, and removes it.
 fn writable(setting: &'static str, folder: &Path) -> Result<(), CheckError> {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let there = absolute.ancestors().find(|path| path.exists()).unwrap_or(&absolute);
     let trial = there.join(format!(".agentruntime-check-{}", Uuid::now_v7()));
-    let tried = OpenOptions::new().write(true).create_new(true).open(&trial).and_then(|_| std::fs::remove_file(&trial));
-    tried.map_err(|source| CheckError::Folder { setting, path: there.to_owned(), source })
+    let written = OpenOptions::new().write(true).create_new(true).open(&trial).and_then(|mut file| {
+        // On a full disk a file can be made, and nothing be written into it.
+        file.write_all(&[0; TRIAL_BYTES]).and_then(|()| file.sync_all())
+    });
+    let removed = std::fs::remove_file(&trial);
+    written.and(removed).map_err(|source| CheckError::Folder { setting, path: there.to_owned(), source })
 }
 
 async fn database(

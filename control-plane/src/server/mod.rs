@@ -2,6 +2,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `certificate` | what clients will say of a certificate |
 //! | `check` | trying what a start would do, and changing nothing |
 //! | `connections` | how many connections there are, and how slow a client may be |
 //! | `database` | waiting for the database at the start |
@@ -11,6 +12,7 @@
 //! | `dev` | the first start of a developer's server |
 //! | `retention` | removing runs that ended long ago |
 
+mod certificate;
 mod check;
 mod connections;
 mod database;
@@ -94,7 +96,7 @@ impl ServeError {
 pub(crate) async fn serve(app: Arc<App>, listeners: Listeners, ending: Ending) -> Result<(), ServeError> {
     let handle = Handle::new();
     let certificate = match &app.settings.tls {
-        Some(files) => Some(Certificate::load(files).await?),
+        Some(files) => Some(Certificate::load(files, app.settings.public_url.host_str()).await?),
         None => None,
     };
     tracing::info!(listen = %app.settings.listen, public_url = %app.settings.public_url, "serving");

@@ -1,6 +1,9 @@
 //! The certificate, and reading it again.
 
-use super::signals::Reload;
+use super::{
+    certificate::{Validity, concerns},
+    signals::Reload,
+};
 use crate::settings::TlsFiles;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::{
@@ -14,6 +17,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 use tokio::task::{AbortHandle, spawn_blocking};
 
@@ -36,11 +40,19 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Reads it.
-    pub(super) async fn load(files: &TlsFiles) -> Result<Self, CertificateError> {
-        let config = RustlsConfig::from_config(read(files.clone()).await?);
-        let renewal = tokio::spawn(renew(config.clone(), files.clone())).abort_handle();
+    /// Reads it, and tells of what clients will refuse who come to this host.
+    pub(super) async fn load(files: &TlsFiles, host: Option<&str>) -> Result<Self, CertificateError> {
+        let files = Files { files: files.clone(), host: host.map(str::to_owned) };
+        let read = files.read().await?;
+        read.tell();
+        let config = RustlsConfig::from_config(read.config);
+        let renewal = tokio::spawn(renew(config.clone(), files)).abort_handle();
         Ok(Self { config, renewal })
+    }
+
+    /// Tries to read it; tells what clients will refuse who come to this host.
+    pub(super) async fn check(files: &TlsFiles, host: Option<&str>) -> Result<Vec<String>, CertificateError> {
+        Ok(Files { files: files.clone(), host: host.map(str::to_owned) }.read().await?.concerns)
     }
 
     /// Speaks TLS over what another acceptor gives.
@@ -55,13 +67,39 @@ impl Drop for Certificate {
     }
 }
 
-async fn renew(config: RustlsConfig, files: TlsFiles) {
+/// Where a certificate is read, and for whom it has to be.
+struct Files {
+    files: TlsFiles,
+    host: Option<String>,
+}
+
+/// A certificate that was read.
+struct Read {
+    config: Arc<ServerConfig>,
+    validity: Option<Validity>,
+    /// Sentences about what clients will refuse.
+    concerns: Vec<String>,
+}
+
+impl Read {
+    fn tell(&self) {
+        for concern in &self.concerns {
+            tracing::warn!("{concern}");
+        }
+        if let Some(validity) = self.validity {
+            metrics::gauge!("agentruntime_tls_certificate_expires_timestamp_seconds").set(validity.ends() as f64);
+        }
+    }
+}
+
+async fn renew(config: RustlsConfig, files: Files) {
     let mut reload = Reload::listen();
     loop {
         reload.asked().await;
-        match read(files.clone()).await {
+        match files.read().await {
             Ok(read) => {
-                config.reload_from_config(read);
+                read.tell();
+                config.reload_from_config(read.config);
                 tracing::info!("the certificate was read again");
             }
             Err(error) => tracing::error!(%error, "the certificate cannot be read again; the one in use stays"),
@@ -69,15 +107,31 @@ async fn renew(config: RustlsConfig, files: TlsFiles) {
     }
 }
 
-/// Reads both files, and checks that they belong together.
-async fn read(files: TlsFiles) -> Result<Arc<ServerConfig>, CertificateError> {
-    let certificate = files.certificate.clone();
-    let read = spawn_blocking(move || config(&files)).await;
-    read.unwrap_or_else(|error| Err(refuse_certificate(&certificate, format!("cannot be read: {error}"))))
+impl Files {
+    /// Reads both files, and checks that they belong together.
+    async fn read(&self) -> Result<Read, CertificateError> {
+        let (files, host) = (self.files.clone(), self.host.clone());
+        let read = spawn_blocking(move || read(&files, host.as_deref())).await;
+        read.unwrap_or_else(|error| {
+            Err(refuse_certificate(&self.files.certificate, format!("cannot be read: {error}")))
+        })
+    }
 }
 
-fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, CertificateError> {
+fn read(files: &TlsFiles, host: Option<&str>) -> Result<Read, CertificateError> {
     let (chain, key) = (chain(&files.certificate)?, key(&files.key)?);
+    let own = chain.first().cloned();
+    let config = config(files, chain, key)?;
+    let told = own.iter().flat_map(|own| concerns(own, host, SystemTime::now()));
+    let concerns = told.map(|what| format!("`tls_certificate`: {} {what}", files.certificate.display())).collect();
+    Ok(Read { config, validity: own.as_ref().and_then(Validity::of), concerns })
+}
+
+fn config(
+    files: &TlsFiles,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, CertificateError> {
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
     let mut config = config.map_err(|error| unfit(files, &error))?;
     config.alpn_protocols = vec![b"h2".into(), b"http/1.1".into()];

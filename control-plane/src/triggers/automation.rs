@@ -73,8 +73,15 @@ async fn check(database: &Database, may: &May<WriteTriggers>, pat: PatId) -> Res
     if maybe_time(row, 2)?.is_some_and(|end| end <= database.time()) {
         return Err(refused("this token has expired"));
     }
-    if maybe_text(row, 0)?.is_some_and(|project| project != may.place.project.as_str()) {
-        return Err(refused("this token is bound to another project"));
+    match maybe_text(row, 0)? {
+        Some(project) if project != may.place.project.as_str() => {
+            return Err(refused("this token is bound to another project"));
+        }
+        // Nothing that reaches further than the caller is the caller's to hand on.
+        None if may.caller.credential.project().is_some() => {
+            return Err(refused("this token reaches all projects, and yours only one: name one that is bound to it"));
+        }
+        Some(_) | None => {}
     }
     match word::<TokenScopes>(row, 1)?.allow(TokenScope::WorkflowRun) {
         true => Ok(()),

@@ -206,7 +206,9 @@ impl<'a> Scheduler<'a> {
                 Ok(has_moved)
             }
             Outcome::Failed(reason) => {
-                tracing::warn!(schedule = %schedule.id, %due, %reason, "a schedule started no run");
+                if schedule.last_error.as_ref() != Some(&reason) {
+                    tracing::warn!(schedule = %schedule.id, %due, %reason, "a schedule started no run");
+                }
                 (next.last_due, next.last_error) = (Some(due), Some(reason));
                 self.move_on(schedule, next).await
             }

@@ -10,6 +10,8 @@ async fn a_token_enters_and_nobody_else_does() {
         server.anybody().get("/v1/workflows").await.refused(401, "NOT_AUTHENTICATED");
         let wrong = server.anybody().with("authorization", "Bearer pat_wrong");
         wrong.get("/v1/workflows").await.refused(401, "NOT_AUTHENTICATED");
+        let twice = server.owner().also("authorization", "Bearer pat_wrong");
+        twice.get("/v1/workflows").await.refused(401, "NOT_AUTHENTICATED");
     })
     .await;
 }

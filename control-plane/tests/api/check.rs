@@ -110,12 +110,19 @@ fn a_database_server_is_asked_what_it_allows() {
 fn a_certificate_and_a_key_that_do_not_belong_together_are_refused() {
     let home = tempfile::tempdir().unwrap();
     let Some((one, key)) = certificate(home.path(), "one") else { return };
-    let Some((_, other)) = certificate(home.path(), "two") else { return };
+    let Some((_, foreign)) = certificate(home.path(), "two") else { return };
     let data = home.path().join("data");
     let data = data.to_str().unwrap();
-    check(home.path(), data, &["--tls-certificate", &one, "--tls-key", &key]).unwrap();
-    let apart = refused(home.path(), data, &["--tls-certificate", &one, "--tls-key", &other]);
-    says(&apart, "INVALID_SETTINGS", &["`tls_key`", &other, "is not the key of the certificate in", &one]);
+    let notes = |url: &str| {
+        let arguments = ["--tls-certificate", &one, "--tls-key", &key, "--public-url", url];
+        check(home.path(), data, &arguments).unwrap()
+    };
+    // It is for `localhost`, for two days.
+    let (own, other) = (notes("https://localhost:8600"), notes("https://example.com"));
+    assert!(own.contains("expires in ") && !own.contains("is not for"), "{own}");
+    assert!(other.contains("is not for example.com"), "{other}");
+    let apart = refused(home.path(), data, &["--tls-certificate", &one, "--tls-key", &foreign]);
+    says(&apart, "INVALID_SETTINGS", &["`tls_key`", &foreign, "is not the key of the certificate in", &one]);
     let junk = home.path().join("junk");
     fs::write(&junk, "junk").unwrap();
     let junk = junk.to_str().unwrap();

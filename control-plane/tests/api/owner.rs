@@ -64,6 +64,9 @@ async fn check(home: &Path, data: &str) {
     let token = here.with("authorization", &bearer);
     token.get("/v1/tenants/current/members").await.expect(200);
     token.with("x-project-id", "default").get("/v1/workflows").await.expect(200);
+    // What nobody could accept is not promised.
+    let invite = json!({ "email": "bob@example.com" });
+    token.post("/v1/tenants/current/invites", invite).await.refused(404, "NOT_CONFIGURED");
     // Where the workspace was taken, no account was made either.
     let mut bob = Browser { client: here, cookies: Vec::new(), csrf: String::new() };
     bob.sign_in("bob@example.com", PASSWORD).await.refused(401, "NOT_AUTHENTICATED");

@@ -84,7 +84,7 @@ fn check_lines(text: &str) {
     };
     let line = served("/v1/runs", 200).or(served("/v1/workflows", 200)).unwrap();
     assert_eq!(line["method"], "GET");
-    for name in ["request_id", "user", "pat"] {
+    for name in ["request_id", "user", "pat", "workspace", "address"] {
         assert!(line[name].is_string(), "{line}");
     }
     assert!(line["ms"].is_number());

@@ -296,6 +296,12 @@ impl Client {
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut other = self.clone();
         other.headers.retain(|(known, _)| known != name);
+        other.also(name, value)
+    }
+
+    /// The same client with one more header, also where it has one of that name.
+    pub(crate) fn also(&self, name: &str, value: &str) -> Self {
+        let mut other = self.clone();
         other.headers.push((name.to_owned(), value.to_owned()));
         other
     }

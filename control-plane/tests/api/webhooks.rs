@@ -258,8 +258,13 @@ async fn a_subscription_lasts_no_longer_than_the_token_by_which_it_was_made() {
         let made =
             pats["items"].as_array().unwrap().iter().find(|pat| pat["id"] == shown["automation_pat_id"]).unwrap();
         assert_eq!(made["expires_at"], maker["pat"]["expires_at"]);
+        // One that reaches further than the maker's is not the maker's to hand on.
+        let wide = admin.post("/v1/pats", json!({ "name": "wide", "scopes": ["workflow:run"] })).await.expect(201);
+        let named = json!({ "automation_pat_id": wide["pat"]["id"] });
+        by_maker.patch(&own, named).await.refused(422, "INVALID_FIELD");
         // Another one stays when the maker's is revoked, and does not help.
-        let sender = admin.post("/v1/pats", json!({ "name": "sender", "scopes": ["workflow:run"] })).await.expect(201);
+        let new = json!({ "name": "sender", "scopes": ["workflow:run"], "project_id": "default" });
+        let sender = admin.post("/v1/pats", new).await.expect(201);
         by_maker.patch(&own, json!({ "automation_pat_id": sender["pat"]["id"] })).await.expect(200);
         let bearer = format!("Bearer {}", sender["token"].as_str().unwrap());
         let hook = Hook { sender: server.anybody().with("authorization", &bearer), ..hook };
