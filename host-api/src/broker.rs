@@ -1,17 +1,101 @@
 //! The broker: every request of a step passes here before anything acts on it.
 //!
-//! It denies what was not granted. No capability is served yet, so a version can be granted nothing and every request is
-//! refused; the refusal names what was asked for, and the script can catch it.
+//! It denies what was not granted; the refusal names what was missing, and a script can catch it. It never acts itself, and
+//! nothing acts without the [`Permit`] that only it gives.
 
-use crate::{ErrorCode, HostReply, HostRequest, StepError};
+use crate::{Act, ErrorCode, Grants, HostRequest, SecretRef, StepError};
+use serde_json::json;
+use std::collections::BTreeMap;
 
-/// Answers a request that no grant covers.
-pub fn refuse(request: &HostRequest) -> HostReply {
-    Err(StepError::new(
-        ErrorCode::CapabilityDenied,
-        format!(
-            "this workflow version was not granted `{}`; a step may only ask for what its version was granted when it was published",
-            request.capability
-        ),
-    ))
+/// An act that is covered by a step's grants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Permit {
+    act: Act,
+    secrets: BTreeMap<String, SecretRef>,
+}
+
+impl Permit {
+    /// What may be done.
+    pub fn act(&self) -> &Act {
+        &self.act
+    }
+
+    /// Where the secrets that it uses are kept, by the names in the act.
+    pub fn secrets(&self) -> &BTreeMap<String, SecretRef> {
+        &self.secrets
+    }
+}
+
+/// Decides on a request.
+///
+/// # Errors
+/// `CAPABILITY_DENIED` with the grant that is missing, or `INVALID_INPUT` where nobody can tell what is asked for.
+pub fn permit(grants: &Grants, request: &HostRequest) -> Result<Permit, StepError> {
+    let act = Act::read(request)?;
+    if let Act::Fetch(fetch) = &act
+        && !grants.hosts.iter().any(|host| host.covers(&fetch.url))
+    {
+        let origin = fetch.url.origin().ascii_serialization();
+        let granted: Vec<String> = grants.hosts.iter().map(ToString::to_string).collect();
+        return Err(denied(&format!("host {}", origin.trim_start_matches("https://")), &granted));
+    }
+    let mut secrets = BTreeMap::new();
+    for used in act.secrets() {
+        match grants.secrets.get(&used.name) {
+            Some(kept) => secrets.insert(used.name.clone(), kept.clone()),
+            None => {
+                let granted: Vec<String> = grants.secrets.keys().cloned().collect();
+                return Err(denied(&format!("secret `{}`", shown(&used.name)), &granted));
+            }
+        };
+    }
+    Ok(Permit { act, secrets })
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(100).collect()
+}
+
+fn denied(missing: &str, granted: &[String]) -> StepError {
+    let has = match granted {
+        [] => "it was granted none of this kind".to_owned(),
+        some => format!("it was granted {}", some.join(", ")),
+    };
+    let message = format!(
+        "this workflow version was not granted the {missing}: {has}; a step may ask for what its `capabilities` list, and a \
+         version that lists more has to be published"
+    );
+    StepError::new(ErrorCode::CapabilityDenied, message).with_details(json!({ "missing": missing, "granted": granted }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn ask(grants: Value, capability: &str, arguments: Value) -> Result<Permit, StepError> {
+        let request = HostRequest { number: 0, capability: capability.into(), arguments: arguments.into() };
+        permit(&serde_json::from_value(grants).unwrap(), &request)
+    }
+
+    #[test]
+    fn what_was_not_granted_is_denied_by_name() {
+        let url = json!({ "url": "https://b.example:444/x" });
+        let error = ask(json!({ "hosts": ["a.example"] }), "http.fetch", url.clone()).unwrap_err();
+        assert_eq!(error.code, ErrorCode::CapabilityDenied);
+        assert_eq!(error.details.unwrap(), json!({ "missing": "host b.example:444", "granted": ["a.example"] }).into());
+        let error = ask(json!({}), "http.fetch", url).unwrap_err();
+        assert!(error.message.contains("granted none"), "{error}");
+        let hmac = json!({ "secret": { "$secret": "key" }, "data": "x" });
+        let error = ask(json!({ "hosts": ["a.example"] }), "crypto.hmac", hmac).unwrap_err();
+        assert!(error.message.contains("secret `key`"), "{error}");
+    }
+
+    #[test]
+    fn a_permit_says_where_the_secrets_are_that_it_needs_and_no_others() {
+        let grants = json!({ "hosts": ["a.example"], "secrets": { "key": "vault/a", "other": "vault/b" } });
+        let arguments = json!({ "url": "https://a.example/", "headers": { "x": { "$secret": "key" } } });
+        let permit = ask(grants, "http.fetch", arguments).unwrap();
+        assert_eq!(permit.secrets(), &BTreeMap::from([("key".into(), SecretRef::Vault("a".into()))]));
+    }
 }

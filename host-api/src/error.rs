@@ -123,6 +123,13 @@ impl StepError {
         Self { code, message: message.into(), details: None }
     }
 
+    /// The failure of a step that took longer than it may.
+    pub fn timed_out(limit: std::time::Duration) -> Self {
+        let seconds = limit.as_secs_f64();
+        Self::new(ErrorCode::StepTimeout, format!("the step ran longer than its {seconds} s and was stopped"))
+            .with_details(serde_json::json!({ "limit_s": seconds }))
+    }
+
     /// The same failure with details.
     pub fn with_details(mut self, details: serde_json::Value) -> Self {
         self.details = Some(details.into());

@@ -1,11 +1,15 @@
 //! The contract between a sandboxed step and its host.
 //!
-//! Owns what a step is given ([`Invocation`]), what it may ask for ([`HostRequest`]), what comes back ([`HostReply`]),
-//! how a step ends ([`Outcome`], [`StepError`]) and who decides whether a request may pass ([`broker`]).
+//! Owns what a step is given ([`Invocation`]), what it asks for ([`HostRequest`], [`Act`]), what it may ask for ([`Grants`]), who
+//! decides whether a request may pass ([`broker`]), who carries it out ([`Host`]), what comes back ([`HostReply`]) and how a step
+//! ends ([`Outcome`], [`StepError`]).
 //! Never knows WebAssembly engines, SQL or HTTP servers: the engine and the sandbox meet here and nowhere else.
 
+mod act;
 pub mod broker;
 mod error;
+mod grants;
+mod host;
 mod id;
 mod json;
 mod limits;
@@ -13,10 +17,15 @@ mod program;
 mod request;
 mod time;
 
+pub use act::{
+    Act, Fetch, HEADER_BYTES_MAX, HEADERS_MAX, Method, Part, REQUEST_TIMEOUT_MAX, SecretName, Sign, Text, URL_BYTES_MAX,
+};
 pub use error::{ErrorCode, StepError};
+pub use grants::{Grants, HostPattern, ModelGrant, NotAGrant, SecretRef, ToolGrant, ToolServer};
+pub use host::{Caller, Errand, Host, IdempotencyKey, NoHost};
 pub use id::{ProjectId, RunId, TaskId, TenantId, WorkflowId};
 pub use json::{Json, JsonError};
 pub use limits::Limits;
 pub use program::{Entropy, Execution, Guest, Invocation, Language, Outcome, Program, Scope, StepOutput};
-pub use request::{HostReply, HostRequest};
+pub use request::{HostReply, HostRequest, RequestDigest};
 pub use time::{Timestamp, TimestampError};

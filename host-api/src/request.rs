@@ -2,6 +2,7 @@
 
 use crate::{Json, StepError};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Something a step asks its host to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,3 +17,19 @@ pub struct HostRequest {
 
 /// What the host answers. An error is raised in the script, where `pcall` catches it.
 pub type HostReply = Result<Json, StepError>;
+
+/// What a request was, to know it again: SHA-256 over capability and arguments as they were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestDigest([u8; 32]);
+
+impl HostRequest {
+    /// What it asks for, without its number.
+    pub fn digest(&self) -> RequestDigest {
+        let mut hash = Sha256::new();
+        // No name of a capability holds a NUL that could be taken for the border.
+        hash.update(self.capability.as_bytes());
+        hash.update([0]);
+        hash.update(self.arguments.as_str().as_bytes());
+        RequestDigest(hash.finalize().into())
+    }
+}

@@ -5,7 +5,7 @@
 
 use crate::{
     clock::Clock,
-    instance::{Exports, Instance, Step, memory_limit, timeout, trapped},
+    instance::{Exports, Instance, Step, memory_limit, trapped},
     limits::MemoryLimit,
     message::Message,
     outcome::{self, Asked, Reading},
@@ -120,7 +120,7 @@ impl Running {
     async fn go_on(mut self, replies: Vec<HostReply>) -> Outcome {
         let answered = Instant::now();
         if self.instance.stint().spent(answered) >= self.limits.time {
-            return Outcome::Failed(timeout(&self.limits));
+            return Outcome::Failed(StepError::timed_out(self.limits.time));
         }
         self.instance.stint().pause(answered);
         self.asked.note(&replies);

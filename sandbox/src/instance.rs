@@ -131,7 +131,7 @@ impl Instance {
     pub(crate) fn failure(&self, error: &wasmtime::Error, limits: &Limits) -> StepError {
         let trap = error.downcast_ref::<Trap>();
         match error.downcast_ref::<Stop>() {
-            Some(Stop::Time) => timeout(limits),
+            Some(Stop::Time) => StepError::timed_out(limits.time),
             Some(Stop::Message) => memory_limit(limits),
             _ if trap == Some(&Trap::OutOfFuel) => StepError::new(
                 ErrorCode::SandboxFuelLimit,
@@ -141,12 +141,6 @@ impl Instance {
             _ => trapped(error),
         }
     }
-}
-
-pub(crate) fn timeout(limits: &Limits) -> StepError {
-    let seconds = limits.time.as_secs_f64();
-    StepError::new(ErrorCode::StepTimeout, format!("the step ran longer than its {seconds} s and was stopped"))
-        .with_details(serde_json::json!({ "limit_s": seconds }))
 }
 
 pub(crate) fn memory_limit(limits: &Limits) -> StepError {

@@ -1,7 +1,7 @@
 //! A graph after parsing: typed, with references as indexes, and valid. Nothing here can fail.
 
 use super::{condition::Condition, input_schema::InputSchema, lua_reads::LuaReads, template::Template};
-use agentruntime_host_api::{ErrorCode, Json, WorkflowId};
+use agentruntime_host_api::{ErrorCode, Grants, Json, WorkflowId};
 use std::{sync::Arc, time::Duration};
 
 /// A position in [`Graph::steps`].
@@ -141,6 +141,8 @@ pub struct LuaScript {
     pub source: Arc<str>,
     /// What of its surroundings the source can read.
     pub reads: LuaReads,
+    /// What it may ask for: the step's `capabilities`.
+    pub grants: Arc<Grants>,
 }
 
 /// `mcp_call`: parsed and validated; carried out once tool servers can be connected.

@@ -9,13 +9,15 @@ use agentruntime_host_api::Json;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Keys that a start cannot replace: what the step is, what it waits for, and code. Who may start a run may not write programs.
-const FIXED_KEYS: [&str; 8] = [
+/// Keys that a start cannot replace: what the step is, what it waits for, code and what it may ask for. Who may start a run may
+/// not write programs.
+const FIXED_KEYS: [&str; 9] = [
     "id",
     "type",
     "depends_on",
     "input_allowlist",
     "script",
+    "capabilities",
     "for_each_body_steps",
     "while_body_steps",
     "while_eval_script",

@@ -58,6 +58,7 @@ fn key_schema(key: &str, kind: &StepType) -> Value {
         "prompt" | "system" => optional(json!({ "type": ["string", "array"] })),
         "response_format" => optional(json!({ "type": ["object", "string"] })),
         "agent" => optional(agent()),
+        "capabilities" => optional(capabilities()),
         "task_payload" | "input" => json!({}),
         "on_reject" => optional(json!({ "enum": ["stop", "continue"] })),
         "for_each_items" => json!({ "type": ["string", "array", "object"] }),
@@ -96,6 +97,17 @@ fn retry() -> Value {
             "factor": optional(json!({ "type": "number", "minimum": 1, "maximum": RETRY_FACTOR_MAX })),
             "max_s": optional(seconds(RETRY_WAIT_S_MAX)),
             "on": optional(json!({ "type": "array", "items": { "enum": ErrorCode::ALL } })),
+        },
+        "additionalProperties": false,
+    })
+}
+
+fn capabilities() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "hosts": optional(json!({ "type": "array", "items": { "type": "string" } })),
+            "secrets": optional(json!({ "type": "object", "additionalProperties": { "type": "string" } })),
         },
         "additionalProperties": false,
     })

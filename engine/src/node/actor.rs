@@ -7,7 +7,7 @@
 use super::{
     Commission, Shared, Standing,
     commit::Commit,
-    execute::{Ended, Execution, execute},
+    execute::{Ended, Execution, Report, Surroundings, execute},
     start,
 };
 use crate::{
@@ -15,12 +15,19 @@ use crate::{
         Decision, Effect, Executing, Input, RunState, Signal, TaskStatus, decide,
         event::{Event, Parent, Start, StepInputs, StepPath},
     },
-    store::{Append, Chunk, ClaimedRun, Lease, NewRun, Release, RowUpdate, StoreError, TaskRecord},
+    store::{Append, Chunk, ClaimedRun, Lease, NewRun, Release, RowUpdate, Scope, StoreError, TaskRecord},
 };
 use agentruntime_host_api::{RunId, TaskId, Timestamp};
 use futures_util::{StreamExt, future::AbortHandle, stream::FuturesUnordered};
 use std::{collections::HashMap, sync::Arc};
-use tokio::{sync::Notify, task, time};
+use tokio::{
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        oneshot,
+    },
+    task, time,
+};
 use tracing::Instrument;
 
 /// One run in the hands of a node.
@@ -36,6 +43,9 @@ pub(super) struct Actor {
     /// What happened and is not yet with the writer.
     pending: Pending,
     executions: FuturesUnordered<Execution>,
+    surroundings: Surroundings,
+    /// What executions tell on the way.
+    reports: UnboundedReceiver<Report>,
     in_flight: HashMap<StepPath, AbortHandle>,
     news: Arc<Notify>,
 }
@@ -48,6 +58,8 @@ struct Pending {
     tasks_closed: Vec<(TaskId, TaskStatus)>,
     children: Vec<NewRun>,
     signals: Vec<(RunId, Signal)>,
+    /// Who waits until all this is durable.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// Whether the actor still has the run.
@@ -68,8 +80,23 @@ impl Actor {
         news: Arc<Notify>,
     ) -> Self {
         let (pending, executions, in_flight) = (Pending::default(), FuturesUnordered::new(), HashMap::new());
-        let is_unfinished = false;
-        Self { shared, of, lease, state, standing, inbox_read: 0, is_unfinished, pending, executions, in_flight, news }
+        let (told, reports) = unbounded_channel();
+        let (guest, host) = (shared.guest.clone(), shared.config.host.clone());
+        Self {
+            shared,
+            of,
+            lease,
+            state,
+            standing,
+            inbox_read: 0,
+            is_unfinished: false,
+            pending,
+            executions,
+            surroundings: Surroundings { guest, host, reports: told },
+            reports,
+            in_flight,
+            news,
+        }
     }
 
     /// A run that was claimed, as its journal tells it.
@@ -128,6 +155,7 @@ impl Actor {
         tokio::select! {
             biased;
             () = self.news.notified() => self.read_inbox().await?,
+            Some(report) = self.reports.recv() => self.reported(report),
             // Aborted executions end without an outcome: the decision that aborted them has gone on without them.
             ended = self.executions.next(), if !self.executions.is_empty() => if let Some(Ok(ended)) = ended {
                 self.ended(ended);
@@ -139,7 +167,23 @@ impl Actor {
         Ok(())
     }
 
+    fn reported(&mut self, report: Report) {
+        match report {
+            Report::Requested { executing, requests, durable } => {
+                self.take(Input::Requested { executing, requests });
+                self.pending.waiting.extend(durable);
+            }
+            Report::Replied { executing, number, reply, duration } => {
+                self.take(Input::Replied { executing, number, reply, duration });
+            }
+        }
+    }
+
     fn ended(&mut self, ended: Ended) {
+        // What it told before comes first.
+        while let Ok(report) = self.reports.try_recv() {
+            self.reported(report);
+        }
         let Ended { executing, outcome, duration } = ended;
         self.in_flight.remove(&executing.path);
         self.take(match outcome {
@@ -221,11 +265,12 @@ impl Actor {
     fn begin(&mut self, executing: Vec<Executing>) {
         let alone = self.in_flight.is_empty() && executing.len() == 1;
         for executing in executing {
-            let Some(work) = self.state.work(&executing.path, &self.of.scope.tenant, self.shared.clock.now()) else {
+            let Scope { tenant, project } = &self.of.scope;
+            let Some(work) = self.state.work(&executing.path, tenant, project, self.shared.clock.now()) else {
                 continue;
             };
             let path = executing.path.clone();
-            let (execution, handle) = execute(self.shared.guest.clone(), executing, work, alone);
+            let (execution, handle) = execute(self.surroundings.clone(), executing, work, alone);
             self.executions.push(execution);
             self.in_flight.insert(path, handle);
         }
@@ -239,7 +284,7 @@ impl Actor {
         // What a timer leads to may need no execution either.
         let idle = self.is_idle();
         let pending = std::mem::take(&mut self.pending);
-        if pending.events.is_empty() && !idle {
+        if pending.events.is_empty() && pending.waiting.is_empty() && !idle {
             return Ok(Hold::Held);
         }
         let commit = self.commit(pending, idle);
@@ -256,7 +301,7 @@ impl Actor {
 
     fn commit(&self, pending: Pending, idle: bool) -> Commit {
         let is_final = self.state.status.is_final();
-        let Pending { events, tasks_opened, tasks_closed, children, mut signals } = pending;
+        let Pending { events, tasks_opened, tasks_closed, children, mut signals, waiting } = pending;
         let ended_now = is_final && events.iter().any(|event| event.kind.ends_run());
         signals.extend(ended_now.then(|| start::child_finished(&self.state)).flatten());
         let append = Append {
@@ -276,7 +321,7 @@ impl Actor {
             children,
             signals,
         };
-        Commit { of: self.of.clone(), append, events, ended: ended_now.then_some(self.state.started_at), done: None }
+        Commit { of: self.of.clone(), append, events, ended: ended_now.then_some(self.state.started_at), done: None, waiting }
     }
 }
 

@@ -22,17 +22,25 @@ pub(super) struct Commit {
     pub(super) events: Vec<Event>,
     /// When the run began, if it ends with this.
     pub(super) ended: Option<Timestamp>,
-    /// Who waits until it is durable.
+    /// Who waits for the verdict.
     pub(super) done: Option<oneshot::Sender<Appended>>,
+    /// Who waits until it is durable, and hears nothing where it never is.
+    pub(super) waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// One run's part of a transaction: consecutive appends as one.
 struct Group {
-    of: Arc<Commission>,
     append: Append,
+    then: Then,
+}
+
+/// What follows once it is known what became of an append.
+struct Then {
+    of: Arc<Commission>,
     events: Vec<Event>,
     ended: Option<Timestamp>,
     done: Vec<oneshot::Sender<Appended>>,
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// Writes until nobody can send any more.
@@ -43,8 +51,7 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
         let kept =
             gathered.drain(..).filter(|commit| commit.append.create.is_some() || shared.holds(commit.append.lease));
         let groups = group(kept);
-        let (appends, rest): (Vec<_>, Vec<_>) =
-            groups.into_iter().map(|group| (group.append, (group.of, group.events, group.ended, group.done))).unzip();
+        let (appends, rest): (Vec<_>, Vec<_>) = groups.into_iter().map(|group| (group.append, group.then)).unzip();
         let begun = Instant::now();
         let committed = shared.store.commit(&shared.id, shared.config.lease, &appends).await;
         // Precise enough below 2^53 of them.
@@ -52,15 +59,8 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
         metrics::histogram!("agentruntime_commit_duration_seconds").record(begun.elapsed());
         match committed {
             Ok(verdicts) => {
-                for ((append, (of, events, ended, done)), verdict) in appends.iter().zip(rest).zip(verdicts) {
-                    settle(&shared, &of, append, events, verdict);
-                    if let (Appended::Durable, Some(started_at)) = (verdict, ended) {
-                        tell_end(&of, append, started_at);
-                    }
-                    for waiting in done {
-                        // Whoever asked may have gone; that is its own affair.
-                        let _ = waiting.send(verdict);
-                    }
+                for ((append, then), verdict) in appends.iter().zip(rest).zip(verdicts) {
+                    settle(&shared, append, then, verdict);
                 }
             }
             // Whether it took effect is not known. The runs are let go and claimed again: what counts is what the
@@ -78,7 +78,24 @@ pub(super) async fn write(shared: Arc<Shared>, mut queue: mpsc::Receiver<Commit>
     }
 }
 
-fn settle(shared: &Shared, of: &Commission, append: &Append, events: Vec<Event>, verdict: Appended) {
+fn settle(shared: &Shared, append: &Append, then: Then, verdict: Appended) {
+    let Then { of, events, ended, done, waiting } = then;
+    follow(shared, &of, append, events, verdict);
+    if verdict == Appended::Durable {
+        if let Some(started_at) = ended {
+            tell_end(&of, append, started_at);
+        }
+        for waiting in waiting {
+            // Whoever asked may have gone; that is its own affair.
+            let _ = waiting.send(());
+        }
+    }
+    for done in done {
+        let _ = done.send(verdict);
+    }
+}
+
+fn follow(shared: &Shared, of: &Commission, append: &Append, events: Vec<Event>, verdict: Appended) {
     let lease = append.lease;
     match verdict {
         Appended::Durable => {
@@ -134,18 +151,20 @@ fn tell_end(of: &Commission, append: &Append, started_at: Timestamp) {
 fn group(commits: impl Iterator<Item = Commit>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<(RunId, *const Commission), usize> = HashMap::new();
-    for Commit { of, append, events, ended, done } in commits {
+    for Commit { of, append, events, ended, done, waiting } in commits {
         let actor = (append.lease.run, Arc::as_ptr(&of));
         match places.get(&actor).map(|&place| &mut groups[place]) {
             Some(group) if group.append.lease == append.lease && group.append.release.is_none() => {
-                group.events.extend(events);
-                group.ended = ended.or(group.ended);
-                group.done.extend(done);
+                group.then.events.extend(events);
+                group.then.ended = ended.or(group.then.ended);
+                group.then.done.extend(done);
+                group.then.waiting.extend(waiting);
                 join(&mut group.append, append);
             }
             _ => {
                 places.insert(actor, groups.len());
-                groups.push(Group { of, append, events, ended, done: done.into_iter().collect() });
+                let done = done.into_iter().collect();
+                groups.push(Group { append, then: Then { of, events, ended, done, waiting } });
             }
         }
     }

@@ -1,15 +1,33 @@
-//! One attempt of a step: runs the program and answers what it asks for.
+//! One attempt of a step: runs the program and gets it what it asks for.
+//!
+//! What a program asks for is written down before anybody outside can see of it, and what came back is written down, too. A
+//! program that is begun again asks for the same and is handed what is written. This serves a crash as well as a long wait:
+//! a program whose reply takes its time is given up meanwhile, so that waiting costs no sandbox.
 
-use crate::run::{Executing, Work};
-use agentruntime_host_api::{ErrorCode, Guest, Outcome, StepError, StepOutput, broker};
-use futures_util::future::{AbortHandle, Abortable, BoxFuture, FutureExt, abortable};
+use crate::run::{Executing, Job, Recorded, Work};
+use agentruntime_host_api::{
+    Caller, Errand, ErrorCode, Grants, Guest, Host, HostReply, HostRequest, Invocation, Outcome, StepError, StepOutput,
+    broker::{self, Permit},
+};
+use futures_util::{
+    StreamExt,
+    future::{AbortHandle, Abortable, BoxFuture, FutureExt, abortable},
+    stream::FuturesUnordered,
+};
 use std::{
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::{self, JoinHandle};
+use tokio::{
+    sync::{mpsc::UnboundedSender, oneshot},
+    task::{self, JoinHandle},
+    time,
+};
 use tracing::Instrument;
+
+/// How long a program waits in its sandbox for a reply. Beginning anew costs it less than that.
+const PARK_AFTER: Duration = Duration::from_millis(10);
 
 /// An attempt under way. Aborting or dropping it stops the program.
 pub(super) type Execution = Abortable<BoxFuture<'static, Ended>>;
@@ -21,15 +39,31 @@ pub(super) struct Ended {
     pub(super) duration: Duration,
 }
 
+/// What an attempt tells its run's actor on the way.
+pub(super) enum Report {
+    /// It asks for something. Where others could see of it, somebody waits until that is durable.
+    Requested { executing: Executing, requests: Vec<HostRequest>, durable: Option<oneshot::Sender<()>> },
+    /// It got a reply.
+    Replied { executing: Executing, number: u32, reply: HostReply, duration: Duration },
+}
+
+/// What every attempt of a run needs.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) guest: Arc<dyn Guest>,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) reports: UnboundedSender<Report>,
+}
+
 /// Begins an attempt: `alone` within the task that polls it, otherwise in a task of its own beside others.
 pub(super) fn execute(
-    guest: Arc<dyn Guest>,
+    surroundings: Surroundings,
     executing: Executing,
     work: Work,
     alone: bool,
 ) -> (Execution, AbortHandle) {
     let span = tracing::info_span!("step", step_id = %executing.path, attempt = executing.attempt);
-    let attempt = attempt(guest, executing, work).instrument(span);
+    let attempt = attempt(surroundings, executing, work).instrument(span);
     abortable(match alone {
         // The writer gets its turn first: it was just handed what the actor appended.
         true => async {
@@ -41,9 +75,10 @@ pub(super) fn execute(
     })
 }
 
-async fn attempt(guest: Arc<dyn Guest>, executing: Executing, work: Work) -> Ended {
+async fn attempt(surroundings: Surroundings, executing: Executing, work: Work) -> Ended {
     let begun = Instant::now();
-    let outcome = AssertUnwindSafe(carry_out(&*guest, work)).catch_unwind().await.unwrap_or_else(|_| Err(broken()));
+    let attempt = carry_out(surroundings, &executing, work);
+    let outcome = AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| Err(broken()));
     Ended { executing, outcome, duration: begun.elapsed() }
 }
 
@@ -56,25 +91,148 @@ fn broken() -> StepError {
     )
 }
 
-async fn carry_out(guest: &dyn Guest, work: Work) -> Result<StepOutput, StepError> {
-    let invocation = match work {
-        Work::Script(invocation) => *invocation,
+async fn carry_out(
+    surroundings: Surroundings,
+    executing: &Executing,
+    work: Work,
+) -> Result<StepOutput, StepError> {
+    match work {
+        Work::Program(job) => {
+            let Job { invocation, caller, grants, recorded } = *job;
+            let attempt = Attempt { surroundings, executing, caller: Arc::new(caller), grants, recorded };
+            attempt.run(invocation).await
+        }
         Work::Unavailable(what) => {
             let message = format!("this installation cannot reach {what} yet: connectors are not part of it");
-            return Err(StepError::new(ErrorCode::DependencyUnavailable, message));
-        }
-    };
-    let mut outcome = guest.start(invocation).await;
-    loop {
-        match outcome {
-            Outcome::Done(output) => return Ok(output),
-            Outcome::Failed(error) => return Err(error),
-            Outcome::Requests { requests, execution } => {
-                let replies = requests.iter().map(broker::refuse).collect();
-                outcome = execution.resume(replies).await;
-            }
+            Err(StepError::new(ErrorCode::DependencyUnavailable, message))
         }
     }
+}
+
+/// An attempt and what it has asked for.
+struct Attempt<'e> {
+    surroundings: Surroundings,
+    executing: &'e Executing,
+    caller: Arc<Caller>,
+    grants: Arc<Grants>,
+    /// By the numbers of the requests.
+    recorded: Vec<Recorded>,
+}
+
+impl Attempt<'_> {
+    async fn run(mut self, mut invocation: Invocation) -> Result<StepOutput, StepError> {
+        let limit = invocation.limits.time;
+        let guest = self.surroundings.guest.clone();
+        let mut outcome = guest.start(invocation.clone()).await;
+        loop {
+            let (requests, execution) = match outcome {
+                Outcome::Done(output) => return Ok(output),
+                Outcome::Failed(error) if error.code == ErrorCode::StepTimeout => return Err(StepError::timed_out(limit)),
+                Outcome::Failed(error) => return Err(error),
+                Outcome::Requests { requests, execution } => (requests, execution),
+            };
+            let asked = Instant::now();
+            let replies = {
+                let answers = self.answers(requests);
+                tokio::pin!(answers);
+                match time::timeout(PARK_AFTER, &mut answers).await {
+                    Ok(replies) => Some((execution, replies?)),
+                    Err(_) => {
+                        drop(execution);
+                        let left = invocation.limits.time.saturating_sub(asked.elapsed());
+                        time::timeout(left, answers).await.map_err(|_| StepError::timed_out(limit))??;
+                        None
+                    }
+                }
+            };
+            outcome = match replies {
+                Some((execution, replies)) => execution.resume(replies).await,
+                None => {
+                    // It is begun anew with what is left of its time.
+                    invocation.limits.time = invocation.limits.time.saturating_sub(asked.elapsed());
+                    guest.start(invocation.clone()).await
+                }
+            };
+        }
+    }
+
+    /// The replies to requests, in their order: those that are recorded, and those that are fetched now.
+    async fn answers(&mut self, requests: Vec<HostRequest>) -> Result<Vec<HostReply>, StepError> {
+        let numbers: Vec<usize> = requests.iter().map(|request| request.number as usize).collect();
+        let mut new = Vec::new();
+        let mut open = Vec::new();
+        for request in requests {
+            let digest = request.digest();
+            match self.recorded.get(request.number as usize) {
+                Some(recorded) if recorded.digest != digest => return Err(diverged(&request)),
+                Some(Recorded { reply: Some(_), .. }) => continue,
+                Some(_) => {}
+                None => {
+                    self.recorded.push(Recorded { digest, reply: None });
+                    new.push(request.clone());
+                }
+            }
+            open.push((request.number, broker::permit(&self.grants, &request)));
+        }
+        let acts = |(_, permit): &(u32, Result<Permit, StepError>)| {
+            permit.as_ref().is_ok_and(|permit| permit.act().acts_outside())
+        };
+        if !new.is_empty() {
+            self.requested(new, open.iter().any(acts)).await;
+        }
+        self.fetch(open).await;
+        let replies = numbers.into_iter().map(|number| self.recorded.get(number).and_then(|it| it.reply.clone()));
+        Ok(replies.map(|reply| reply.unwrap_or_else(|| Err(broken()))).collect())
+    }
+
+    /// Tells what is asked for, and waits until that is durable where somebody outside will see of it.
+    async fn requested(&self, requests: Vec<HostRequest>, acts_outside: bool) {
+        let (durable, written) = oneshot::channel();
+        let durable = acts_outside.then_some(durable);
+        let waits = durable.is_some();
+        self.report(Report::Requested { executing: self.executing.clone(), requests, durable });
+        if waits && written.await.is_err() {
+            // The run is somebody else's now, and this attempt is about to be stopped.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn fetch(&mut self, open: Vec<(u32, Result<Permit, StepError>)>) {
+        let (host, caller) = (self.surroundings.host.clone(), self.caller.clone());
+        let fetching = open.into_iter().map(|(number, permit)| {
+            let (host, caller) = (&host, caller.clone());
+            async move {
+                let begun = Instant::now();
+                let reply = match permit {
+                    Ok(permit) => host.carry_out(Errand { caller, number, permit }).await,
+                    Err(denied) => Err(denied),
+                };
+                (number, reply, begun.elapsed())
+            }
+        });
+        let mut fetching: FuturesUnordered<_> = fetching.collect();
+        while let Some((number, reply, duration)) = fetching.next().await {
+            if let Some(recorded) = self.recorded.get_mut(number as usize) {
+                recorded.reply = Some(reply.clone());
+            }
+            self.report(Report::Replied { executing: self.executing.clone(), number, reply, duration });
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // Nobody hears where the run was let go, and then this attempt is about to be stopped.
+        let _ = self.surroundings.reports.send(report);
+    }
+}
+
+/// A program that does not do the same again cannot be handed what it got before.
+fn diverged(request: &HostRequest) -> StepError {
+    let message = format!(
+        "request {} of the step, `{}`, is not the one that was recorded before the step was begun again: the program that \
+         runs it has changed since",
+        request.number, request.capability
+    );
+    StepError::new(ErrorCode::SandboxTrap, message)
 }
 
 /// A task that ends with whoever waits for it.

@@ -34,7 +34,7 @@ use crate::{
     store::{Clock, Lease, NodeId, Scope, Store, StoreError},
 };
 use actor::Actor;
-use agentruntime_host_api::{Guest, Json, RunId, TaskId, TenantId, WorkflowId};
+use agentruntime_host_api::{Guest, Host, Json, NoHost, RunId, TaskId, TenantId, WorkflowId};
 use std::{
     collections::HashMap,
     future::Future,
@@ -57,6 +57,8 @@ pub struct NodeConfig {
     pub poll: Duration,
     /// What one tenant may take, where nothing else is [set](Node::set_ceilings) for it.
     pub ceilings: Ceilings,
+    /// What carries out what steps ask for; by default nothing.
+    pub host: Arc<dyn Host>,
     /// How runs become parts of the traces of whoever started them, where somebody traces.
     pub traces: Option<Traces>,
 }
@@ -78,6 +80,7 @@ impl Default for NodeConfig {
             active_runs_max: 1_000,
             poll: Duration::from_secs(1),
             ceilings: Ceilings::default(),
+            host: Arc::new(NoHost),
             traces: None,
         }
     }

@@ -198,6 +198,7 @@ impl Node {
             events: vec![first],
             ended: None,
             done: Some(done),
+            waiting: Vec::new(),
         };
         shared.commits.send(commit).await.map_err(|_| StartError::Stopping(run))?;
         if waits {

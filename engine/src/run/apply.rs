@@ -79,6 +79,11 @@ impl RunState {
         }
         self.seq = event.seq;
         self.bytes = self.bytes.saturating_add(event.kind.payload_bytes());
+        if let Some((site, _)) = site
+            && self.apply_to_requests(site, &event.kind).map_err(illegal)?
+        {
+            return Ok(());
+        }
         match site {
             None => self.apply_to_run(&event.kind, event.at),
             Some((Site::Top(step), path)) => self.apply_to_step(step, path, &event.kind, event.at),

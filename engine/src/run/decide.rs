@@ -12,7 +12,7 @@ use super::{
     tally,
 };
 use crate::graph::{FailurePolicy, OnError};
-use agentruntime_host_api::{ErrorCode, Json, RunId, StepError, StepOutput, TaskId, Timestamp, WorkflowId};
+use agentruntime_host_api::{ErrorCode, HostReply, HostRequest, Json, RunId, StepError, StepOutput, TaskId, Timestamp, WorkflowId};
 use serde_json::json;
 use std::time::Duration;
 
@@ -34,6 +34,24 @@ pub enum Input {
         executing: Executing,
         /// Why.
         error: StepError,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// An execution asks for something.
+    Requested {
+        /// Which.
+        executing: Executing,
+        /// What for, in the order of their numbers.
+        requests: Vec<HostRequest>,
+    },
+    /// It was given what it asked for, or refused.
+    Replied {
+        /// Which.
+        executing: Executing,
+        /// Which of its requests.
+        number: u32,
+        /// What came back.
+        reply: HostReply,
         /// How long it took.
         duration: Duration,
     },
@@ -137,6 +155,10 @@ impl Machine<'_> {
                 if let Some(site) = self.under_way(&executing) {
                     self.fail(site, executing.attempt, error, duration);
                 }
+            }
+            Input::Requested { executing, requests } => self.requested(&executing, requests),
+            Input::Replied { executing, number, reply, duration } => {
+                self.replied(&executing, number, reply, duration);
             }
             Input::Tick => self.tick(),
             Input::Signal(signal) => self.signal(signal),
@@ -246,7 +268,7 @@ impl Machine<'_> {
     }
 
     /// The place of an execution, if just this attempt of it is under way.
-    fn under_way(&self, executing: &Executing) -> Option<Site> {
+    pub(super) fn under_way(&self, executing: &Executing) -> Option<Site> {
         let site = self.state.site(&executing.path)?;
         (self.state.attempt_under_way(site) == Some(executing.attempt)).then_some(site)
     }

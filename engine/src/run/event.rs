@@ -2,7 +2,7 @@
 //!
 //! The journal keeps this compact form, one entry of one kind; [`Event::public`] makes the form of the API from it.
 
-use agentruntime_host_api::{Json, RunId, StepError, TaskId, Timestamp, WorkflowId};
+use agentruntime_host_api::{HostReply, HostRequest, Json, RunId, StepError, TaskId, Timestamp, WorkflowId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -277,6 +277,29 @@ pub enum EventKind {
         /// When the next begins.
         due: Timestamp,
     },
+    /// An attempt asked for something outside its sandbox. What others could see of it is done only once this is durable.
+    RequestMade {
+        /// Which step.
+        path: StepPath,
+        /// The attempt that asks.
+        attempt: u32,
+        /// What for.
+        request: HostRequest,
+    },
+    /// What it asked for came, or was refused.
+    RequestCompleted {
+        /// Which step.
+        path: StepPath,
+        /// The attempt that asked.
+        attempt: u32,
+        /// Which of its requests.
+        number: u32,
+        /// What came back.
+        reply: HostReply,
+        /// How long it took, in microseconds.
+        #[serde(rename = "us")]
+        duration_us: u64,
+    },
     /// A step in flight was stopped because the run ended.
     StepCancelled {
         /// Which.
@@ -347,6 +370,8 @@ impl EventKind {
             | Self::StepSkipped { path, .. }
             | Self::StepFailed { path, .. }
             | Self::StepRetrying { path, .. }
+            | Self::RequestMade { path, .. }
+            | Self::RequestCompleted { path, .. }
             | Self::StepCancelled { path, .. }
             | Self::HumanTaskCreated { path, .. }
             | Self::HumanTaskCompleted { path, .. } => Some(path),
@@ -366,6 +391,8 @@ impl EventKind {
             | Self::StepCompleted { attempt, .. }
             | Self::StepFailed { attempt, .. }
             | Self::StepRetrying { attempt, .. }
+            | Self::RequestMade { attempt, .. }
+            | Self::RequestCompleted { attempt, .. }
             | Self::StepCancelled { attempt, .. } => Some(*attempt),
             Self::RunStarted(_)
             | Self::RunRejected { .. }
@@ -387,6 +414,9 @@ impl EventKind {
             Self::StepCompleted { result, .. } | Self::HumanTaskCompleted { result, .. } => result.as_str().len(),
             Self::StepFailed { recovered, error, .. } => of(recovered) + error.message.len(),
             Self::HumanTaskCreated { payload, .. } => payload.as_str().len(),
+            Self::RequestMade { request, .. } => request.arguments.as_str().len(),
+            Self::RequestCompleted { reply: Ok(json), .. } => json.as_str().len(),
+            Self::RequestCompleted { reply: Err(error), .. } => error.message.len(),
             _ => 0,
         }
     }
@@ -419,6 +449,8 @@ impl EventKind {
             Self::StepCompleted { .. } | Self::StepSkipped { .. } => "step_completed",
             Self::StepFailed { .. } => "step_failed",
             Self::StepRetrying { .. } => "step_retrying",
+            Self::RequestMade { .. } => "request_made",
+            Self::RequestCompleted { .. } => "request_completed",
             Self::StepCancelled { .. } => "step_cancelled",
             Self::HumanTaskCreated { .. } => "human_task_created",
             Self::HumanTaskCompleted { .. } => "human_task_completed",

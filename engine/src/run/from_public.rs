@@ -4,7 +4,7 @@
 //! an event of its own), and how deep below its parent a child is. Everything else comes back as it was.
 
 use super::event::{Event, EventKind, Parent, Reuse, Start, StepPath, step_inputs};
-use agentruntime_host_api::{Json, RunId, Timestamp, WorkflowId};
+use agentruntime_host_api::{HostRequest, Json, RunId, Timestamp, WorkflowId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
@@ -103,6 +103,25 @@ fn step_kind(public: &mut Public) -> Result<EventKind, NotAnEvent> {
             attempt: public.attempt()?,
             error: public.take("error")?,
             due: public.take::<String>("retry_at")?.parse()?,
+        },
+        "request_made" => EventKind::RequestMade {
+            path,
+            attempt: public.attempt()?,
+            request: HostRequest {
+                number: public.take("number")?,
+                capability: public.take("capability")?,
+                arguments: public.json("arguments")?,
+            },
+        },
+        "request_completed" => EventKind::RequestCompleted {
+            path,
+            attempt: public.attempt()?,
+            number: public.take("number")?,
+            duration_us: public.micros()?,
+            reply: match public.find("error")? {
+                Some(error) => Err(error),
+                None => Ok(public.json("result")?),
+            },
         },
         "step_cancelled" => EventKind::StepCancelled { path, attempt: public.attempt()? },
         "human_task_created" => EventKind::HumanTaskCreated {
@@ -308,6 +327,21 @@ mod tests {
             (paths(), any::<u32>(), errors(), times())
                 .prop_map(|(path, attempt, error, due)| EventKind::StepRetrying { path, attempt, error, due }),
             (paths(), any::<u32>()).prop_map(|(path, attempt)| EventKind::StepCancelled { path, attempt }),
+            (paths(), any::<u32>(), any::<u32>(), "[a-z.]{1,9}", documents()).prop_map(
+                |(path, attempt, number, capability, arguments)| EventKind::RequestMade {
+                    path,
+                    attempt,
+                    request: HostRequest { number, capability, arguments }
+                }
+            ),
+            (paths(), any::<u32>(), any::<u32>(), prop_oneof![documents().prop_map(Ok), errors().prop_map(Err)], micros())
+                .prop_map(|(path, attempt, number, reply, duration_us)| EventKind::RequestCompleted {
+                    path,
+                    attempt,
+                    number,
+                    reply,
+                    duration_us
+                }),
             (paths(), tasks(), "[a-z]{1,5}", documents(), option::of(times())).prop_map(
                 |(path, task, task_type, payload, due)| EventKind::HumanTaskCreated {
                     path,

@@ -4,25 +4,41 @@ use super::{
     body::{Site, Slot},
     event::StepPath,
     lookup::View,
+    requests::Recorded,
     state::RunState,
 };
 use crate::graph::{Leaf, LuaScript, StepKind};
-use agentruntime_host_api::{Entropy, Invocation, Json, Language, Limits, Program, RunId, Scope, TenantId, Timestamp};
+use agentruntime_host_api::{
+    Caller, Entropy, Grants, Invocation, Json, Language, Limits, ProjectId, Program, RunId, Scope, TenantId, Timestamp,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What a node has to carry out for one attempt.
 #[derive(Debug)]
 pub enum Work {
-    /// Run a script.
-    Script(Box<Invocation>),
+    /// Run a program.
+    Program(Box<Job>),
     /// Call something that this installation does not have; the name says what.
     Unavailable(&'static str),
 }
 
+/// A program to run, and what is known about what it asks for.
+#[derive(Debug)]
+pub struct Job {
+    /// The call.
+    pub invocation: Invocation,
+    /// Who asks, where it asks for something.
+    pub caller: Caller,
+    /// What it may ask for.
+    pub grants: Arc<Grants>,
+    /// What it has asked for already, where it was begun before.
+    pub recorded: Vec<Recorded>,
+}
+
 impl RunState {
     /// The work of an attempt that is under way; nothing where the path leads nowhere.
-    pub fn work(&self, path: &StepPath, tenant: &TenantId, at: Timestamp) -> Option<Work> {
+    pub fn work(&self, path: &StepPath, tenant: &TenantId, project: &ProjectId, at: Timestamp) -> Option<Work> {
         let site = self.site(path)?;
         let script = match self.leaf(site)? {
             LeafAt::Script(script) => script,
@@ -36,14 +52,18 @@ impl RunState {
             Some((_, inner)) => inner.clone(),
         };
         let time = self.conduct(site).timeout.unwrap_or(Limits::TIME_DEFAULT);
-        Some(Work::Script(Box::new(Invocation {
+        let invocation = Invocation {
             tenant: tenant.clone(),
             program: Program { language: Language::Lua, name, source: script.source.clone() },
             scope: self.script_scope(site, script),
             started_at: self.attempt_started(site).unwrap_or(at),
             entropy: entropy(self.run, path),
             limits: Limits { time, ..Limits::default() },
-        })))
+        };
+        let caller =
+            Caller { tenant: tenant.clone(), project: project.clone(), run: self.run, step: path.to_string() };
+        let (grants, recorded) = (script.grants.clone(), self.recorded(path).to_vec());
+        Some(Work::Program(Box::new(Job { invocation, caller, grants, recorded })))
     }
 
     fn leaf(&self, site: Site) -> Option<LeafAt<'_>> {

@@ -50,6 +50,18 @@ impl EventKind {
                 with(data, "recovered", recovered)
             }
             Self::StepRetrying { error, due, .. } => json!({ "error": error, "retry_at": due.to_string() }),
+            Self::RequestMade { request, .. } => json!({
+                "number": request.number,
+                "capability": request.capability,
+                "arguments": request.arguments.to_value(),
+            }),
+            Self::RequestCompleted { number, reply, duration_us, .. } => {
+                let data = json!({ "number": number, "duration_ms": milliseconds(*duration_us) });
+                match reply {
+                    Ok(result) => with(data, "result", &Some(result.to_value())),
+                    Err(error) => with(data, "error", &Some(error)),
+                }
+            }
             Self::StepCancelled { .. } => json!({}),
             Self::HumanTaskCreated { task, task_type, payload, due, .. } => {
                 let data = json!({ "task_id": task, "task_type": task_type, "task_payload": payload.to_value() });

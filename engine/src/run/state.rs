@@ -4,6 +4,7 @@ use super::{
     Awaiting,
     event::{RunStatus, SkipReason, Start, StepPath},
     payload::Payload,
+    requests::Requests,
 };
 use crate::graph::{Graph, Issue, StepIndex};
 use agentruntime_host_api::{Json, RunId, StepError, TaskId, Timestamp};
@@ -44,6 +45,7 @@ pub struct RunState {
     /// Which steps the start left out.
     pub out_of_scope: Vec<bool>,
     pub(super) run_json: Json,
+    pub(super) requests: Requests,
 }
 
 /// Whether a start payload fits the input schema. It is checked once: what came of it is in the journal.
@@ -233,6 +235,7 @@ impl RunState {
             drain_due: None,
             out_of_scope,
             run_json: run_json.into(),
+            requests: Requests::default(),
         })
     }
 

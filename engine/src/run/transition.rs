@@ -25,6 +25,8 @@ impl RunState {
             | EventKind::StepSkipped { .. }
             | EventKind::StepFailed { .. }
             | EventKind::StepRetrying { .. }
+            | EventKind::RequestMade { .. }
+            | EventKind::RequestCompleted { .. }
             | EventKind::StepCancelled { .. }
             | EventKind::HumanTaskCreated { .. }
             | EventKind::HumanTaskCompleted { .. } => !self.status.is_final(),
@@ -74,6 +76,8 @@ impl StepState {
             }
             EventKind::RunStarted(_)
             | EventKind::RunRejected { .. }
+            | EventKind::RequestMade { .. }
+            | EventKind::RequestCompleted { .. }
             | EventKind::StateChanged { .. }
             | EventKind::RunCompleted { .. }
             | EventKind::RunFailed { .. }

@@ -8,6 +8,7 @@
 //! | `fail LUA_ERROR` | fails |
 //! | `fail LUA_ERROR until 3` | fails before its third attempt, then returns `{"attempt": 3}` |
 //! | `fail LUA_ERROR if item "b"` | fails where the item is that, else returns it |
+//! | `ask 2` | asks for that many pages of `https://a.example/`, one after the other, and returns what came |
 //! | `hold` | goes on until it is told what to do |
 //! | `panic` | takes the host's task down |
 
@@ -27,7 +28,7 @@ pub(crate) fn outcome(invocation: &Invocation, attempt: u32) -> Option<Result<Js
             Ok(json!({ "pass": iteration >= from }).into())
         }
         "fail" => fail(invocation, rest, attempt),
-        "hold" => return None,
+        "hold" | "ask" => return None,
         "panic" => panic!("a step that takes its host's task down"),
         other => panic!("a scripted step cannot `{other}`"),
     })

@@ -14,7 +14,7 @@ use agentruntime_engine::{
     },
     store::Chunk,
 };
-use agentruntime_host_api::{Json, RunId, StepError, StepOutput, TaskId, TenantId, Timestamp, WorkflowId};
+use agentruntime_host_api::{Json, ProjectId, RunId, StepError, StepOutput, TaskId, TenantId, Timestamp, WorkflowId};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
@@ -256,9 +256,10 @@ impl World {
 
     /// How the program of an execution ends, unless it waits to be told.
     pub(crate) fn outcome(&self, executing: &Executing) -> Option<Result<Json, StepError>> {
-        let work = self.state.work(&executing.path, &TenantId::new("t"), self.now).expect("an execution has work");
+        let (tenant, project) = (TenantId::new("t"), ProjectId::new("p"));
+        let work = self.state.work(&executing.path, &tenant, &project, self.now).expect("an execution has work");
         match work {
-            Work::Script(invocation) => program::outcome(&invocation, executing.attempt),
+            Work::Program(job) => program::outcome(&job.invocation, executing.attempt),
             Work::Unavailable(what) => {
                 Some(Err(StepError::new(program::code("DEPENDENCY_UNAVAILABLE"), format!("no {what}"))))
             }

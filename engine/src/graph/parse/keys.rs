@@ -29,7 +29,7 @@ pub(crate) const OUTER_KEYS: &[&str] = &["no_auto_start", "terminal", "input_all
 
 /// Every step type.
 pub(crate) const STEP_TYPES: [StepType; 9] = [
-    StepType { name: "lua_script", keys: &["script"], required: &["script"], is_leaf: true },
+    StepType { name: "lua_script", keys: &["script", "capabilities"], required: &["script"], is_leaf: true },
     StepType {
         name: "mcp_call",
         keys: &["tool_name", "instance_id", "server_url", "tool_args"],

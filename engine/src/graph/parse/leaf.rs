@@ -9,7 +9,7 @@ use crate::graph::{
     report::ScriptFound,
     template::Template,
 };
-use agentruntime_host_api::Json;
+use agentruntime_host_api::{Grants, Json, SecretRef};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -42,9 +42,10 @@ pub(super) fn script(fields: &mut Fields<'_, '_>, key: &str, purpose: ScriptUse)
         let issue =
             fields.place.key(key).error(IssueCode::ScriptTooLarge, message).suggest("divide it between several steps");
         fields.sink.report.push(issue);
-        return LuaScript { source: "".into(), reads: LuaReads::of("") };
+        return LuaScript { source: "".into(), reads: LuaReads::of(""), grants: Arc::default() };
     }
     let source: Arc<str> = source.into();
+    let grants = if purpose == ScriptUse::Result { grants(fields) } else { Grants::default() };
     if let Some(site) = &fields.sink.site {
         fields.sink.scripts.push(ScriptFound {
             site: site.clone(),
@@ -53,7 +54,33 @@ pub(super) fn script(fields: &mut Fields<'_, '_>, key: &str, purpose: ScriptUse)
             is_loop_test: purpose == ScriptUse::LoopTest,
         });
     }
-    LuaScript { reads: LuaReads::of(&source), source }
+    LuaScript { reads: LuaReads::of(&source), source, grants: Arc::new(grants) }
+}
+
+/// What a script may ask for. A part that is wrong is reported and not granted.
+fn grants(fields: &mut Fields<'_, '_>) -> Grants {
+    let mut grants = Grants::default();
+    let Some(members) = fields.object("capabilities") else { return grants };
+    let mut inner = Fields::new(members, fields.place.key("capabilities"), &mut *fields.sink);
+    inner.only(&["hosts", "secrets"], "`capabilities`");
+    for (text, place) in inner.texts("hosts").unwrap_or_default() {
+        match text.parse() {
+            Ok(host) => grants.hosts.push(host),
+            Err(error) => inner.sink.report.push(place.error(IssueCode::ValueOutOfRange, error.to_string())),
+        }
+    }
+    let Some(secrets) = inner.object("secrets") else { return grants };
+    let mut named = Fields::new(secrets, inner.place.key("secrets"), &mut *inner.sink);
+    for name in named.keys() {
+        let Some(text) = named.text(name) else { continue };
+        match text.parse::<SecretRef>() {
+            Ok(kept) => {
+                grants.secrets.insert(name.to_owned(), kept);
+            }
+            Err(error) => named.error(name, IssueCode::ValueOutOfRange, error.to_string()),
+        }
+    }
+    grants
 }
 
 fn mcp_call(fields: &mut Fields<'_, '_>) -> McpCall {

@@ -5,6 +5,7 @@ mod compute;
 mod feed;
 mod keys;
 mod leases;
+mod requests;
 mod trouble;
 mod work;
 
@@ -63,8 +64,13 @@ impl Place {
     }
 
     pub(crate) fn node_for(&self, guest: &Arc<Scripted>, active_runs_max: usize) -> Node {
+        let config = NodeConfig { active_runs_max, ..NodeConfig::default() };
+        self.node_with(guest, config)
+    }
+
+    pub(crate) fn node_with(&self, guest: &Arc<Scripted>, config: NodeConfig) -> Node {
         // A simulated clock wakes nobody when it is moved, so nodes look often.
-        let config = NodeConfig { poll: Duration::from_millis(5), active_runs_max, ..NodeConfig::default() };
+        let config = NodeConfig { poll: Duration::from_millis(5), ..config };
         Node::start(config, self.store.clone(), guest.clone(), self.clock.clone())
     }
 
@@ -179,6 +185,7 @@ impl Scripted {
         };
         let outcome = match program::outcome(&invocation, attempt) {
             Some(outcome) => outcome,
+            None if invocation.program.source.starts_with("ask") => return requests::ask(&invocation, Vec::new()),
             None => {
                 self.held.fetch_add(1, Ordering::SeqCst);
                 let mut held = Held(Some(self.dropped.clone()));

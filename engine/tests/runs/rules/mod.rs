@@ -192,6 +192,13 @@ pub(crate) fn listed(event: &Event) -> String {
             assert!(*due >= event.at && *due <= event.at.plus(Duration::from_secs(60)), "a wait within its bounds");
             format!("retrying {}: {}", at(path, attempt), error.code)
         }
+        EventKind::RequestMade { path, attempt, request } => {
+            format!("{} asks {}: {}", at(path, attempt), request.number, request.capability)
+        }
+        EventKind::RequestCompleted { path, attempt, number, reply, .. } => {
+            let reply = reply.as_ref().map_or_else(|error| error.code.to_string(), ToString::to_string);
+            format!("{} got {number}: {reply}", at(path, attempt))
+        }
         EventKind::StepCancelled { path, attempt } => format!("cancelled {}", at(path, attempt)),
         EventKind::HumanTaskCreated { path, task_type, payload, due, .. } => {
             let due = due.map(|due| format!(", until {}", clock(due))).unwrap_or_default();

@@ -1,0 +1,158 @@
+//! What steps ask for: written down before it is done, done once, and handed back when a step is begun again.
+
+use super::{Place, Scripted, doc};
+use agentruntime_engine::{node::NodeConfig, run::event::EventKind};
+use agentruntime_host_api::{Errand, Execution, Host, HostReply, HostRequest, Invocation, Outcome, StepOutput};
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+/// A program that asks for one page after the other, as far as it has got.
+struct Asking {
+    invocation: Invocation,
+    replies: Vec<HostReply>,
+}
+
+impl Execution for Asking {
+    fn resume(self: Box<Self>, replies: Vec<HostReply>) -> BoxFuture<'static, Outcome> {
+        let Self { invocation, replies: mut all } = *self;
+        all.extend(replies);
+        Box::pin(std::future::ready(ask(&invocation, all)))
+    }
+}
+
+/// Goes on with what `ask 3` does.
+pub(super) fn ask(invocation: &Invocation, replies: Vec<HostReply>) -> Outcome {
+    let wanted: usize = invocation.program.source.trim_start_matches("ask ").parse().unwrap();
+    if replies.len() == wanted {
+        let told = |reply: HostReply| reply.map_or_else(|error| json!(error.code), |json| json.to_value());
+        let got: Vec<Value> = replies.into_iter().map(told).collect();
+        return Outcome::Done(StepOutput { json: doc(json!({ "got": got })), fuel: None, duration: Duration::ZERO });
+    }
+    let number = replies.len();
+    let arguments = doc(json!({ "url": format!("https://a.example/{number}") }));
+    let request = HostRequest { number: number as u32, capability: "http.fetch".into(), arguments };
+    let execution = Box::new(Asking { invocation: invocation.clone(), replies });
+    Outcome::Requests { requests: vec![request], execution }
+}
+
+/// An outside that notes what reaches it, together with what the journal said then, and answers as often as it is let.
+#[derive(Debug)]
+struct Outside {
+    place: agentruntime_engine::store::Store,
+    seen: Mutex<Vec<(String, usize)>>,
+    gate: Semaphore,
+}
+
+impl Outside {
+    fn of(place: &Place) -> Arc<Self> {
+        Arc::new(Self { place: place.store.clone(), seen: Mutex::default(), gate: Semaphore::new(0) })
+    }
+
+    /// The keys with which requests came, in their order.
+    fn keys(&self) -> Vec<String> {
+        self.seen.lock().unwrap().iter().map(|(key, _)| key.clone()).collect()
+    }
+}
+
+impl Host for Outside {
+    fn carry_out(&self, errand: Errand) -> BoxFuture<'_, HostReply> {
+        Box::pin(async move {
+            let journal = self.place.journal(errand.caller.run).await.unwrap();
+            let written = journal.iter().filter(|event| matches!(event.kind, EventKind::RequestMade { .. })).count();
+            self.seen.lock().unwrap().push((errand.idempotency_key().to_string(), written));
+            self.gate.acquire().await.unwrap().forget();
+            Ok(doc(json!({ "page": errand.number })))
+        })
+    }
+}
+
+fn config(outside: &Arc<Outside>) -> NodeConfig {
+    NodeConfig { host: outside.clone(), ..NodeConfig::default() }
+}
+
+fn steps(asks: u32) -> Value {
+    json!([{ "id": "a", "script": format!("ask {asks}"), "capabilities": { "hosts": ["a.example"] } }])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_in_the_journal_before_anybody_outside_hears_of_it() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let outside = Outside::of(&place);
+    outside.gate.add_permits(2);
+    let node = place.node_with(&guest, config(&outside));
+    let run = place.start(&node, &place.publish("ask", steps(2)).await).await;
+    assert_eq!(place.end(run).await, Ok(json!({ "a": { "got": [{ "page": 0 }, { "page": 1 }] } })));
+    let keys = vec![(format!("{run}/a/0"), 1), (format!("{run}/a/1"), 2)];
+    assert_eq!(*outside.seen.lock().unwrap(), keys);
+    let told = place.told(run).await;
+    let wanted = "run started\nstarted a\na asks 0: http.fetch\na got 0: {\"page\":0}\na asks 1: http.fetch\n\
+        a got 1: {\"page\":1}\ncompleted a: {\"got\":[{\"page\":0},{\"page\":1}]}\nrun completed: \
+        {\"a\":{\"got\":[{\"page\":0},{\"page\":1}]}}";
+    assert_eq!(told, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_begun_again_repeats_what_is_in_doubt_under_its_key_and_nothing_else() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let outside = Outside::of(&place);
+    outside.gate.add_permits(1);
+    let workflow = place.publish("ask", steps(2)).await;
+    let node = place.node_with(&guest, config(&outside));
+    let run = place.start(&node, &workflow).await;
+    place.until(|| async { outside.keys().len() == 2 }).await;
+    // Nothing says when its reply to the first is written; the second request comes after it.
+    node.stop().await.unwrap();
+    drop(node);
+    let node = place.node_with(&guest, config(&outside));
+    place.until(|| async { outside.keys().len() == 3 }).await;
+    outside.gate.add_permits(1);
+    assert_eq!(place.end(run).await, Ok(json!({ "a": { "got": [{ "page": 0 }, { "page": 1 }] } })));
+    assert_eq!(outside.keys(), [format!("{run}/a/0"), format!("{run}/a/1"), format!("{run}/a/1")]);
+    drop(node);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_not_granted_is_refused_and_recorded_and_nobody_outside_hears_of_it() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let outside = Outside::of(&place);
+    let node = place.node_with(&guest, config(&outside));
+    let run = place.start(&node, &place.publish("ask", json!([{ "id": "a", "script": "ask 1" }])).await).await;
+    assert_eq!(place.end(run).await, Ok(json!({ "a": { "got": ["CAPABILITY_DENIED"] } })));
+    assert!(place.told(run).await.contains("a asks 0: http.fetch\na got 0: CAPABILITY_DENIED"));
+    assert!(outside.keys().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_waits_long_is_given_up_meanwhile_and_handed_its_replies_when_it_is_begun_again() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let outside = Outside::of(&place);
+    let node = place.node_with(&guest, config(&outside));
+    let run = place.start(&node, &place.publish("ask", steps(2)).await).await;
+    for wanted in 1..=2 {
+        place.until(|| async { outside.keys().len() == wanted }).await;
+        // Far longer than a program waits in its sandbox.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        outside.gate.add_permits(1);
+    }
+    assert_eq!(place.end(run).await, Ok(json!({ "a": { "got": [{ "page": 0 }, { "page": 1 }] } })));
+    assert_eq!(outside.keys().len(), 2, "what was asked for is not asked for again");
+    assert_eq!(guest.begun("a"), 3, "at first, and after each wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_reply_is_the_steps_own_time() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let outside = Outside::of(&place);
+    let node = place.node_with(&guest, config(&outside));
+    let mut steps = steps(1);
+    steps[0]["timeout_s"] = json!(0.2);
+    let run = place.start(&node, &place.publish("ask", steps).await).await;
+    let error = place.end(run).await.unwrap_err();
+    assert_eq!(error.code.to_string(), "STEP_TIMEOUT");
+    assert!(error.message.contains("0.2 s"), "{error}");
+}

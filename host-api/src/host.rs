@@ -1,0 +1,71 @@
+//! Whoever carries out what the broker let pass.
+
+use crate::{ErrorCode, HostReply, ProjectId, RunId, StepError, TenantId, broker::Permit};
+use futures_util::future::BoxFuture;
+use std::{fmt, sync::Arc};
+
+/// Something that a step asked for and may have done.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    /// For whom.
+    pub caller: Arc<Caller>,
+    /// The number of the request within the step, from 0.
+    pub number: u32,
+    /// What.
+    pub permit: Permit,
+}
+
+/// The step that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its workspace.
+    pub tenant: TenantId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Its run.
+    pub run: RunId,
+    /// Its path in the run.
+    pub step: String,
+}
+
+/// The same for every repetition of a request, after a crash and by a retry: `run/step/number`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl Errand {
+    /// What tells a server that a request comes again.
+    pub fn idempotency_key(&self) -> IdempotencyKey {
+        let Caller { run, step, .. } = &*self.caller;
+        IdempotencyKey(format!("{run}/{step}/{}", self.number))
+    }
+}
+
+impl IdempotencyKey {
+    /// The key as it goes out.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Carries out errands: the only way from a step to the outside. Dropping the future stops what is under way.
+pub trait Host: Send + Sync + fmt::Debug {
+    /// Does what the permit says, and gives what came of it. No secret is in the reply.
+    fn carry_out(&self, errand: Errand) -> BoxFuture<'_, HostReply>;
+}
+
+/// A host that reaches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHost;
+
+impl Host for NoHost {
+    fn carry_out(&self, _: Errand) -> BoxFuture<'_, HostReply> {
+        let message = "this installation reaches nothing outside: it was started without connections";
+        Box::pin(std::future::ready(Err(StepError::new(ErrorCode::DependencyUnavailable, message))))
+    }
+}
