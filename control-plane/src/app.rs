@@ -9,6 +9,7 @@ use crate::{
         tables,
     },
     api::{bodies::Bodies, health::Pulse, limits::Limits, stream::Seats},
+    integrations::Outside,
     mail::{MailError, Mailer},
     observe::Telling,
     operations::{Checking, Checks, Project, WorkflowFeeds},
@@ -37,7 +38,9 @@ pub(crate) struct App {
     /// When tokens were used last, as far as that is not written yet.
     pub(crate) last_used: LastUsed,
     /// Seals stored secrets, and opens them again.
-    pub(crate) sealer: Sealer,
+    pub(crate) sealer: Arc<Sealer>,
+    /// What steps reach outside.
+    pub(crate) outside: Arc<Outside>,
     /// Sends mails.
     pub(crate) mail: Mailer,
     /// How often somebody may try.
@@ -86,7 +89,8 @@ impl App {
         store: Store,
         node: Node,
         guest: Arc<Sandbox>,
-        sealer: Sealer,
+        sealer: Arc<Sealer>,
+        outside: Arc<Outside>,
         settings: Settings,
         telling: Telling,
     ) -> Result<Arc<Self>, NotStarted> {
@@ -104,6 +108,7 @@ impl App {
             settings,
             last_used: LastUsed::default(),
             sealer,
+            outside,
             mail,
             attempts,
             accounts,

@@ -9,6 +9,7 @@ mod app;
 mod cli;
 mod client;
 mod data;
+mod integrations;
 mod mail;
 mod observe;
 mod operations;

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) cookie_domain: Option<String>,
     /// The name server that is asked whether a domain is a workspace's; the machine's own where none is given.
     pub(crate) name_server: Option<SocketAddr>,
+    /// How requests of steps leave.
+    pub(crate) egress: EgressSettings,
     /// How mails are sent.
     pub(crate) mail: MailSettings,
     /// The issuer of sign-ins with OpenID Connect, if there is one.
@@ -100,6 +102,15 @@ pub(crate) struct BodyRoom {
     pub(crate) all: usize,
     /// Of one workspace's, or of one address's that entered none.
     pub(crate) each: usize,
+}
+
+/// How requests of steps leave.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EgressSettings {
+    /// Networks that may be reached beside the public internet.
+    pub(crate) allowed_networks: Vec<IpNet>,
+    /// A proxy that all requests go through.
+    pub(crate) proxy: Option<Url>,
 }
 
 /// When runs that ended are removed.

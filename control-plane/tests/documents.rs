@@ -68,6 +68,17 @@ fn the_readme_and_the_operating_guide_work_as_printed() {
     desk.types_all(&fs::read_to_string(root().join("docs/operating.md")).unwrap());
 }
 
+#[test]
+fn the_workflow_that_asks_for_something_outside_is_one() {
+    let desk = Desk::new();
+    let page = fs::read_to_string(root().join("docs/workflows.md")).unwrap();
+    let asking: Vec<String> =
+        blocks(&page, "json").into_iter().filter(|block| block.contains("capabilities")).collect();
+    assert_eq!(asking.len(), 1);
+    fs::write(desk.0.path().join("ticket.json"), &asking[0]).unwrap();
+    desk.types("agentruntime validate ticket.json --input '{\"title\": \"x\"}'");
+}
+
 /// The lines that a reader fills in with what the service printed.
 fn filled_in(script: &str, greeting: &serde_json::Value) -> String {
     let given = [("AR", "url"), ("TOKEN", "token"), ("ADMIN", "admin_token"), ("MAILS", "mail")];

@@ -90,17 +90,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const HEADER_BYTES_MAX: usize = 8 << 10;
 
 /// Headers that the connection decides.
-const OWN_HEADERS: [&str; 9] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "expect",
-];
+const OWN_HEADERS: [&str; 9] =
+    ["host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "expect"];
 
 impl Act {
     /// Reads a request.
@@ -257,7 +248,8 @@ fn headers_of(given: BTreeMap<String, Text>) -> Result<BTreeMap<String, Text>, S
 /// RFC 9110, 5.6.2.
 fn is_token(name: &str) -> bool {
     let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    (1..=HEADER_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+    (1..=HEADER_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
 fn is_header_text(text: &str) -> bool {

@@ -3,7 +3,7 @@
 //! It denies what was not granted; the refusal names what was missing, and a script can catch it. It never acts itself, and
 //! nothing acts without the [`Permit`] that only it gives.
 
-use crate::{Act, ErrorCode, Grants, HostRequest, SecretRef, StepError};
+use crate::{Act, ErrorCode, Grants, HostPattern, HostRequest, SecretRef, StepError};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -12,12 +12,18 @@ use std::collections::BTreeMap;
 pub struct Permit {
     act: Act,
     secrets: BTreeMap<String, SecretRef>,
+    hosts: Vec<HostPattern>,
 }
 
 impl Permit {
     /// What may be done.
     pub fn act(&self) -> &Act {
         &self.act
+    }
+
+    /// Where requests may go, those of redirects too.
+    pub fn hosts(&self) -> &[HostPattern] {
+        &self.hosts
     }
 
     /// Where the secrets that it uses are kept, by the names in the act.
@@ -49,7 +55,7 @@ pub fn permit(grants: &Grants, request: &HostRequest) -> Result<Permit, StepErro
             }
         };
     }
-    Ok(Permit { act, secrets })
+    Ok(Permit { act, secrets, hosts: grants.hosts.clone() })
 }
 
 fn shown(name: &str) -> String {

@@ -128,6 +128,13 @@ impl HostPattern {
         is_secure == self.is_secure && port == self.port && self.covers_host(host)
     }
 
+    /// The address of the host itself; nothing for a pattern of several.
+    pub fn url(&self) -> Option<Url> {
+        let scheme = if self.is_secure { "https" } else { "http" };
+        let url = format!("{scheme}://{}:{}/", self.host, self.port);
+        if self.is_wildcard { None } else { Url::parse(&url).ok() }
+    }
+
     fn covers_host(&self, host: &str) -> bool {
         match self.is_wildcard {
             false => host == self.host,
@@ -303,7 +310,9 @@ mod tests {
     fn a_wildcard_covers_what_lies_below_and_not_the_name_itself() {
         assert!(covers("*.example.com", "https://a.example.com/"));
         assert!(covers("*.example.com", "https://a.b.example.com/"));
-        for url in ["https://example.com/", "https://aexample.com/", "https://.example.com/", "https://example.com.test/"] {
+        for url in
+            ["https://example.com/", "https://aexample.com/", "https://.example.com/", "https://example.com.test/"]
+        {
             assert!(!covers("*.example.com", url), "{url}");
         }
     }
@@ -311,8 +320,21 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused_with_the_forms_that_are() {
         for text in [
-            "", "*", "*.com", "*.1.2.3.4", "a/b", "user@a.example", "https://", "ftp://a.example", "a.example:x", "a b",
-            "*.*.example.com", "file:///etc/passwd", "a.example?x", "a.example\\b", "%61.example",
+            "",
+            "*",
+            "*.com",
+            "*.1.2.3.4",
+            "a/b",
+            "user@a.example",
+            "https://",
+            "ftp://a.example",
+            "a.example:x",
+            "a b",
+            "*.*.example.com",
+            "file:///etc/passwd",
+            "a.example?x",
+            "a.example\\b",
+            "%61.example",
         ] {
             let error = text.parse::<HostPattern>().expect_err(text);
             assert!(error.to_string().contains("api.example.com:8443"), "{error}");

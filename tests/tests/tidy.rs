@@ -42,9 +42,13 @@ fn files(ending: &str) -> Vec<PathBuf> {
 #[test]
 fn dependencies_point_one_way() {
     let forbidden = [
-        ("host-api", vec!["agentruntime-engine", "agentruntime-sandbox", "wasmtime", "sqlx", "tokio"]),
-        ("sandbox", vec!["agentruntime-engine", "sqlx"]),
-        ("engine", vec!["agentruntime-sandbox", "wasmtime", "mlua", "axum", "clap"]),
+        (
+            "host-api",
+            vec!["agentruntime-engine", "agentruntime-sandbox", "agentruntime-egress", "wasmtime", "sqlx", "tokio"],
+        ),
+        ("sandbox", vec!["agentruntime-engine", "agentruntime-egress", "sqlx"]),
+        ("egress", vec!["agentruntime-engine", "agentruntime-sandbox", "wasmtime", "sqlx", "axum"]),
+        ("engine", vec!["agentruntime-sandbox", "agentruntime-egress", "wasmtime", "mlua", "axum", "clap", "reqwest"]),
     ];
     for (krate, names) in forbidden {
         let has = dependencies(krate);

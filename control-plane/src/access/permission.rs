@@ -140,6 +140,10 @@ permissions! { InProject, ProjectRole:
     RunWorkflows = WorkflowRun, Contributor;
     /// Make and change webhooks and schedules: they are written, and then they start runs.
     WriteTriggers = WorkflowWrite & WorkflowRun, Contributor;
+    /// See which credentials there are; never what they hold.
+    ReadConnections = WorkflowRead, Contributor;
+    /// Write credentials for workflows to use.
+    WriteConnections = WorkflowWrite, Contributor;
     /// Rename a project, open or close it, change its members.
     ManageProject = Admin, Admin;
 }
@@ -153,6 +157,8 @@ permissions! { InTenant, TenantRole:
     OwnTokens = Admin, Member;
     /// Change the workspace, its members, invitations, domains and projects.
     ManageTenant = Admin, Admin;
+    /// Write secrets into the workspace's vault.
+    ManageVault = Admin, Admin;
     /// Read the audit log.
     ReadAudit = Admin, Admin;
 }

@@ -15,5 +15,6 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
         Migration::common("0003_workflows", include_str!("../../migrations/0003_workflows.sql")),
         Migration::common("0004_triggers", include_str!("../../migrations/0004_triggers.sql")),
         Migration::common("0005_master_key", include_str!("../../migrations/0005_master_key.sql")),
+        Migration::common("0006_integrations", include_str!("../../migrations/0006_integrations.sql")),
     ],
 };

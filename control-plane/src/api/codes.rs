@@ -63,6 +63,7 @@ const CODES: &[Code] = &[
     code("ALREADY_EXISTS", &[409], "there is one with this id already"),
     code("ALREADY_MEMBER", &[409], "they are a member already"),
     code("CHANGED_MEANWHILE", &[409], "somebody else changed it at the same time; read it and try again"),
+    code("CONNECTION_NAME_TAKEN", &[409], "the project has a connection of this name"),
     code("DOMAIN_NOT_ALLOWED", &[409], "the workspace admits addresses of its verified domains alone"),
     code("DOMAIN_NOT_PROVEN", &[409], "the DNS record is not there, or not yet"),
     code("DOMAIN_TAKEN", &[409], "another workspace has proved this domain"),
@@ -76,6 +77,7 @@ const CODES: &[Code] = &[
     code("RUN_EXISTS", &[409], "there is a run with the `run_id` that was chosen"),
     code("SLUG_TAKEN", &[409], "the slug is somebody's already"),
     code("TASK_CLOSED", &[409], "the question was answered before, or is not asked any more"),
+    code("TOO_MANY_CONNECTIONS", &[409], "the project has as many connections as it can"),
     code("TOO_MANY_DOMAINS", &[409], "the workspace has as many domains as it can"),
     code("TOO_MANY_INVITES", &[409], "the workspace has as many open invitations as it can"),
     code(
@@ -86,6 +88,7 @@ const CODES: &[Code] = &[
     code("TOO_MANY_SCHEDULES", &[409], "the workflow has as many schedules as it can"),
     code("TOO_MANY_TENANTS", &[409], "you own as many workspaces as you can"),
     code("TOO_MANY_TOKENS", &[409], "you have as many valid tokens in the workspace as you can; revoke one"),
+    code("TOO_MANY_VAULT_PATHS", &[409], "the workspace's vault has as many paths as it can"),
     code("TOO_MANY_WEBHOOKS", &[409], "the project has as many webhooks as it can"),
     code("TOO_MANY_WORKFLOWS", &[409], "the project has as many workflows as it can"),
     code("WORKFLOW_ARCHIVED", &[409], "the workflow is archived: it is read, and not changed or started"),
@@ -200,7 +203,7 @@ mod tests {
     fn every_code_in_the_sources_is_here_and_every_one_here_is_in_the_sources() {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut found = BTreeSet::new();
-        for room in ["access", "api", "operations", "triggers"] {
+        for room in ["access", "api", "integrations", "operations", "triggers"] {
             read(&sources.join(room), &mut found);
         }
         let found: BTreeSet<&str> = found.iter().map(String::as_str).filter(|it| !OTHERS.contains(it)).collect();

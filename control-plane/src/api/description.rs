@@ -35,6 +35,7 @@ use utoipa::{
         (name = "runs", description = "Started, followed, paused, stopped, tried again."),
         (name = "tasks", description = "What runs ask of people."),
         (name = "triggers", description = "Runs that others start by sending something, or that begin at set times."),
+        (name = "integrations", description = "Credentials that workflows use and nobody reads."),
         (name = "auth", description = "Signing up, in and out; passwords; sessions."),
         (name = "workspaces", description = "Members, invitations, verified domains."),
         (name = "projects", description = "Parts of a workspace with members of their own."),
@@ -65,6 +66,9 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
 /// The whole document, with what is the same for all operations: a sentence for each answer that has none, and the media
 /// type of refusals; and with examples of bodies.
 pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    // A part that goes over several segments is written in the router's own way.
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for item in document.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, patch, .. } = item;
         for operation in [get, put, post, delete, patch].into_iter().flatten() {

@@ -4,7 +4,10 @@
 //! an answer.
 
 use super::codes;
-use crate::{access::AccessError, operations::OperationError, triggers::TriggerError, vault::SealError};
+use crate::{
+    access::AccessError, integrations::IntegrationError, operations::OperationError, triggers::TriggerError,
+    vault::SealError,
+};
 use agentruntime_engine::{
     database::{Outage, OutageKind},
     graph::Issue,
@@ -261,6 +264,15 @@ impl From<TriggerError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "MASTER_KEY_MISSING", sentence)
             }
             E::Seal(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<IntegrationError> for Problem {
+    fn from(error: IntegrationError) -> Self {
+        match error {
+            IntegrationError::Access(error) => error.into(),
+            IntegrationError::Seal(error) => TriggerError::Seal(error).into(),
         }
     }
 }

@@ -111,7 +111,7 @@ struct DiffQuery {
 }
 
 /// What changed from one version to another. Each change stands in one place: dependencies under `edges`, bounds under `limits`,
-/// all other keys of a step under `steps.changed`.
+/// all other keys of a step under `steps.changed`. What steps may ask for is besides under `grants`.
 #[derive(Serialize, ToSchema)]
 struct VersionDiff {
     /// The version before.
@@ -124,6 +124,8 @@ struct VersionDiff {
     steps: StepsDiff,
     /// Dependencies.
     edges: EdgesDiff,
+    /// What steps may ask for.
+    grants: GrantsDiff,
     /// What bounds a step: times, attempts, how many at once.
     limits: Vec<StepKeyDiff>,
     /// The form of the start payload, where it differs.
@@ -190,6 +192,27 @@ struct StepKeyDiff {
     old: Value,
     /// Its value after.
     new: Value,
+}
+
+/// What steps may ask for, where it differs.
+#[derive(Serialize, ToSchema)]
+struct GrantsDiff {
+    /// What they may newly ask for.
+    added: Vec<GrantName>,
+    /// What they may not ask for any more.
+    removed: Vec<GrantName>,
+}
+
+/// Something that a step may ask for.
+#[derive(Serialize, ToSchema)]
+struct GrantName {
+    /// The step whose body it is in.
+    parent: Option<String>,
+    /// The step.
+    id: String,
+    /// What it may ask for.
+    #[schema(example = "host api.example.com")]
+    grant: String,
 }
 
 /// Dependencies that differ.
@@ -341,6 +364,7 @@ impl VersionDiff {
         let identical = diff.is_empty();
         let step = |it: graph::StepRef| StepName { parent: it.parent, id: it.id, kind: it.kind };
         let edge = |it: graph::Edge| EdgeName { parent: it.parent, from: it.from, to: it.to };
+        let grant = |it: graph::GrantRef| GrantName { parent: it.parent, id: it.id, grant: it.grant };
         let limit = |graph::LimitChange { parent, id, change }: graph::LimitChange| {
             let graph::KeyChange { key, old, new } = change;
             StepKeyDiff { parent, id, key, old, new }
@@ -361,6 +385,10 @@ impl VersionDiff {
             edges: EdgesDiff {
                 added: diff.edges_added.into_iter().map(edge).collect(),
                 removed: diff.edges_removed.into_iter().map(edge).collect(),
+            },
+            grants: GrantsDiff {
+                added: diff.grants_added.into_iter().map(grant).collect(),
+                removed: diff.grants_removed.into_iter().map(grant).collect(),
             },
             limits: diff.limits.into_iter().map(limit).collect(),
             input_schema: diff.input_schema.map(KeyDiff::from),

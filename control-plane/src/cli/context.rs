@@ -11,15 +11,19 @@ use super::{
 use crate::{
     client::{Notice, Server},
     data,
+    integrations::{Outside, Secrets},
     operations::Project,
+    settings::EgressSettings,
 };
 use agentruntime_engine::{
     node::{Node, NodeConfig},
     store::{Location, Store, SystemClock},
 };
+use agentruntime_host_api::SecretRef;
 use agentruntime_sandbox::{Sandbox, SandboxConfig, TenantBudget};
 use anyhow::Context as _;
-use std::{path::PathBuf, sync::Arc};
+use secrecy::SecretString;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// What all commands have in common.
 pub(crate) struct Context {
@@ -119,9 +123,22 @@ impl Context {
         Ok(Arc::new(Sandbox::new(config).context("the sandbox cannot be set up")?))
     }
 
-    /// Puts a node to work: it takes up every run that is due.
-    pub(crate) fn node(&self, project: &Project, sandbox: Arc<Sandbox>) -> Node {
-        Node::start(NodeConfig::default(), project.store.clone(), sandbox, Arc::new(SystemClock))
+    /// Puts a node to work: it takes up every run that is due. Scripts reach the public internet, and have no secrets.
+    pub(crate) fn node(&self, project: &Project, sandbox: Arc<Sandbox>) -> anyhow::Result<Node> {
+        self.node_with(project, sandbox, BTreeMap::new(), &EgressSettings::default())
+    }
+
+    /// The same, with secrets, and with what else may be reached.
+    pub(crate) fn node_with(
+        &self,
+        project: &Project,
+        sandbox: Arc<Sandbox>,
+        secrets: BTreeMap<SecretRef, SecretString>,
+        egress: &EgressSettings,
+    ) -> anyhow::Result<Node> {
+        let host = Arc::new(Outside::new(Secrets::Given(secrets), egress)?);
+        let config = NodeConfig { host, ..NodeConfig::default() };
+        Ok(Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock)))
     }
 
     /// The node of a service.
@@ -132,7 +149,7 @@ impl Context {
     /// Puts a node of this process to work on what lies here. At a server, nodes are at work already.
     pub(crate) fn workshop(&self, desk: Desk) -> anyhow::Result<Workshop> {
         let node = match &desk {
-            Desk::Here(project) => Some(self.node(project, self.sandbox()?)),
+            Desk::Here(project) => Some(self.node(project, self.sandbox()?)?),
             Desk::Server(_) => None,
         };
         Ok(Workshop { desk: desk.patient(), node })

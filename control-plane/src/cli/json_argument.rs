@@ -2,8 +2,11 @@
 
 use super::failure::Refusal;
 use crate::operations::Answer;
+use agentruntime_host_api::SecretRef;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Read},
 };
@@ -41,6 +44,20 @@ pub(crate) fn read_object(what: &str, argument: &str) -> Result<Map<String, Valu
         Value::Object(fields) => Ok(fields),
         _ => Err(Refusal::new("INVALID_JSON", format!("{what} must be a JSON object, such as {{\"key\": \"value\"}}"))),
     }
+}
+
+/// Reads secrets by what keeps them at a server, such as `connection/crm/api_key`.
+pub(crate) fn read_secrets(argument: &str) -> Result<BTreeMap<SecretRef, SecretString>, Refusal> {
+    let refused = |message: String| Refusal::new("INVALID_SECRETS", message);
+    let fields = read_object("--secrets", argument)?;
+    let secret = |(name, value): (String, Value)| {
+        let kept = name.parse::<SecretRef>().map_err(|error| refused(format!("--secrets: {error}")))?;
+        match value {
+            Value::String(text) => Ok((kept, text.into())),
+            _ => Err(refused(format!("--secrets: the value of `{name}` is a text"))),
+        }
+    };
+    fields.into_iter().map(secret).collect()
 }
 
 /// Reads `STEP={"approved": …}`.

@@ -10,7 +10,10 @@ use super::{
     graph_file::GraphFile,
     json_argument, screen, style,
 };
-use crate::operations::{Answer, RunSource};
+use crate::{
+    operations::{Answer, RunSource},
+    settings::EgressSettings,
+};
 use agentruntime_engine::{
     graph::{ForEachErrorPolicy, Graph, StepKind},
     node::StartRequest,
@@ -45,7 +48,9 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
         screen::show(&style::issues(&published.warnings))?;
     }
     request.version = Some(published.version.version);
-    let node = context.node(&project, sandbox);
+    let secrets = arguments.secrets.as_deref().map(json_argument::read_secrets).transpose()?.unwrap_or_default();
+    let egress = EgressSettings { allowed_networks: arguments.allow_network, ..EgressSettings::default() };
+    let node = context.node_with(&project, sandbox, secrets, &egress)?;
     let run = project.start(&node, request).await?;
     let following = Following { answers, ..Following::from(run, 0) };
     follow::follow(context, Workshop { desk: Desk::Here(project), node: Some(node) }, following).await

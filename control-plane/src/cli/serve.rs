@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     app::App,
+    integrations::{Outside, Secrets},
     observe::{self, Telling},
     operations::Project,
     server::{self, CheckError, FirstStart, Listeners},
@@ -144,9 +145,13 @@ async fn open(
         ..Ceilings::default()
     };
     let active_runs_max = settings.active_runs_max;
-    let config = NodeConfig { active_runs_max, ceilings, traces: telling.of_runs(), ..NodeConfig::default() };
+    let (database, sealer) = (project.store.database().clone(), Arc::new(sealer));
+    let outside = Outside::new(Secrets::Kept { database, sealer: sealer.clone() }, &settings.egress);
+    let outside = Arc::new(outside.map_err(|error| Refusal::new("EGRESS_UNAVAILABLE", error.to_string()))?);
+    let (host, traces) = (outside.clone(), telling.of_runs());
+    let config = NodeConfig { active_runs_max, ceilings, host, traces, ..NodeConfig::default() };
     let node = context.serving_node(&project, sandbox.clone(), config);
-    let app = App::new(project.store, node, sandbox, sealer, settings, telling).await?;
+    let app = App::new(project.store, node, sandbox, sealer, outside, settings, telling).await?;
     Ok((app, listeners))
 }
 

@@ -75,7 +75,7 @@ async fn here(
     request.trigger_steps = step_inputs(start.trigger_steps.unwrap_or_default());
     request.excluded_step_ids = start.excluded_step_ids;
     request.version = start.version;
-    let node = context.node(&project, context.sandbox()?);
+    let node = context.node(&project, context.sandbox()?)?;
     let run = project.start(&node, request).await?;
     let workshop = Workshop { desk: Desk::Here(project), node: Some(node) };
     if wait || context.is_alone() {

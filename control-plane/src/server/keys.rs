@@ -4,7 +4,7 @@ use crate::{
     access::tables,
     settings::Settings,
     triggers::{TriggerError, sealed},
-    vault::{self, GivenKeys, Keys, Sealer, VaultError},
+    vault::{self, DataKeyError, GivenKeys, Keys, Sealer, VaultError, data_keys},
 };
 use agentruntime_engine::{database::Database, store::Location};
 
@@ -17,6 +17,9 @@ pub(crate) enum KeyError {
     /// A secret cannot be sealed anew.
     #[error("a signing secret cannot be sealed under the current master key: {0}")]
     Reseal(#[from] TriggerError),
+    /// A workspace's key cannot be sealed anew.
+    #[error("a workspace's key cannot be sealed under the current master key: {0}")]
+    ResealKeys(#[from] DataKeyError),
 }
 
 /// Checks the keys against the database, and seals under the current one what others sealed.
@@ -29,17 +32,25 @@ pub(crate) async fn open_keys(
     database.migrate(&tables::MIGRATIONS).await.map_err(VaultError::from)?;
     let sealer = check_keys(database, location, settings, given_up).await?.open(database).await?;
     let resealed = sealed::reseal(database, &sealer, given_up).await?;
+    let workspaces = data_keys::reseal(database, &sealer, given_up).await?;
     vault::note_current(database, &sealer).await?;
     let key = sealer.own_id();
     match given_up {
-        Some(lost) if resealed > 0 => tracing::warn!(
+        Some(lost) if resealed + workspaces > 0 => tracing::warn!(
             lost,
             key,
             subscriptions = resealed,
-            "a master key was given up; inbound webhooks whose secrets it sealed take nothing until theirs are made anew"
+            workspaces,
+            "a master key was given up; inbound webhooks whose secrets it sealed take nothing until theirs are made anew, and \
+             the credentials of these workspaces have to be entered anew"
         ),
-        _ if resealed > 0 => {
-            tracing::info!(key, subscriptions = resealed, "secrets were sealed under the current master key")
+        _ if resealed + workspaces > 0 => {
+            tracing::info!(
+                key,
+                subscriptions = resealed,
+                workspaces,
+                "secrets were sealed under the current master key"
+            )
         }
         _ => {}
     }
@@ -56,7 +67,8 @@ pub(crate) async fn check_keys(
     settings: &Settings,
     given_up: Option<&str>,
 ) -> Result<Keys, VaultError> {
-    let in_use = sealed::keys_in_use(database).await?;
+    let mut in_use = sealed::keys_in_use(database).await?;
+    in_use.extend(data_keys::keys_in_use(database).await?);
     let given = GivenKeys { current: settings.master_key.as_ref(), previous: &settings.previous_master_keys, given_up };
     Keys::check(database, location, given, in_use).await
 }

@@ -61,6 +61,10 @@ impl Settings {
             body_room: read_body_room(given, body_bytes_max),
             cookie_domain: given.text("cookie_domain"),
             name_server: given.parsed("name_server", "an address and a port, such as 127.0.0.1:53"),
+            egress: EgressSettings {
+                allowed_networks: given.list("egress_allowed_networks", "a network such as 10.0.0.0/8"),
+                proxy: given.parsed("egress_proxy", "a URL such as http://proxy.internal:3128"),
+            },
             mail: read_mail(given),
             openid: read_openid(given),
             tls,

@@ -8,11 +8,14 @@
 //! | `master_key` | one key, in a file or given |
 //! | `keys` | which key a database belongs to |
 //! | `seal` | the sealed form |
+//! | `data_keys` | keys of workspaces |
 
+pub(crate) mod data_keys;
 mod keys;
 mod master_key;
 mod seal;
 
+pub(crate) use data_keys::DataKeyError;
 pub(crate) use keys::{GivenKeys, Keys, VaultError, note_current};
 pub(crate) use master_key::{MasterKeyError, check_form};
 pub(crate) use seal::{BEGINNING_CHARS, Place, SealError, Sealer, beginning, key_of};

@@ -6,6 +6,7 @@ mod backup;
 mod basics;
 mod bodies;
 mod check;
+mod connections;
 mod deliveries;
 mod description;
 mod domains;

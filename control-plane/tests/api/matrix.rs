@@ -245,7 +245,9 @@ fn path(route: &Route, mut id: impl FnMut(&'static str) -> String) -> (String, V
 
 /// What path and query name that somebody owns.
 fn kinds(route: &Route) -> Vec<&'static str> {
-    names(route).map(|name| kind(route.path, name)).filter(|kind| *kind != "version").collect()
+    // A path of the vault that is written need not be there before.
+    let is_made = |kind: &str| route.method == "PUT" && kind == "vault path";
+    names(route).map(|name| kind(route.path, name)).filter(|kind| *kind != "version" && !is_made(kind)).collect()
 }
 
 /// The places in path and query.
@@ -269,6 +271,8 @@ fn kind(path: &str, name: &str) -> &'static str {
         ("workflows", "trigger") => "trigger",
         ("workflows", "version") => "version",
         ("inbound-webhooks", "id") => "webhook",
+        ("connections", "id") => "connection",
+        ("vault", "path") => "vault path",
         ("pats", "id") => "pat",
         ("projects", "id") => "project",
         ("tenants", "id") => "invite",

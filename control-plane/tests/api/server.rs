@@ -268,6 +268,14 @@ impl Server {
         connection.close().await.unwrap();
     }
 
+    /// What lies in its data folder, by name; nothing where a database server has the data.
+    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let folder = Path::new(&self.data);
+        let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let files = entries.filter(|path| path.is_file());
+        files.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
+    }
+
     /// The memory that the process holds, in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) fn resident_bytes(&self) -> u64 {

@@ -9,6 +9,7 @@ mod far;
 mod interruption;
 mod lookup;
 mod output;
+mod outside;
 mod program;
 mod remote;
 mod service;

@@ -2,10 +2,11 @@
 //!
 //! Owns the comparison of documents that were published, and are valid. Each change stands in one place: dependencies under
 //! edges, what bounds a step under limits, all other keys under the step. A step is the same as long as its id is, so a
-//! renamed one is removed and added. What a version is granted beside its graph is a list of its own when there is such a
-//! thing. Never reads scripts or templates: they are compared as text.
+//! renamed one is removed and added. What a version may newly ask for is a list of its own besides, so that nobody has to look
+//! for it. Never reads scripts or templates: they are compared as text.
 
 use super::canonical::DOCUMENT_KEYS;
+use agentruntime_host_api::{Grants, HostPattern, SecretRef};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ const BODY_KEYS: [&str; 2] = ["for_each_body_steps", "while_body_steps"];
 const DEPENDS_ON: &str = "depends_on";
 const INPUT_SCHEMA: &str = "input_schema";
 const STEPS: &str = "steps";
+const CAPABILITIES: &str = "capabilities";
 
 /// What changed from one graph to another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -31,6 +33,10 @@ pub struct GraphDiff {
     pub edges_added: Vec<Edge>,
     /// Dependencies that are gone.
     pub edges_removed: Vec<Edge>,
+    /// What steps may newly ask for.
+    pub grants_added: Vec<GrantRef>,
+    /// What steps may not ask for any more.
+    pub grants_removed: Vec<GrantRef>,
     /// What bounds the steps in both, where it differs.
     pub limits: Vec<LimitChange>,
     /// The form of the start payload, where it differs.
@@ -84,6 +90,17 @@ pub struct Edge {
     pub to: String,
 }
 
+/// Something that a step may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct GrantRef {
+    /// The step whose body it is in.
+    pub parent: Option<String>,
+    /// The step.
+    pub id: String,
+    /// What it may ask for, such as `host api.example.com`.
+    pub grant: String,
+}
+
 /// A bound of a step that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LimitChange {
@@ -104,6 +121,9 @@ pub fn diff(old: &Value, new: &Value) -> GraphDiff {
     diff.input_schema = changed(INPUT_SCHEMA, &old[INPUT_SCHEMA], &new[INPUT_SCHEMA]);
     let order = diff.compare_steps(None, &old[STEPS], &new[STEPS], STEPS);
     diff.document.extend(order);
+    let (before, now) = (grants(None, &old[STEPS]), grants(None, &new[STEPS]));
+    diff.grants_added = now.difference(&before).cloned().collect();
+    diff.grants_removed = before.difference(&now).cloned().collect();
     diff
 }
 
@@ -179,6 +199,32 @@ impl<'d> Steps<'d> {
 
     fn order_of_those_in(&self, other: &Self) -> Value {
         self.order.iter().copied().filter(|id| other.by_id.contains_key(id)).collect()
+    }
+}
+
+/// What the steps of a list, and of their bodies, may ask for.
+fn grants(parent: Option<&str>, list: &Value) -> BTreeSet<GrantRef> {
+    let mut all = BTreeSet::new();
+    for (id, step) in Steps::of(list).by_id {
+        let listed = step.get(CAPABILITIES).map(granted).unwrap_or_default().listed();
+        let of_step = |grant| GrantRef { parent: parent.map(str::to_owned), id: id.to_owned(), grant };
+        all.extend(listed.into_iter().map(of_step));
+        for body in BODY_KEYS.iter().filter_map(|key| step.get(*key)) {
+            all.extend(grants(Some(id), body));
+        }
+    }
+    all
+}
+
+/// What was published is valid, so that everything in it reads.
+fn granted(capabilities: &Value) -> Grants {
+    let hosts = capabilities["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let secrets = capabilities["secrets"].as_object().into_iter().flatten();
+    let secret = |(name, kept): (&String, &Value)| Some((name.clone(), kept.as_str()?.parse::<SecretRef>().ok()?));
+    Grants {
+        hosts: hosts.filter_map(|host| host.parse::<HostPattern>().ok()).collect(),
+        secrets: secrets.filter_map(secret).collect(),
+        ..Grants::default()
     }
 }
 

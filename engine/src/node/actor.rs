@@ -321,7 +321,14 @@ impl Actor {
             children,
             signals,
         };
-        Commit { of: self.of.clone(), append, events, ended: ended_now.then_some(self.state.started_at), done: None, waiting }
+        Commit {
+            of: self.of.clone(),
+            append,
+            events,
+            ended: ended_now.then_some(self.state.started_at),
+            done: None,
+            waiting,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use agentruntime_host_api::{
 use futures_util::{
     StreamExt,
     future::{AbortHandle, Abortable, BoxFuture, FutureExt, abortable},
-    stream::FuturesUnordered,
+    stream,
 };
 use std::{
     panic::AssertUnwindSafe,
@@ -28,6 +28,10 @@ use tracing::Instrument;
 
 /// How long a program waits in its sandbox for a reply. Beginning anew costs it less than that.
 const PARK_AFTER: Duration = Duration::from_millis(10);
+
+/// How many requests of an attempt are under way at once. Replies lie in memory until they are written, and a program can ask
+/// for a thousand things in one go.
+const REQUESTS_AT_ONCE: usize = 32;
 
 /// An attempt under way. Aborting or dropping it stops the program.
 pub(super) type Execution = Abortable<BoxFuture<'static, Ended>>;
@@ -91,11 +95,7 @@ fn broken() -> StepError {
     )
 }
 
-async fn carry_out(
-    surroundings: Surroundings,
-    executing: &Executing,
-    work: Work,
-) -> Result<StepOutput, StepError> {
+async fn carry_out(surroundings: Surroundings, executing: &Executing, work: Work) -> Result<StepOutput, StepError> {
     match work {
         Work::Program(job) => {
             let Job { invocation, caller, grants, recorded } = *job;
@@ -127,7 +127,9 @@ impl Attempt<'_> {
         loop {
             let (requests, execution) = match outcome {
                 Outcome::Done(output) => return Ok(output),
-                Outcome::Failed(error) if error.code == ErrorCode::StepTimeout => return Err(StepError::timed_out(limit)),
+                Outcome::Failed(error) if error.code == ErrorCode::StepTimeout => {
+                    return Err(StepError::timed_out(limit));
+                }
                 Outcome::Failed(error) => return Err(error),
                 Outcome::Requests { requests, execution } => (requests, execution),
             };
@@ -210,7 +212,8 @@ impl Attempt<'_> {
                 (number, reply, begun.elapsed())
             }
         });
-        let mut fetching: FuturesUnordered<_> = fetching.collect();
+        let fetching: Vec<_> = fetching.collect();
+        let mut fetching = stream::iter(fetching).buffer_unordered(REQUESTS_AT_ONCE);
         while let Some((number, reply, duration)) = fetching.next().await {
             if let Some(recorded) = self.recorded.get_mut(number as usize) {
                 recorded.reply = Some(reply.clone());

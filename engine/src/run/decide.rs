@@ -12,7 +12,9 @@ use super::{
     tally,
 };
 use crate::graph::{FailurePolicy, OnError};
-use agentruntime_host_api::{ErrorCode, HostReply, HostRequest, Json, RunId, StepError, StepOutput, TaskId, Timestamp, WorkflowId};
+use agentruntime_host_api::{
+    ErrorCode, HostReply, HostRequest, Json, RunId, StepError, StepOutput, TaskId, Timestamp, WorkflowId,
+};
 use serde_json::json;
 use std::time::Duration;
 

@@ -334,7 +334,13 @@ mod tests {
                     request: HostRequest { number, capability, arguments }
                 }
             ),
-            (paths(), any::<u32>(), any::<u32>(), prop_oneof![documents().prop_map(Ok), errors().prop_map(Err)], micros())
+            (
+                paths(),
+                any::<u32>(),
+                any::<u32>(),
+                prop_oneof![documents().prop_map(Ok), errors().prop_map(Err)],
+                micros()
+            )
                 .prop_map(|(path, attempt, number, reply, duration_us)| EventKind::RequestCompleted {
                     path,
                     attempt,

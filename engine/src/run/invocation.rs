@@ -9,7 +9,7 @@ use super::{
 };
 use crate::graph::{Leaf, LuaScript, StepKind};
 use agentruntime_host_api::{
-    Caller, Entropy, Grants, Invocation, Json, Language, Limits, ProjectId, Program, RunId, Scope, TenantId, Timestamp,
+    Caller, Entropy, Grants, Invocation, Json, Language, Limits, Program, ProjectId, RunId, Scope, TenantId, Timestamp,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -60,8 +60,7 @@ impl RunState {
             entropy: entropy(self.run, path),
             limits: Limits { time, ..Limits::default() },
         };
-        let caller =
-            Caller { tenant: tenant.clone(), project: project.clone(), run: self.run, step: path.to_string() };
+        let caller = Caller { tenant: tenant.clone(), project: project.clone(), run: self.run, step: path.to_string() };
         let (grants, recorded) = (script.grants.clone(), self.recorded(path).to_vec());
         Some(Work::Program(Box::new(Job { invocation, caller, grants, recorded })))
     }

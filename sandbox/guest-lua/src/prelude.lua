@@ -1,5 +1,6 @@
 -- The globals of a script, as the snapshot holds them. It runs once, when the guest is built.
 local load, type, error, tostring = load, type, error, tostring
+local getmetatable, setmetatable = getmetatable, setmetatable
 local null, array_metatable, error_metatable, count = ...
 
 dofile, loadfile, warn = nil, nil, nil
@@ -57,3 +58,31 @@ end
 error_metatable.__name = "host error"
 error_metatable.__tostring = text
 function error_metatable.__concat(left, right) return tostring(left) .. tostring(right) end
+
+-- A secret by its name: the host puts the value in where a request goes out, and no script ever has it.
+local secrets = { __name = "secret" }
+local function append(parts, value)
+  if type(value) == "table" and getmetatable(value) == secrets then
+    local inner = value["$text"]
+    if inner == nil then
+      parts[#parts + 1] = { ["$secret"] = value["$secret"] }
+    else
+      for i = 1, #inner do parts[#parts + 1] = inner[i] end
+    end
+  elseif type(value) == "string" or type(value) == "number" then
+    parts[#parts + 1] = tostring(value)
+  else
+    error("a secret can be joined with a text or a number, not with a " .. type(value), 3)
+  end
+end
+function secrets.__concat(left, right)
+  local parts = {}
+  append(parts, left)
+  append(parts, right)
+  return setmetatable({ ["$text"] = parts }, secrets)
+end
+function secrets.__tostring() return "a secret, which only the host can read" end
+function secret(name)
+  if type(name) ~= "string" then error("secret takes the name of a secret, not a " .. type(name), 2) end
+  return setmetatable({ ["$secret"] = name }, secrets)
+end

@@ -1,4 +1,5 @@
-//! What a script asks of its host: the library `host`, and the coroutine library made to let requests through.
+//! What a script asks of its host: the library `host`, requests by their own names, and the coroutine library made to let
+//! requests through.
 //!
 //! A request stops the script by a yield that returns to the host, and goes on when the host has replied. A script's own
 //! coroutines would catch that yield, so `coroutine.resume` and `coroutine.wrap` pass it on to the outside.
@@ -32,6 +33,12 @@ pub unsafe fn open(lua: *mut lua_State) {
         lua_createtable(lua, 0, 4);
         set_functions(lua, &host);
         lua_setglobal(lua, c"host".as_ptr());
+        lua_createtable(lua, 0, 1);
+        set_named(lua, c"http.fetch", fetch);
+        lua_setfield(lua, -2, c"fetch".as_ptr());
+        lua_setglobal(lua, c"http".as_ptr());
+        set_named(lua, c"crypto.hmac", hmac);
+        lua_setglobal(lua, c"hmac".as_ptr());
         let coroutine: [(&CStr, lua_CFunction); 3] = [(c"resume", resume), (c"wrap", wrap), (c"yield", yield_)];
         lua_getglobal(lua, c"coroutine".as_ptr());
         set_functions(lua, &coroutine);
@@ -48,6 +55,14 @@ unsafe fn set_functions(lua: *mut lua_State, functions: &[(&CStr, lua_CFunction)
     }
 }
 
+/// Pushes a function that knows the capability it asks for.
+unsafe fn set_named(lua: *mut lua_State, capability: &CStr, function: lua_CFunction) {
+    unsafe {
+        lua_pushstring(lua, capability.as_ptr());
+        lua_pushcclosure(lua, function, 1);
+    }
+}
+
 fn mark() -> *mut c_void {
     (&raw const MARK).cast_mut().cast()
 }
@@ -57,6 +72,45 @@ unsafe extern "C-unwind" fn call(lua: *mut lua_State) -> c_int {
     unsafe {
         luaL_checklstring(lua, 1, core::ptr::null_mut());
         lua_settop(lua, 2);
+        begin(lua, 1);
+        request(lua, 1, 2);
+        pause(lua, ONE)
+    }
+}
+
+/// `http.fetch{ url = …, … }`, or an address alone
+unsafe extern "C-unwind" fn fetch(lua: *mut lua_State) -> c_int {
+    unsafe {
+        lua_settop(lua, 1);
+        if lua_type(lua, 1) == LUA_TSTRING {
+            lua_createtable(lua, 0, 1);
+            lua_rotate(lua, 1, 1);
+            lua_setfield(lua, 1, c"url".as_ptr());
+        }
+        luaL_checktype(lua, 1, LUA_TTABLE);
+        ask(lua)
+    }
+}
+
+/// `hmac(secret, data)`
+unsafe extern "C-unwind" fn hmac(lua: *mut lua_State) -> c_int {
+    unsafe {
+        luaL_checktype(lua, 1, LUA_TTABLE);
+        luaL_checklstring(lua, 2, core::ptr::null_mut());
+        lua_settop(lua, 2);
+        lua_createtable(lua, 0, 2);
+        lua_rotate(lua, 1, 1);
+        lua_setfield(lua, 1, c"data".as_ptr());
+        lua_setfield(lua, 1, c"secret".as_ptr());
+        ask(lua)
+    }
+}
+
+/// Asks for the function's own capability; the arguments are the only value on the stack.
+unsafe fn ask(lua: *mut lua_State) -> c_int {
+    unsafe {
+        lua_pushvalue(lua, lua_upvalueindex(1));
+        lua_rotate(lua, 1, 1);
         begin(lua, 1);
         request(lua, 1, 2);
         pause(lua, ONE)

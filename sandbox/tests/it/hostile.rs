@@ -19,7 +19,7 @@ fn hostile(case: Case, code: ErrorCode) -> StepError {
 
 #[track_caller]
 fn a_harmless_step_works() {
-    let source = "return {sum = input.a + 1, up = ('x'):upper(), secret = secret, t = tostring(getmetatable('').leak), l = leaked,
+    let source = "return {sum = input.a + 1, up = ('x'):upper(), secret = hidden, t = tostring(getmetatable('').leak), l = leaked,
         p = tostring(pcall == nil), n = next({}) == nil, j = json.encode{1}, len = #'abc', r = math.random(1, 1)}";
     let text = script(source).tenant("globex").input(r#"{"a":1}"#).text();
     assert_eq!(
@@ -175,7 +175,7 @@ fn what_a_script_changes_lasts_no_longer_than_it() {
     for source in [
         "getmetatable('').__index = function() return 'leak' end getmetatable('').leak = 1 return {}",
         "string.upper = nil string.rep = error return {}",
-        "secret, leaked = 'canary', true _G.pcall = nil return {}",
+        "hidden, leaked = 'canary', true _G.pcall = nil return {}",
         "for k in pairs(_G) do if k ~= '_G' then _G[k] = nil end end return {}",
         "math.random = function() return 4 end json.encode = error next = nil return {}",
         "setmetatable(_G, {__index = function(_, k) return 'leak' end, __newindex = error}) return {}",

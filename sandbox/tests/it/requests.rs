@@ -37,6 +37,37 @@ fn a_request_returns_its_reply() {
 }
 
 #[test]
+fn requests_have_names_of_their_own() {
+    check(
+        "return {v = http.fetch{url = 'x', method = 'POST'}, w = http.fetch('y')}",
+        echo,
+        r#"{"v":{"a":{"method":"POST","url":"x"},"c":"http.fetch","n":0},"w":{"a":{"url":"y"},"c":"http.fetch","n":1}}"#,
+    );
+    check(
+        "return {v = hmac(secret('key'), 'data')}",
+        echo,
+        r#"{"v":{"a":{"data":"data","secret":{"$secret":"key"}},"c":"crypto.hmac","n":0}}"#,
+    );
+    let error = script("return {http.fetch(5)}").run_with(echo).unwrap_err();
+    assert!(error.message.contains("table expected"), "{error}");
+}
+
+#[test]
+fn a_secret_is_a_name_that_can_stand_in_a_text() {
+    let text = "{v = host.call('a', {h = 'Bearer ' .. secret('key') .. ' ' .. 5 .. secret('other')})}";
+    check(
+        &format!("return {text}"),
+        echo,
+        r#"{"v":{"a":{"h":{"$text":["Bearer ",{"$secret":"key"}," ","5",{"$secret":"other"}]}},"c":"a","n":0}}"#,
+    );
+    check("return {t = tostring(secret('key'))}", echo, r#"{"t":"a secret, which only the host can read"}"#);
+    for (source, part) in [("secret(5)", "takes the name"), ("secret('a') .. {}", "not with a table")] {
+        let error = script(&format!("return {{ {source} }}")).run_with(echo).unwrap_err();
+        assert!(error.message.contains(part), "{source}: {error}");
+    }
+}
+
+#[test]
 fn a_script_keeps_its_place_and_its_values_across_many_requests() {
     check(
         "local sum = 0 for i = 1, 200 do sum = sum + host.call('n', {i = i}).a.i end return {sum}",

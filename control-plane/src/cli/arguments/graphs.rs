@@ -60,6 +60,14 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "UUID", value_parser = uuid)]
     pub(crate) run_id: Option<uuid::Uuid>,
 
+    /// The secrets that scripts use, by what keeps them at a server: {"connection/crm/api_key": "…"}
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub(crate) secrets: Option<String>,
+
+    /// Let scripts reach this network beside the public internet, such as 127.0.0.0/8
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    pub(crate) allow_network: Vec<ipnet::IpNet>,
+
     /// The workflow that the graph is published as; its `name`, or that of its file or folder, if not given
     #[arg(long, value_name = "ID")]
     pub(crate) workflow_id: Option<String>,
@@ -133,6 +141,11 @@ pub(crate) struct TriggerArguments {
     /// At a server: a start with the same key and input happens once; repeats find its run (for 24 h)
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+}
+
+/// Reads a network.
+fn network(text: &str) -> Result<ipnet::IpNet, &'static str> {
+    text.parse().map_err(|_| "it should be a network, such as 127.0.0.0/8 or 10.20.0.5/32")
 }
 
 /// Reads an id.

@@ -53,6 +53,9 @@ pub(super) fn line(timeline: &Timeline, event: &Event) -> String {
             let rest = format!("attempt {attempt} failed, the next in {wait}: {}", first_line(error));
             step(path, Standing::Retrying(*due), rest)
         }
+        EventKind::RequestCompleted { path, number, reply: Err(error), .. } => {
+            step(path, standing(timeline, path), format!("request {number}: {}", first_line(error)))
+        }
         EventKind::StepCancelled { path, .. } if path.body.is_none() => {
             step(path, Standing::Cancelled, "cancelled".into())
         }
@@ -73,6 +76,8 @@ pub(super) fn line(timeline: &Timeline, event: &Event) -> String {
         | EventKind::StepStarted { .. }
         | EventKind::StepCompleted { .. }
         | EventKind::StepSkipped { .. }
+        | EventKind::RequestMade { .. }
+        | EventKind::RequestCompleted { .. }
         | EventKind::StepCancelled { .. } => String::new(),
     }
 }

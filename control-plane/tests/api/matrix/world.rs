@@ -232,6 +232,13 @@ impl Objects {
             client.post("/v1/inbound-webhooks", json!({ "workflow_id": workflow, "name": "x" })).await.expect(201);
         ids.insert("webhook", text(&made["subscription"]["id"]));
         ids.insert("workflow", workflow);
+        let body = json!({
+            "display_name": format!("of {}", ids["pat"]), "provider": "x", "service": "x", "credentials": { "key": "a secret of this place" },
+        });
+        ids.insert("connection", text(&client.post("/v1/connections", body).await.expect(201)["id"]));
+        let path = format!("of/{}", ids["pat"]);
+        client.put(&format!("/v1/vault/{path}"), json!({ "value": "a secret of this place" })).await.expect(200);
+        ids.insert("vault path", path);
         Self(ids)
     }
 }

@@ -113,3 +113,20 @@ fn what_is_no_graph_is_compared_without_failing() {
         assert!(diff(&odd, &of(json!([]))).is_empty());
     }
 }
+
+#[test]
+fn what_a_version_newly_asks_for_is_listed() {
+    let with = |capabilities: Value| {
+        let ask = json!({ "id": "ask", "type": "lua_script", "script": "", "capabilities": capabilities });
+        of(json!([{ "id": "each", "type": "for_each", "for_each_items": [], "for_each_body_steps": [ask] }]))
+    };
+    let before = with(json!({ "hosts": ["a.example"] }));
+    let after = with(json!({ "hosts": ["b.example:8443"], "secrets": { "key": "connection/crm/api_key" } }));
+    let GraphDiff { grants_added, grants_removed, .. } = diff(&before, &after);
+    let grant = |grant: &str| GrantRef { parent: Some("each".into()), id: "ask".into(), grant: grant.into() };
+    assert_eq!(grants_added, [grant("host b.example:8443"), grant("secret connection/crm/api_key")]);
+    assert_eq!(grants_removed, [grant("host a.example")]);
+    let moved =
+        of(json!([{ "id": "ask", "type": "lua_script", "script": "", "capabilities": { "hosts": ["a.example"] } }]));
+    assert_eq!(diff(&of(json!([])), &moved).grants_added, [GrantRef { parent: None, ..grant("host a.example") }]);
+}

@@ -25,19 +25,23 @@ impl Execution for Asking {
     }
 }
 
-/// Goes on with what `ask 3` does.
+/// Goes on with what `ask 3` does, or `ask 3 at once`.
 pub(super) fn ask(invocation: &Invocation, replies: Vec<HostReply>) -> Outcome {
-    let wanted: usize = invocation.program.source.trim_start_matches("ask ").parse().unwrap();
+    let mut words = invocation.program.source.trim_start_matches("ask ").split(' ');
+    let wanted: usize = words.next().unwrap().parse().unwrap();
     if replies.len() == wanted {
         let told = |reply: HostReply| reply.map_or_else(|error| json!(error.code), |json| json.to_value());
         let got: Vec<Value> = replies.into_iter().map(told).collect();
         return Outcome::Done(StepOutput { json: doc(json!({ "got": got })), fuel: None, duration: Duration::ZERO });
     }
-    let number = replies.len();
-    let arguments = doc(json!({ "url": format!("https://a.example/{number}") }));
-    let request = HostRequest { number: number as u32, capability: "http.fetch".into(), arguments };
+    let next = replies.len();
+    let last = if words.next().is_some() { wanted } else { next + 1 };
+    let request = |number: usize| {
+        let arguments = doc(json!({ "url": format!("https://a.example/{number}") }));
+        HostRequest { number: number as u32, capability: "http.fetch".into(), arguments }
+    };
     let execution = Box::new(Asking { invocation: invocation.clone(), replies });
-    Outcome::Requests { requests: vec![request], execution }
+    Outcome::Requests { requests: (next..last).map(request).collect(), execution }
 }
 
 /// An outside that notes what reaches it, together with what the journal said then, and answers as often as it is let.
@@ -75,7 +79,7 @@ fn config(outside: &Arc<Outside>) -> NodeConfig {
     NodeConfig { host: outside.clone(), ..NodeConfig::default() }
 }
 
-fn steps(asks: u32) -> Value {
+fn steps(asks: impl std::fmt::Display) -> Value {
     json!([{ "id": "a", "script": format!("ask {asks}"), "capabilities": { "hosts": ["a.example"] } }])
 }
 
@@ -155,4 +159,20 @@ async fn waiting_for_a_reply_is_the_steps_own_time() {
     let error = place.end(run).await.unwrap_err();
     assert_eq!(error.code.to_string(), "STEP_TIMEOUT");
     assert!(error.message.contains("0.2 s"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_requests_at_once_a_few_are_under_way() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let outside = Outside::of(&place);
+    let node = place.node_with(&guest, config(&outside));
+    let run = place.start(&node, &place.publish("ask", steps("80 at once")).await).await;
+    place.until(|| async { outside.keys().len() == 32 }).await;
+    // Longer than it takes to send some more.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(outside.keys().len(), 32);
+    outside.gate.add_permits(80);
+    let got: Vec<Value> = (0..80).map(|number| json!({ "page": number })).collect();
+    assert_eq!(place.end(run).await, Ok(json!({ "a": { "got": got } })));
+    assert_eq!(outside.keys().len(), 80);
 }

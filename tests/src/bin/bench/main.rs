@@ -3,6 +3,7 @@
 //! Each aim stands beside what it is measured against in the same sitting, where there is such a thing: machines drift, ratios
 //! hold.
 
+mod egress;
 mod figure;
 mod lua;
 mod parked;
@@ -19,10 +20,11 @@ use figure::Scale;
 
 type Bench = fn(Scale) -> Result<()>;
 
-const BENCHES: [(&str, Bench); 16] = [
+const BENCHES: [(&str, Bench); 17] = [
     ("sandbox-start", sandbox::start),
     ("lua-cpu", lua::cpu),
     ("request-roundtrip", sandbox::roundtrip),
+    ("request-egress", egress::request),
     ("seq10", runs::seq10),
     ("throughput", runs::throughput),
     ("fanout100", runs::fanout100),

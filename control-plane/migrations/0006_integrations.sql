@@ -1,0 +1,40 @@
+-- What workflows reach: credentials, and the keys under which they are sealed.
+
+-- Keys of workspaces, each sealed under the master key: what a workspace keeps is sealed under its own.
+CREATE TABLE data_keys (
+    tenant_id TEXT NOT NULL,
+    -- Names the key and says nothing about it.
+    key_id TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, key_id)
+);
+
+CREATE TABLE connections (
+    connection_id TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    display_name TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    service TEXT NOT NULL,
+    -- Sealed values by their names: one document.
+    credentials TEXT NOT NULL,
+    -- Where the values may be sent: a list.
+    allowed_hosts TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX connections_named ON connections (tenant_id, project_id, display_name);
+CREATE INDEX connections_listed ON connections (tenant_id, project_id, created_at, connection_id);
+
+CREATE TABLE vault_entries (
+    tenant_id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    sealed TEXT NOT NULL,
+    allowed_hosts TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, path, version)
+);

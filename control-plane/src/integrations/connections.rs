@@ -1,0 +1,414 @@
+//! Connections: named credentials of a project. What they hold is written and never read back.
+
+use super::{ConnectionId, IntegrationError, hosts};
+use crate::{
+    access::{
+        May, UserId,
+        audit::{self, Entry},
+        field,
+        permission::{ReadConnections, WriteConnections},
+    },
+    app::App,
+    vault::{Place, Sealer, data_keys},
+};
+use agentruntime_engine::{
+    database::{Database, Row, StoreError, Tx, Values, document, id, json, number, text, time},
+    store::Scope,
+};
+use agentruntime_host_api::{HostPattern, ProjectId, TenantId, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Connections of one project: more than people look after.
+pub(crate) const CONNECTIONS_MAX: u32 = 1_000;
+/// Credentials of one connection.
+pub(crate) const CREDENTIALS_MAX: usize = 32;
+/// The longest value of a credential, in bytes: a private key fits.
+pub(crate) const CREDENTIAL_BYTES_MAX: usize = 16 << 10;
+/// The longest name of a provider, a service or a credential, in characters.
+pub(crate) const WORD_CHARS_MAX: usize = 64;
+
+/// What sealed credentials are bound to.
+const KIND: &str = "connection";
+
+/// The columns that [`connection`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "connection_id, tenant_id, project_id, display_name, provider, service, credentials, allowed_hosts, created_by, \
+         created_at, updated_at"
+    };
+}
+
+const INSERT: &str = concat!(
+    "INSERT INTO connections (",
+    columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) ON CONFLICT (tenant_id, project_id, display_name) DO NOTHING RETURNING ",
+    columns!()
+);
+
+const COUNT: &str = "SELECT COUNT(*) FROM connections WHERE tenant_id = $1 AND project_id = $2";
+
+const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND (created_at, connection_id) > ($3, $4) \
+     ORDER BY created_at, connection_id LIMIT $5"
+);
+
+const SELECT: &str =
+    concat!("SELECT ", columns!(), " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3");
+
+/// An id is no name, since names that look like ids are refused.
+const NAMED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND (connection_id = $3 OR display_name = $3)"
+);
+
+const UPDATE: &str = concat!(
+    "UPDATE connections SET display_name = $4, credentials = $5, allowed_hosts = $6, updated_at = $7 \
+     WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 AND NOT EXISTS (SELECT 1 FROM connections o \
+     WHERE o.tenant_id = $1 AND o.project_id = $2 AND o.display_name = $4 AND o.connection_id <> $3) RETURNING ",
+    columns!()
+);
+
+const DELETE: &str =
+    "DELETE FROM connections WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 RETURNING connection_id";
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Its id.
+    pub(crate) id: ConnectionId,
+    /// Where it lies.
+    pub(crate) scope: Scope,
+    /// For people, and for workflows; one of a kind in its project.
+    pub(crate) display_name: String,
+    /// Who gave the credentials.
+    pub(crate) provider: String,
+    /// What they are for.
+    pub(crate) service: String,
+    /// Where they may be sent.
+    pub(crate) allowed_hosts: Vec<HostPattern>,
+    /// Who made it.
+    pub(crate) created_by: UserId,
+    /// When.
+    pub(crate) created_at: Timestamp,
+    /// When it was changed last.
+    pub(crate) updated_at: Timestamp,
+    /// By their names, sealed.
+    sealed: BTreeMap<String, String>,
+}
+
+/// What a new connection is to be.
+pub(crate) struct NewConnection {
+    /// For people, and for workflows.
+    pub(crate) display_name: String,
+    /// Who gave the credentials.
+    pub(crate) provider: String,
+    /// What they are for.
+    pub(crate) service: String,
+    /// By their names.
+    pub(crate) credentials: BTreeMap<String, SecretString>,
+    /// Where they may be sent; nothing: where the service is, if that is known.
+    pub(crate) allowed_hosts: Option<Vec<String>>,
+}
+
+/// What is to be different; what is not said stays.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// The name.
+    pub(crate) display_name: Option<String>,
+    /// New values, by their names; those without one are taken away.
+    pub(crate) credentials: BTreeMap<String, Option<SecretString>>,
+    /// Where they may be sent.
+    pub(crate) allowed_hosts: Option<Vec<String>>,
+}
+
+/// Makes a connection.
+pub(crate) async fn create(
+    app: &App,
+    may: &May<WriteConnections>,
+    new: NewConnection,
+) -> Result<Connection, IntegrationError> {
+    let (database, scope) = (app.database(), may.scope());
+    let display_name = name(&new.display_name)?;
+    word("provider", &new.provider)?;
+    word("service", &new.service)?;
+    if new.credentials.is_empty() {
+        return Err(IntegrationError::invalid("credentials", "give at least one, such as `{ \"api_key\": \"…\" }`"));
+    }
+    let allowed = match &new.allowed_hosts {
+        Some(given) => hosts::read(given)?,
+        None => hosts::of_service(&new.service),
+    };
+    let (id, now) = (ConnectionId::new_v7(), database.time());
+    let sealer = data_keys::sealer(database, &app.sealer, &scope.tenant).await?;
+    let mut sealed = BTreeMap::new();
+    for (key, value) in &new.credentials {
+        sealed.insert(key.clone(), seal(&sealer, &scope, id, key, value)?);
+    }
+    check_count(&sealed)?;
+    let mut tx = database.begin().await?;
+    let details = json!({
+        "display_name": display_name, "service": new.service, "credential_keys": sealed.keys().collect::<Vec<_>>(),
+        "allowed_hosts": allowed,
+    });
+    record(&mut tx, may, "connection.create", id, details, now).await?;
+    check_room(&mut tx, &scope).await?;
+    let mut values = Values::default();
+    values.id(id).scope(&scope).text(&display_name).text(&new.provider).text(&new.service);
+    values.text(json(&sealed)).text(json(&allowed)).id(may.caller.user).number(now.as_micros());
+    let row = tx.row(INSERT, values).await?.ok_or_else(|| taken(&display_name))?;
+    tx.commit().await?;
+    Ok(connection(&row)?)
+}
+
+/// Connections of a project, in the order in which they were made.
+pub(crate) async fn list(
+    database: &Database,
+    may: &May<ReadConnections>,
+    after: Option<(i64, Uuid)>,
+    limit: u32,
+) -> Result<Vec<Connection>, IntegrationError> {
+    let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
+    let mut values = Values::default();
+    values.scope(&may.scope()).number(created_at).id(id).number(limit);
+    let rows = database.rows(LIST, values).await?;
+    Ok(rows.iter().map(connection).collect::<Result<_, _>>()?)
+}
+
+/// One connection.
+pub(crate) async fn get(
+    database: &Database,
+    may: &May<ReadConnections>,
+    id: ConnectionId,
+) -> Result<Connection, IntegrationError> {
+    let rows = database.rows(SELECT, key(&may.scope(), id)).await?;
+    Ok(connection(rows.first().ok_or_else(|| unknown(id))?)?)
+}
+
+/// The connection that a workflow names, by its id or its name.
+pub(super) async fn named(database: &Database, scope: &Scope, name: &str) -> Result<Option<Connection>, StoreError> {
+    let mut values = Values::default();
+    values.scope(scope).text(name);
+    database.rows(NAMED, values).await?.first().map(connection).transpose()
+}
+
+/// Changes a connection.
+pub(crate) async fn change(
+    app: &App,
+    may: &May<WriteConnections>,
+    id: ConnectionId,
+    change: Change,
+) -> Result<Connection, IntegrationError> {
+    let (database, scope) = (app.database(), may.scope());
+    let given_name = change.display_name.as_deref().map(name).transpose()?;
+    let given_hosts = change.allowed_hosts.as_deref().map(hosts::read).transpose()?;
+    let sealer = data_keys::sealer(database, &app.sealer, &scope.tenant).await?;
+    let now = database.time();
+    let mut tx = database.begin().await?;
+    let details = json!({
+        "display_name": given_name, "credential_keys": change.credentials.keys().collect::<Vec<_>>(),
+        "allowed_hosts": given_hosts,
+    });
+    // The entry first: it makes those who change things of one workspace take turns.
+    record(&mut tx, may, "connection.update", id, details, now).await?;
+    let row = tx.row(SELECT, key(&scope, id)).await?.ok_or_else(|| unknown(id))?;
+    let before = connection(&row)?;
+    let mut sealed = before.sealed;
+    for (key, value) in &change.credentials {
+        match value {
+            Some(value) => sealed.insert(key.clone(), seal(&sealer, &scope, id, key, value)?),
+            None => sealed.remove(key),
+        };
+    }
+    check_count(&sealed)?;
+    let display_name = given_name.unwrap_or(before.display_name);
+    let allowed = given_hosts.unwrap_or(before.allowed_hosts);
+    let mut values = key(&scope, id);
+    values.text(&display_name).text(json(&sealed)).text(json(&allowed)).number(now.as_micros());
+    let row = tx.row(UPDATE, values).await?.ok_or_else(|| taken(&display_name))?;
+    tx.commit().await?;
+    Ok(connection(&row)?)
+}
+
+/// What was checked about a connection.
+#[derive(Debug)]
+pub(crate) struct Tested {
+    /// A credential or a host.
+    pub(crate) what: String,
+    /// Why it did not pass.
+    pub(crate) error: Option<String>,
+}
+
+/// Checks that the credentials of a connection can be opened, and that its hosts answer. Sends no credential.
+pub(crate) async fn test(
+    app: &App,
+    may: &May<WriteConnections>,
+    id: ConnectionId,
+) -> Result<Vec<Tested>, IntegrationError> {
+    let (database, scope) = (app.database(), may.scope());
+    let rows = database.rows(SELECT, key(&scope, id)).await?;
+    let found = connection(rows.first().ok_or_else(|| unknown(id))?)?;
+    let sealer = data_keys::opener(database, &app.sealer, &scope.tenant).await?;
+    let mut tested = Vec::new();
+    for key in found.credential_keys() {
+        let is_open = found.open(&sealer, key).is_some_and(|value| value.is_ok());
+        let error = (!is_open).then(|| "it cannot be opened any more; enter it anew".to_owned());
+        tested.push(Tested { what: format!("credential {key}"), error });
+    }
+    for host in &found.allowed_hosts {
+        let error = app.outside.reaches(host).await.err().map(|error| error.to_string());
+        tested.push(Tested { what: format!("host {host}"), error });
+    }
+    Ok(tested)
+}
+
+/// Deletes a connection. Steps that use it fail from then on.
+pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: ConnectionId) -> Result<(), IntegrationError> {
+    let now = app.database().time();
+    let mut tx = app.database().begin().await?;
+    record(&mut tx, may, "connection.delete", id, Value::Null, now).await?;
+    tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
+    Ok(tx.commit().await?)
+}
+
+impl May<ReadConnections> {
+    fn scope(&self) -> Scope {
+        Scope { tenant: self.place.tenant.tenant.clone(), project: self.place.project.clone() }
+    }
+}
+
+impl May<WriteConnections> {
+    fn scope(&self) -> Scope {
+        Scope { tenant: self.place.tenant.tenant.clone(), project: self.place.project.clone() }
+    }
+}
+
+impl Connection {
+    /// The names of its credentials.
+    pub(crate) fn credential_keys(&self) -> impl Iterator<Item = &String> {
+        self.sealed.keys()
+    }
+
+    /// The value of a credential, if it has one of that name.
+    pub(super) fn open(&self, sealer: &Sealer, key: &str) -> Option<Result<SecretString, crate::vault::SealError>> {
+        let place = format!("{}/{key}", self.id);
+        let place = Place { tenant: &self.scope.tenant, kind: KIND, id: &place };
+        self.sealed.get(key).map(|sealed| sealer.open_sealed(place, sealed))
+    }
+}
+
+fn seal(
+    sealer: &Sealer,
+    scope: &Scope,
+    id: ConnectionId,
+    key: &str,
+    value: &SecretString,
+) -> Result<String, IntegrationError> {
+    word("credentials", key)?;
+    check_value("credentials", value)?;
+    let place = format!("{id}/{key}");
+    Ok(sealer.seal(Place { tenant: &scope.tenant, kind: KIND, id: &place }, value)?)
+}
+
+/// Refuses a value that is none, or too long.
+pub(super) fn check_value(field: &'static str, value: &SecretString) -> Result<(), IntegrationError> {
+    match value.expose_secret().len() {
+        1..=CREDENTIAL_BYTES_MAX => Ok(()),
+        len => {
+            let message = format!("a value has {len} bytes; it has 1 to {CREDENTIAL_BYTES_MAX}");
+            Err(IntegrationError::invalid(field, message))
+        }
+    }
+}
+
+fn check_count(sealed: &BTreeMap<String, String>) -> Result<(), IntegrationError> {
+    match sealed.len() {
+        1..=CREDENTIALS_MAX => Ok(()),
+        count => {
+            let message = format!("the connection would have {count}; it has 1 to {CREDENTIALS_MAX}");
+            Err(IntegrationError::invalid("credentials", message))
+        }
+    }
+}
+
+/// A name that is no id, so that a workflow can say either.
+fn name(text: &str) -> Result<String, IntegrationError> {
+    let name = field::name("display_name", text)?;
+    match name.parse::<Uuid>().is_ok() || name.contains('/') {
+        true => Err(IntegrationError::invalid("display_name", "write a name that is no id and has no `/`")),
+        false => Ok(name),
+    }
+}
+
+fn word(field: &'static str, text: &str) -> Result<(), IntegrationError> {
+    let is_word = (1..=WORD_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    match is_word {
+        true => Ok(()),
+        false => {
+            let message = format!("a name here has 1 to {WORD_CHARS_MAX} letters, digits and _ - . in ASCII");
+            Err(IntegrationError::invalid(field, message))
+        }
+    }
+}
+
+/// After the entry in the log, which makes writers of one workspace take turns.
+async fn check_room(tx: &mut Tx<'_>, scope: &Scope) -> Result<(), IntegrationError> {
+    let mut values = Values::default();
+    values.scope(scope);
+    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
+    match number::<u32>(&row, 0)? < CONNECTIONS_MAX {
+        true => Ok(()),
+        false => {
+            let message = format!("a project has at most {CONNECTIONS_MAX} connections; delete one first");
+            Err(crate::access::AccessError::Conflict { code: "TOO_MANY_CONNECTIONS", message }.into())
+        }
+    }
+}
+
+async fn record(
+    tx: &mut Tx<'_>,
+    may: &May<WriteConnections>,
+    action: &'static str,
+    id: ConnectionId,
+    details: Value,
+    now: Timestamp,
+) -> Result<(), IntegrationError> {
+    let entry = Entry { action, target: id.to_string(), details };
+    Ok(audit::record(tx, &may.place.tenant.tenant, &may.caller, entry, now.as_micros()).await?)
+}
+
+fn taken(name: &str) -> IntegrationError {
+    let message = format!("this project has a connection `{name}` already; choose another name, or change that one");
+    crate::access::AccessError::Conflict { code: "CONNECTION_NAME_TAKEN", message }.into()
+}
+
+fn unknown(id: ConnectionId) -> IntegrationError {
+    crate::access::AccessError::NotFound { kind: "connection", id: id.to_string() }.into()
+}
+
+fn key(scope: &Scope, id: ConnectionId) -> Values {
+    let mut values = Values::default();
+    values.scope(scope).id(id);
+    values
+}
+
+fn connection(row: &Row) -> Result<Connection, StoreError> {
+    Ok(Connection {
+        id: id(row, 0)?,
+        scope: Scope { tenant: TenantId::new(text(row, 1)?), project: ProjectId::new(text(row, 2)?) },
+        display_name: text(row, 3)?.to_owned(),
+        provider: text(row, 4)?.to_owned(),
+        service: text(row, 5)?.to_owned(),
+        sealed: document(text(row, 6)?)?,
+        allowed_hosts: document(text(row, 7)?)?,
+        created_by: id(row, 8)?,
+        created_at: time(row, 9)?,
+        updated_at: time(row, 10)?,
+    })
+}

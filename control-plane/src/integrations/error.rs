@@ -1,0 +1,40 @@
+//! How integrations are refused.
+
+use crate::{
+    access::AccessError,
+    vault::{DataKeyError, SealError},
+};
+use agentruntime_engine::store::StoreError;
+
+/// Why something was not done. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IntegrationError {
+    /// Access, or a field, was refused.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// A secret could not be kept, or not be had.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl IntegrationError {
+    /// A field that does not hold what it should.
+    pub(super) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
+        AccessError::Invalid { field, message: message.into() }.into()
+    }
+}
+
+impl From<StoreError> for IntegrationError {
+    fn from(error: StoreError) -> Self {
+        Self::Access(error.into())
+    }
+}
+
+impl From<DataKeyError> for IntegrationError {
+    fn from(error: DataKeyError) -> Self {
+        match error {
+            DataKeyError::Seal(error) => Self::Seal(error),
+            DataKeyError::Store(error) => error.into(),
+        }
+    }
+}

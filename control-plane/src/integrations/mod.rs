@@ -1,0 +1,29 @@
+//! What workflows reach outside: credentials and where they may go, and carrying out what steps were granted.
+//!
+//! Owns connections, the workspace's vault and the [host](agentruntime_host_api::Host) of the node. Secrets go in and are used;
+//! nothing here gives one out. Never decides what a step may ask for: that is the broker's, from the version's grants.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `connections` | named credentials of a project |
+//! | `vault_entries` | named secrets of a workspace |
+//! | `hosts` | where credentials may be sent |
+//! | `secrets` | finding and opening what a step uses |
+//! | `outside` | carrying out what the broker let pass |
+
+pub(crate) mod connections;
+mod error;
+mod hosts;
+mod outside;
+mod secrets;
+pub(crate) mod vault_entries;
+
+pub(crate) use error::IntegrationError;
+pub(crate) use outside::{Outside, Secrets};
+
+use agentruntime_host_api::uuid_id;
+
+uuid_id! {
+    /// A connection.
+    ConnectionId
+}

@@ -1,0 +1,114 @@
+//! Carries out what steps asked for and the broker let pass.
+
+use super::secrets;
+use crate::{settings::EgressSettings, vault::Sealer};
+use agentruntime_egress::{Egress, EgressConfig, EgressError, Reach, Secret, Send, hmac_sha256};
+use agentruntime_engine::{database::Database, store::Scope};
+use agentruntime_host_api::{
+    Act, Errand, ErrorCode, Fetch, Host, HostPattern, HostReply, Json, Method, SecretRef, Sign, StepError,
+};
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How long a host may take to answer a test.
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests cannot be sent from here.
+#[derive(Debug, thiserror::Error)]
+#[error("requests of steps cannot be sent: {0}; check `egress_proxy` and the machine's certificates")]
+pub(crate) struct OutsideError(String);
+
+/// The outside, and the secrets that are used there.
+#[derive(Clone, Debug)]
+pub(crate) struct Outside {
+    secrets: Secrets,
+    egress: Egress,
+}
+
+/// Where secrets are.
+#[derive(Clone, Debug)]
+pub(crate) enum Secrets {
+    /// In a database, sealed.
+    Kept {
+        /// Which.
+        database: Database,
+        /// What opens them.
+        sealer: Arc<Sealer>,
+    },
+    /// Given for this process, by whoever runs a graph of their own. They go wherever that graph sends them.
+    Given(BTreeMap<SecretRef, SecretString>),
+}
+
+impl Outside {
+    /// # Errors
+    /// The settings are wrong, or the machine lacks certificates.
+    pub(crate) fn new(secrets: Secrets, settings: &EgressSettings) -> Result<Self, OutsideError> {
+        let config = EgressConfig {
+            reach: Reach { allowed: settings.allowed_networks.clone() },
+            proxy: settings.proxy.clone(),
+            ..EgressConfig::default()
+        };
+        let egress = Egress::new(config).map_err(|error| OutsideError(error.to_string()))?;
+        Ok(Self { secrets, egress })
+    }
+
+    /// Whether a host answers, to a request that says nothing.
+    pub(super) async fn reaches(&self, host: &HostPattern) -> Result<(), EgressError> {
+        let Some(url) = host.url() else { return Ok(()) };
+        let (headers, timeout) = (BTreeMap::new(), Some(TEST_TIMEOUT));
+        let fetch = Fetch { method: Method::Head, url, headers, body: None, timeout };
+        let hosts = std::slice::from_ref(host);
+        let send = Send { fetch: &fetch, hosts, secrets: &BTreeMap::new(), idempotency_key: "test" };
+        match self.egress.send(send).await {
+            // It answers, be it by leading elsewhere.
+            Ok(_) | Err(EgressError::RedirectNotGranted { .. } | EgressError::TooManyRedirects(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch(&self, errand: &Errand, fetch: &Fetch) -> HostReply {
+        let secrets = self.secrets(errand).await?;
+        let key = errand.idempotency_key();
+        let hosts = errand.permit.hosts();
+        let send = Send { fetch, hosts, secrets: &secrets, idempotency_key: key.as_str() };
+        let reply = self.egress.send(send).await.map_err(|error| refused(&error))?;
+        Ok(reply.into_json().into())
+    }
+
+    async fn sign(&self, errand: &Errand, sign: &Sign) -> HostReply {
+        let secrets = self.secrets(errand).await?;
+        let secret = secrets.get(&sign.secret.name).ok_or_else(|| {
+            StepError::new(ErrorCode::InvalidInput, format!("there is no secret `{}`", sign.secret.name))
+        })?;
+        Ok(Json::from(Value::from(hmac_sha256(&secret.value, sign.data.as_bytes()))))
+    }
+
+    async fn secrets(&self, errand: &Errand) -> Result<BTreeMap<String, Secret>, StepError> {
+        let (caller, permit) = (&errand.caller, &errand.permit);
+        match &self.secrets {
+            Secrets::Kept { database, sealer } => {
+                let scope = Scope { tenant: caller.tenant.clone(), project: caller.project.clone() };
+                secrets::open(database, sealer, &scope, permit.secrets()).await
+            }
+            Secrets::Given(given) => secrets::given(given, permit),
+        }
+    }
+}
+
+impl Host for Outside {
+    fn carry_out(&self, errand: Errand) -> BoxFuture<'_, HostReply> {
+        Box::pin(async move {
+            match errand.permit.act() {
+                Act::Fetch(fetch) => self.fetch(&errand, fetch).await,
+                Act::Sign(sign) => self.sign(&errand, sign).await,
+            }
+        })
+    }
+}
+
+fn refused(error: &EgressError) -> StepError {
+    let code = if error.is_denial() { ErrorCode::CapabilityDenied } else { ErrorCode::UpstreamError };
+    StepError::new(code, error.to_string())
+}

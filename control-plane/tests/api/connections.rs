@@ -1,0 +1,282 @@
+//! Credentials that workflows use and nobody reads, and the requests that steps send with them.
+
+use crate::{
+    server::{Client, Server, on_both, on_both_with},
+    workflow::Workflow,
+};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+const SECRET: &str = "sk-live-7f3a9c01d2e4";
+const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+/// What is served here may be reached.
+const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// A server that answers each request with that request, and keeps what came.
+struct Echo {
+    origin: String,
+    came: Arc<Mutex<Vec<String>>>,
+}
+
+impl Echo {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let came = Arc::new(Mutex::new(Vec::new()));
+        let heard = came.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                    match stream.read(&mut buffer).await {
+                        Ok(0) | Err(_) => break,
+                        Ok(read) => request.extend_from_slice(&buffer[..read]),
+                    }
+                }
+                let request = String::from_utf8_lossy(&request).into_owned();
+                let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", request.len());
+                // Who does not listen any more has had enough.
+                let _ = stream.write_all(format!("{head}{request}").as_bytes()).await;
+                heard.lock().unwrap().push(request);
+            }
+        });
+        Self { origin, came }
+    }
+
+    fn came(&self) -> Vec<String> {
+        self.came.lock().unwrap().clone()
+    }
+}
+
+async fn connect(client: &Client, name: &str, hosts: &[&str]) -> Value {
+    let body = json!({
+        "display_name": name, "provider": "acme", "service": "crm", "credentials": { "api_key": SECRET },
+        "allowed_hosts": hosts,
+    });
+    client.post("/v1/connections", body).await.expect(201)
+}
+
+/// A workflow of one script that may ask for some things.
+async fn script(client: Client, source: &str, capabilities: Value) -> Workflow {
+    let step = json!({ "id": "ask", "type": "lua_script", "script": source, "capabilities": capabilities });
+    Workflow::publish(client, json!({ "steps": [step] })).await
+}
+
+#[tokio::test]
+async fn a_connection_is_written_and_never_read_back() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let made = connect(&owner, "crm", &["api.example.com", "*.example.org"]).await;
+        let path = format!("/v1/connections/{}", text(&made["id"]));
+        assert_eq!(
+            (&made["display_name"], &made["credential_keys"], &made["allowed_hosts"]),
+            (&json!("crm"), &json!(["api_key"]), &json!(["api.example.com", "*.example.org"]))
+        );
+        assert_eq!(owner.get(&path).await.expect(200), made);
+        assert_eq!(owner.get("/v1/connections").await.expect(200)["items"], json!([made]));
+        let body = json!({ "display_name": "erp", "credentials": { "token": "another-one", "api_key": null } });
+        let changed = owner.patch(&path, body).await.expect(200);
+        assert_eq!((&changed["display_name"], &changed["credential_keys"]), (&json!("erp"), &json!(["token"])));
+        assert_eq!(changed["allowed_hosts"], made["allowed_hosts"], "what is not said stays");
+        assert!(
+            ![made, changed].iter().any(|it| it.to_string().contains("another-one") || it.to_string().contains(SECRET))
+        );
+        owner.delete(&path).await.expect(204);
+        for answer in [owner.get(&path).await, owner.delete(&path).await, owner.patch(&path, json!({})).await] {
+            answer.refused(404, "NOT_FOUND");
+        }
+        let audit = server.admin().get("/v1/audit?limit=10").await.expect(200);
+        let actions: Vec<&str> =
+            audit["items"].as_array().unwrap().iter().map(|it| it["action"].as_str().unwrap()).collect();
+        assert_eq!(actions[..3], ["connection.delete", "connection.update", "connection.create"]);
+        assert!(!audit.to_string().contains(SECRET));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_is_refused_by_the_field_that_is_wrong() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        connect(&owner, "crm", &[]).await;
+        let good = json!({ "display_name": "x", "provider": "p", "service": "s", "credentials": { "k": "v" } });
+        let refused = |field: &'static str, value: Value| {
+            let mut body = good.clone();
+            body[field] = value;
+            let owner = owner.clone();
+            async move { owner.post("/v1/connections", body).await.refused(422, "INVALID_FIELD") }
+        };
+        refused("display_name", json!(NOBODY)).await;
+        refused("display_name", json!("a/b")).await;
+        refused("provider", json!("")).await;
+        refused("service", json!("a b")).await;
+        refused("credentials", json!({})).await;
+        refused("credentials", json!({ "k": "" })).await;
+        refused("credentials", json!({ "k k": "v" })).await;
+        refused("credentials", json!({ "k": "v".repeat((16 << 10) + 1) })).await;
+        let many: serde_json::Map<String, Value> = (0..33).map(|at| (format!("k{at}"), json!("v"))).collect();
+        refused("credentials", Value::Object(many)).await;
+        let problem = refused("allowed_hosts", json!(["ftp://x.example"])).await;
+        assert!(text(&problem["error"]).contains("api.example.com:8443"), "{problem}");
+        refused("allowed_hosts", json!(vec!["a.example"; 33])).await;
+        let mut taken = good.clone();
+        taken["display_name"] = json!("crm");
+        owner.post("/v1/connections", taken).await.refused(409, "CONNECTION_NAME_TAKEN");
+        let made = owner.post("/v1/connections", good).await.expect(201);
+        let path = format!("/v1/connections/{}", text(&made["id"]));
+        owner.patch(&path, json!({ "display_name": "crm" })).await.refused(409, "CONNECTION_NAME_TAKEN");
+        owner.patch(&path, json!({ "credentials": { "k": null } })).await.refused(422, "INVALID_FIELD");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_secret_of_the_vault_is_written_in_versions_and_never_read_back() {
+    on_both(|server| async move {
+        let admin = server.admin();
+        let path = "/v1/vault/crm/api_key";
+        let body = json!({ "value": SECRET, "allowed_hosts": ["api.example.com"] });
+        let first = admin.put(path, body).await.expect(200);
+        assert_eq!((&first["version"], &first["allowed_hosts"]), (&json!(1), &json!(["api.example.com"])));
+        let second = admin.put(path, json!({ "value": "the-next-one" })).await.expect(200);
+        assert_eq!((&second["version"], &second["allowed_hosts"]), (&json!(2), &json!(["api.example.com"])));
+        let read = admin.get(path).await.expect(200);
+        assert_eq!(read, json!({ "path": "crm/api_key", "versions": [second, first] }));
+        admin.put("/v1/vault/crm/other", json!({ "value": "x" })).await.expect(200);
+        let page = admin.get("/v1/vault?limit=1").await.expect(200);
+        assert_eq!(page["items"][0]["path"], "crm/api_key");
+        let next = admin.get(&format!("/v1/vault?cursor={}", text(&page["next_cursor"]))).await.expect(200);
+        assert_eq!((&next["items"][0]["path"], &next["next_cursor"]), (&json!("crm/other"), &Value::Null));
+        for _ in 0..10 {
+            admin.put(path, json!({ "value": "again" })).await.expect(200);
+        }
+        let versions = admin.get(path).await.expect(200)["versions"].as_array().unwrap().len();
+        assert_eq!(versions, 10, "the newest are kept");
+        admin.delete(path).await.expect(204);
+        admin.get(path).await.refused(404, "NOT_FOUND");
+        admin.delete(path).await.refused(404, "NOT_FOUND");
+        for wrong in ["/v1/vault/a//b", "/v1/vault/a%20b", &format!("/v1/vault/{}", "a".repeat(201))] {
+            admin.put(wrong, json!({ "value": "x" })).await.refused(422, "INVALID_FIELD");
+        }
+        server.owner().get(path).await.refused(403, "FORBIDDEN");
+    })
+    .await;
+}
+
+const FETCH: &str = "local reply = http.fetch{ url = input.url, headers = { authorization = 'Bearer ' .. secret('key') } } \
+    return { status = reply.status, body = reply.body, signed = hmac(secret('key'), 'data') }";
+
+#[tokio::test]
+async fn a_script_sends_a_secret_that_it_never_sees() {
+    on_both_with(&LOOPBACK, |server| async move {
+        let (owner, echo) = (server.owner(), Echo::start().await);
+        connect(&owner, "crm", &[&echo.origin]).await;
+        let capabilities = json!({ "hosts": [echo.origin], "secrets": { "key": "connection/crm/api_key" } });
+        let workflow = script(owner.clone(), FETCH, capabilities).await;
+        let ended = workflow.command_and_wait("start", json!({ "url": echo.origin })).await.expect(200);
+        let result = &ended["outputs"]["ask"];
+        assert_eq!(result["status"], 200, "{ended}");
+        let body = text(&result["body"]);
+        assert!(body.contains("authorization: Bearer [redacted]"), "{body}");
+        let run = text(&ended["run_id"]);
+        assert!(body.contains(&format!("idempotency-key: {run}/ask/0")), "{body}");
+        // HMAC-SHA-256, as anybody who has the key computes it.
+        assert_eq!(text(&result["signed"]).len(), 64);
+        assert!(echo.came()[0].contains(&format!("authorization: Bearer {SECRET}")));
+        let events = workflow.events(&run).await;
+        let kinds: Vec<&str> = events.iter().map(|event| event["event_type"].as_str().unwrap()).collect();
+        let asked = ["request_made", "request_completed"];
+        let wanted =
+            [&["run_started", "step_started"][..], &asked, &asked, &["step_completed", "run_completed"]].concat();
+        assert_eq!(kinds, wanted);
+        assert_eq!(
+            events[2]["data"]["arguments"]["headers"]["authorization"],
+            json!({ "$text": ["Bearer ", { "$secret": "key" }] })
+        );
+        assert!(!json!(events).to_string().contains(SECRET));
+        for (path, bytes) in server.files() {
+            assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "the secret is in {path}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_not_granted_or_belongs_to_somebody_else_is_refused_and_recorded() {
+    on_both_with(&LOOPBACK, |server| async move {
+        let (owner, echo) = (server.owner(), Echo::start().await);
+        connect(&owner, "bound", &["https://api.example.com"]).await;
+        // The same workspace, another project.
+        let admin = server.admin();
+        admin.post("/v1/projects", json!({ "slug": "other", "name": "Other" })).await.expect(201);
+        let other = admin.with("x-project-id", "other");
+        let foreign = connect(&other, "foreign", &[&echo.origin]).await;
+        let refused = |capabilities: Value, code: &'static str, part: String| {
+            let (owner, url) = (owner.clone(), echo.origin.clone());
+            async move {
+                let workflow = script(owner, FETCH, capabilities).await;
+                let ended = workflow.command_and_wait("start", json!({ "url": url })).await.expect(200);
+                assert_eq!((&ended["status"], &ended["error"]["code"]), (&json!("failed"), &json!(code)), "{ended}");
+                let message = text(&ended["error"]["message"]);
+                assert!(message.contains(&part), "{message}");
+                let events = workflow.events(&text(&ended["run_id"])).await;
+                let completed = events.iter().find(|event| event["event_type"] == "request_completed").unwrap();
+                assert_eq!(completed["data"]["error"]["code"], code);
+            }
+        };
+        let hosts = json!([echo.origin]);
+        refused(json!({}), "CAPABILITY_DENIED", "granted none".into()).await;
+        refused(json!({ "hosts": ["api.example.com"] }), "CAPABILITY_DENIED", "host http://127.0.0.1".into()).await;
+        refused(json!({ "hosts": hosts }), "CAPABILITY_DENIED", "secret `key`".into()).await;
+        let with = |kept: &str| json!({ "hosts": hosts, "secrets": { "key": kept } });
+        let bound = with("connection/bound/api_key");
+        refused(bound, "CAPABILITY_DENIED", "allows api.example.com".into()).await;
+        refused(with("connection/foreign/api_key"), "INVALID_INPUT", "no connection `foreign`".into()).await;
+        let by_id = format!("connection/{}/api_key", text(&foreign["id"]));
+        refused(with(&by_id), "INVALID_INPUT", "no connection".into()).await;
+        refused(with("connection/bound/password"), "INVALID_INPUT", "no credential `password`".into()).await;
+        refused(with("vault/nothing/here"), "INVALID_INPUT", "no `nothing/here`".into()).await;
+        assert!(echo.came().is_empty(), "nothing went out");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_inside_is_out_of_reach_unless_the_operator_allows_it() {
+    let (server, echo) = (Server::start(), Echo::start().await);
+    let source = "return http.fetch(input.url)";
+    let workflow = script(server.owner(), source, json!({ "hosts": [echo.origin, "http://169.254.169.254"] })).await;
+    for url in [echo.origin.as_str(), "http://169.254.169.254/latest/meta-data"] {
+        let ended = workflow.command_and_wait("start", json!({ "url": url })).await.expect(200);
+        assert_eq!(ended["error"]["code"], "CAPABILITY_DENIED", "{ended}");
+        assert!(text(&ended["error"]["message"]).contains("egress_allowed_networks"), "{ended}");
+    }
+    assert!(echo.came().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_is_tested_without_sending_what_it_holds() {
+    on_both_with(&LOOPBACK, |server| async move {
+        let (owner, echo) = (server.owner(), Echo::start().await);
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let made = connect(&owner, "crm", &[&echo.origin, &format!("http://{closed}")]).await;
+        let path = format!("/v1/connections/{}/test", text(&made["id"]));
+        let tested = owner.post(&path, json!({})).await.expect(200);
+        let checks = tested["checks"].as_array().unwrap();
+        let passed: Vec<bool> = checks.iter().map(|check| check["ok"].as_bool().unwrap()).collect();
+        assert_eq!((passed, &tested["ok"]), (vec![true, true, false], &json!(false)), "{tested}");
+        assert!(text(&checks[2]["error"]).contains("cannot be reached"), "{tested}");
+        assert!(!echo.came()[0].contains(SECRET));
+        owner.post(&format!("/v1/connections/{NOBODY}/test"), json!({})).await.refused(404, "NOT_FOUND");
+    })
+    .await;
+}
