@@ -38,3 +38,23 @@ CREATE TABLE vault_entries (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, path, version)
 );
+
+-- Who is asked for language models, and with which key.
+CREATE TABLE providers (
+    provider_id TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    vendor TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    -- Sealed; nothing where the server wants no key.
+    api_key TEXT,
+    -- Names: a list.
+    models TEXT NOT NULL,
+    is_enabled BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX providers_named ON providers (tenant_id, project_id, name);
+CREATE INDEX providers_listed ON providers (tenant_id, project_id, created_at, provider_id);

@@ -21,7 +21,7 @@ mod read;
 pub(crate) use flags::SettingFlags;
 pub(crate) use given::{Effective, Given};
 
-use crate::vault;
+use crate::{integrations::llm::Endpoint, vault};
 use agentruntime_engine::node::Ceilings;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) cookie_domain: Option<String>,
     /// The name server that is asked whether a domain is a workspace's; the machine's own where none is given.
     pub(crate) name_server: Option<SocketAddr>,
+    /// Providers of language models for all workspaces.
+    pub(crate) platform_providers: Vec<Endpoint>,
     /// How requests of steps leave.
     pub(crate) egress: EgressSettings,
     /// How mails are sent.

@@ -122,7 +122,7 @@ fn fetch(arguments: Value) -> Fetch {
     let request = HostRequest { number: 0, capability: "http.fetch".into(), arguments: arguments.into() };
     match Act::read(&request).unwrap() {
         Act::Fetch(fetch) => fetch,
-        Act::Sign(_) => unreachable!(),
+        other => unreachable!("{other:?}"),
     }
 }
 

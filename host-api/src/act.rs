@@ -3,7 +3,7 @@
 //! Owns the names of capabilities and the form of their arguments. An [`Act`] says what is to be done and holds no secret:
 //! where one belongs, it has the secret's name. Never decides whether it may be done.
 
-use crate::{ErrorCode, HostRequest, Json, StepError};
+use crate::{ErrorCode, HostRequest, Json, ModelGrant, StepError};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -16,6 +16,12 @@ pub enum Act {
     Fetch(Fetch),
     /// `crypto.hmac`: sign with a secret.
     Sign(Sign),
+    /// `llm.resolve`: say which provider would be asked for a model.
+    Resolve(ModelGrant),
+    /// `llm.request`: ask a model.
+    Ask(Ask),
+    /// `schema.check`: check a value by a JSON Schema.
+    Check(Check),
 }
 
 /// A request by HTTP.
@@ -41,6 +47,42 @@ pub struct Sign {
     pub secret: SecretName,
     /// What is signed.
     pub data: String,
+}
+
+/// A request to a language model, in its vendor's form. Where it goes and with which key is the provider's affair.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// Which model, with whose key.
+    pub model: ModelGrant,
+    /// In which form the body is written.
+    pub operation: Operation,
+    /// The body without the model's name, which is put in where the form wants it.
+    pub body: serde_json::Map<String, Value>,
+}
+
+/// The form in which a model is asked, named by the vendor's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// OpenAI's `chat/completions`, which many servers have.
+    Chat,
+    /// OpenAI's `responses`.
+    Responses,
+    /// Anthropic's `messages`.
+    Messages,
+    /// Google's `generateContent`.
+    Generate,
+}
+
+/// A check of a value by a JSON Schema.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The schema.
+    pub schema: Value,
+    /// The value.
+    pub value: Value,
 }
 
 /// The name that a step gives a secret, in the form `{ "$secret": "name" }`: what Lua's `secret("name")` makes.
@@ -102,6 +144,9 @@ impl Act {
         match request.capability.as_str() {
             "http.fetch" => fetch(&request.arguments).map(Self::Fetch),
             "crypto.hmac" => arguments(request).map(Self::Sign),
+            "llm.resolve" => arguments(request).map(Self::Resolve),
+            "llm.request" => arguments(request).map(Self::Ask),
+            "schema.check" => arguments(request).map(Self::Check),
             other => Err(unknown(other)),
         }
     }
@@ -111,14 +156,23 @@ impl Act {
         match self {
             Self::Fetch(fetch) => fetch.headers.values().flat_map(Text::secrets).collect(),
             Self::Sign(sign) => vec![&sign.secret],
+            Self::Resolve(_) | Self::Ask(_) | Self::Check(_) => Vec::new(),
         }
     }
 
     /// Whether others can see that it was done, so that it must be written down before.
     pub fn acts_outside(&self) -> bool {
         match self {
-            Self::Fetch(_) => true,
-            Self::Sign(_) => false,
+            Self::Fetch(_) | Self::Ask(_) => true,
+            Self::Sign(_) | Self::Resolve(_) | Self::Check(_) => false,
+        }
+    }
+
+    /// The model that it is about.
+    pub fn model(&self) -> Option<&ModelGrant> {
+        match self {
+            Self::Resolve(model) | Self::Ask(Ask { model, .. }) => Some(model),
+            Self::Fetch(_) | Self::Sign(_) | Self::Check(_) => None,
         }
     }
 }
@@ -278,7 +332,9 @@ fn invalid(message: String) -> StepError {
 
 fn unknown(capability: &str) -> StepError {
     let shown: String = capability.chars().take(100).collect();
-    let message = format!("there is no capability `{shown}`; a step can ask for http.fetch and crypto.hmac");
+    let message = format!(
+        "there is no capability `{shown}`; a step can ask for http.fetch, crypto.hmac, llm.resolve, llm.request and schema.check"
+    );
     StepError::new(ErrorCode::CapabilityDenied, message)
 }
 
@@ -295,7 +351,7 @@ mod tests {
     fn fetched(arguments: Value) -> Result<Fetch, String> {
         act("http.fetch", arguments).map(|act| match act {
             Act::Fetch(fetch) => fetch,
-            Act::Sign(_) => unreachable!(),
+            other => unreachable!("{other:?}"),
         })
     }
 

@@ -45,6 +45,12 @@ pub fn permit(grants: &Grants, request: &HostRequest) -> Result<Permit, StepErro
         let granted: Vec<String> = grants.hosts.iter().map(ToString::to_string).collect();
         return Err(denied(&format!("host {}", origin.trim_start_matches("https://")), &granted));
     }
+    if let Some(model) = act.model()
+        && !grants.models.iter().any(|granted| granted.covers(model))
+    {
+        let granted: Vec<String> = grants.models.iter().map(ToString::to_string).collect();
+        return Err(denied(&shown(&model.to_string()), &granted));
+    }
     let mut secrets = BTreeMap::new();
     for used in act.secrets() {
         match grants.secrets.get(&used.name) {
@@ -95,6 +101,26 @@ mod tests {
         let hmac = json!({ "secret": { "$secret": "key" }, "data": "x" });
         let error = ask(json!({ "hosts": ["a.example"] }), "crypto.hmac", hmac).unwrap_err();
         assert!(error.message.contains("secret `key`"), "{error}");
+    }
+
+    #[test]
+    fn a_model_may_be_asked_with_the_key_that_was_granted() {
+        let ask_model = |grant: Value, model: Value| {
+            ask(json!({ "models": [grant] }), "llm.request", json!({ "model": model, "operation": "chat", "body": {} }))
+        };
+        let plain = json!({ "model": "direct.openai.gpt-x" });
+        assert!(ask_model(plain.clone(), plain.clone()).is_ok());
+        assert!(ask_model(json!({ "model": "*" }), plain.clone()).is_ok());
+        let other = json!({ "model": "direct.openai.gpt-y" });
+        let error = ask_model(plain.clone(), other).unwrap_err();
+        assert!(error.message.contains("model direct.openai.gpt-y"), "{error}");
+        let keyed = json!({ "model": "direct.openai.gpt-x", "credential": "own" });
+        assert!(ask_model(plain.clone(), keyed.clone()).is_err(), "another key is another grant");
+        assert!(ask_model(keyed, plain.clone()).is_err());
+        assert!(ask_model(json!({ "model": "*" }), json!({ "model": "m", "scope": "platform" })).is_err());
+        assert!(ask(json!({}), "llm.resolve", plain).is_err());
+        let check = json!({ "schema": {}, "value": 1 });
+        assert!(ask(json!({}), "schema.check", check).is_ok(), "it reaches nothing");
     }
 
     #[test]

@@ -116,6 +116,19 @@ impl Grants {
     }
 }
 
+impl ModelGrant {
+    /// What stands for any model: a version whose step takes the name from its input.
+    pub const ANY: &str = "*";
+
+    /// Whether this model may be asked with this key.
+    pub fn covers(&self, wanted: &Self) -> bool {
+        let covers = |granted: Option<&str>, wanted: Option<&str>| granted == Some(Self::ANY) || granted == wanted;
+        covers(Some(&self.model), Some(&wanted.model))
+            && covers(self.credential.as_deref(), wanted.credential.as_deref())
+            && covers(self.scope.as_deref(), wanted.scope.as_deref())
+    }
+}
+
 impl HostPattern {
     /// Whether requests to this address are covered.
     pub fn covers(&self, url: &Url) -> bool {
@@ -246,7 +259,10 @@ impl fmt::Display for ToolServer {
 
 impl fmt::Display for ModelGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "model {}", self.model)?;
+        match self.model.as_str() {
+            Self::ANY => f.write_str("any model")?,
+            model => write!(f, "model {model}")?,
+        }
         if let Some(credential) = &self.credential {
             write!(f, " with the credential {credential}")?;
         }

@@ -18,7 +18,8 @@ mod request;
 mod time;
 
 pub use act::{
-    Act, Fetch, HEADER_BYTES_MAX, HEADERS_MAX, Method, Part, REQUEST_TIMEOUT_MAX, SecretName, Sign, Text, URL_BYTES_MAX,
+    Act, Ask, Check, Fetch, HEADER_BYTES_MAX, HEADERS_MAX, Method, Operation, Part, REQUEST_TIMEOUT_MAX, SecretName,
+    Sign, Text, URL_BYTES_MAX,
 };
 pub use error::{ErrorCode, StepError};
 pub use grants::{Grants, HostPattern, ModelGrant, NotAGrant, SecretRef, ToolGrant, ToolServer};

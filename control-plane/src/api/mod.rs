@@ -44,6 +44,7 @@ mod floods;
 pub(crate) mod health;
 mod invites;
 pub(crate) mod limits;
+mod llm;
 mod members;
 mod openid;
 mod origins;
@@ -51,6 +52,7 @@ mod page;
 mod pats;
 mod problem;
 mod projects;
+mod providers;
 mod queries;
 mod reference;
 pub(crate) mod request;
@@ -96,7 +98,9 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
                 .merge(webhooks::routes())
                 .merge(schedules::routes())
                 .merge(connections::routes())
-                .merge(vault::routes()),
+                .merge(vault::routes())
+                .merge(providers::routes())
+                .merge(llm::routes()),
         )
         .split_for_parts();
     (routes, description::completed(document))

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     client::{Notice, Server},
     data,
-    integrations::{Outside, Secrets},
+    integrations::{Outside, Secrets, llm::Endpoint},
     operations::Project,
     settings::EgressSettings,
 };
@@ -39,6 +39,15 @@ pub(crate) struct Workshop {
     pub(crate) desk: Desk,
     /// The node, where it is this process that works.
     pub(crate) node: Option<Node>,
+}
+
+/// What whoever runs a graph of their own gives its steps.
+#[derive(Default)]
+pub(crate) struct Supplies {
+    /// Secrets, by what keeps them at a server.
+    pub(crate) secrets: BTreeMap<SecretRef, SecretString>,
+    /// Providers of models.
+    pub(crate) providers: Vec<Endpoint>,
 }
 
 impl Context {
@@ -125,18 +134,18 @@ impl Context {
 
     /// Puts a node to work: it takes up every run that is due. Scripts reach the public internet, and have no secrets.
     pub(crate) fn node(&self, project: &Project, sandbox: Arc<Sandbox>) -> anyhow::Result<Node> {
-        self.node_with(project, sandbox, BTreeMap::new(), &EgressSettings::default())
+        self.node_with(project, sandbox, Supplies::default(), &EgressSettings::default())
     }
 
-    /// The same, with secrets, and with what else may be reached.
+    /// The same, with what was given for its steps, and with what else may be reached.
     pub(crate) fn node_with(
         &self,
         project: &Project,
         sandbox: Arc<Sandbox>,
-        secrets: BTreeMap<SecretRef, SecretString>,
+        supplies: Supplies,
         egress: &EgressSettings,
     ) -> anyhow::Result<Node> {
-        let host = Arc::new(Outside::new(Secrets::Given(secrets), egress)?);
+        let host = Arc::new(Outside::new(Secrets::Given(supplies.secrets), supplies.providers, egress)?);
         let config = NodeConfig { host, ..NodeConfig::default() };
         Ok(Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock)))
     }

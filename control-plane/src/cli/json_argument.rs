@@ -1,7 +1,10 @@
 //! JSON given on the command line: as it is, `@` a file, or `-` for stdin.
 
 use super::failure::Refusal;
-use crate::operations::Answer;
+use crate::{
+    integrations::llm::{Endpoint, Tier, given},
+    operations::Answer,
+};
 use agentruntime_host_api::SecretRef;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -58,6 +61,12 @@ pub(crate) fn read_secrets(argument: &str) -> Result<BTreeMap<SecretRef, SecretS
         }
     };
     fields.into_iter().map(secret).collect()
+}
+
+/// Reads providers of models, such as `[{"vendor": "openai", "api_key": "…"}]`.
+pub(crate) fn read_providers(argument: &str) -> Result<Vec<Endpoint>, Refusal> {
+    let text = SecretString::from(read("--providers", argument)?.to_string());
+    given::read(&text, Tier::Tenant).map_err(|error| Refusal::new("INVALID_PROVIDERS", format!("--providers {error}")))
 }
 
 /// Reads `STEP={"approved": …}`.

@@ -3,7 +3,7 @@
 use super::{
     Ending,
     arguments::RunArguments,
-    context::{Context, Workshop},
+    context::{Context, Supplies, Workshop},
     desk::Desk,
     failure::Refusal,
     follow::{self, Following},
@@ -48,9 +48,12 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
         screen::show(&style::issues(&published.warnings))?;
     }
     request.version = Some(published.version.version);
-    let secrets = arguments.secrets.as_deref().map(json_argument::read_secrets).transpose()?.unwrap_or_default();
+    let supplies = Supplies {
+        secrets: arguments.secrets.as_deref().map(json_argument::read_secrets).transpose()?.unwrap_or_default(),
+        providers: arguments.providers.as_deref().map(json_argument::read_providers).transpose()?.unwrap_or_default(),
+    };
     let egress = EgressSettings { allowed_networks: arguments.allow_network, ..EgressSettings::default() };
-    let node = context.node_with(&project, sandbox, secrets, &egress)?;
+    let node = context.node_with(&project, sandbox, supplies, &egress)?;
     let run = project.start(&node, request).await?;
     let following = Following { answers, ..Following::from(run, 0) };
     follow::follow(context, Workshop { desk: Desk::Here(project), node: Some(node) }, following).await

@@ -146,7 +146,11 @@ async fn open(
     };
     let active_runs_max = settings.active_runs_max;
     let (database, sealer) = (project.store.database().clone(), Arc::new(sealer));
-    let outside = Outside::new(Secrets::Kept { database, sealer: sealer.clone() }, &settings.egress);
+    let outside = Outside::new(
+        Secrets::Kept { database, sealer: sealer.clone() },
+        settings.platform_providers.clone(),
+        &settings.egress,
+    );
     let outside = Arc::new(outside.map_err(|error| Refusal::new("EGRESS_UNAVAILABLE", error.to_string()))?);
     let (host, traces) = (outside.clone(), telling.of_runs());
     let config = NodeConfig { active_runs_max, ceilings, host, traces, ..NodeConfig::default() };

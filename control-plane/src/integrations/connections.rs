@@ -277,13 +277,15 @@ pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: Connectio
 }
 
 impl May<ReadConnections> {
-    fn scope(&self) -> Scope {
+    /// The project.
+    pub(crate) fn scope(&self) -> Scope {
         Scope { tenant: self.place.tenant.tenant.clone(), project: self.place.project.clone() }
     }
 }
 
 impl May<WriteConnections> {
-    fn scope(&self) -> Scope {
+    /// The project.
+    pub(crate) fn scope(&self) -> Scope {
         Scope { tenant: self.place.tenant.tenant.clone(), project: self.place.project.clone() }
     }
 }

@@ -9,12 +9,16 @@
 //! | `vault_entries` | named secrets of a workspace |
 //! | `hosts` | where credentials may be sent |
 //! | `secrets` | finding and opening what a step uses |
+//! | `llm` | language models and their providers |
+//! | `schemas` | checks by a JSON Schema |
 //! | `outside` | carrying out what the broker let pass |
 
 pub(crate) mod connections;
 mod error;
 mod hosts;
+pub(crate) mod llm;
 mod outside;
+mod schemas;
 mod secrets;
 pub(crate) mod vault_entries;
 
@@ -26,4 +30,9 @@ use agentruntime_host_api::uuid_id;
 uuid_id! {
     /// A connection.
     ConnectionId
+}
+
+uuid_id! {
+    /// A provider of language models.
+    ProviderId
 }

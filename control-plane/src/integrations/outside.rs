@@ -1,11 +1,11 @@
 //! Carries out what steps asked for and the broker let pass.
 
-use super::secrets;
+use super::{llm::Endpoint, schemas, secrets};
 use crate::{settings::EgressSettings, vault::Sealer};
 use agentruntime_egress::{Egress, EgressConfig, EgressError, Reach, Secret, Send, hmac_sha256};
 use agentruntime_engine::{database::Database, store::Scope};
 use agentruntime_host_api::{
-    Act, Errand, ErrorCode, Fetch, Host, HostPattern, HostReply, Json, Method, SecretRef, Sign, StepError,
+    Act, Caller, Errand, ErrorCode, Fetch, Host, HostPattern, HostReply, Json, Method, SecretRef, Sign, StepError,
 };
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -24,6 +24,7 @@ pub(crate) struct OutsideError(String);
 #[derive(Clone, Debug)]
 pub(crate) struct Outside {
     secrets: Secrets,
+    providers: Arc<[Endpoint]>,
     egress: Egress,
 }
 
@@ -42,16 +43,34 @@ pub(crate) enum Secrets {
 }
 
 impl Outside {
+    /// The providers are those that come from a file, beside those of projects.
+    ///
     /// # Errors
     /// The settings are wrong, or the machine lacks certificates.
-    pub(crate) fn new(secrets: Secrets, settings: &EgressSettings) -> Result<Self, OutsideError> {
+    pub(crate) fn new(
+        secrets: Secrets,
+        providers: Vec<Endpoint>,
+        settings: &EgressSettings,
+    ) -> Result<Self, OutsideError> {
         let config = EgressConfig {
             reach: Reach { allowed: settings.allowed_networks.clone() },
             proxy: settings.proxy.clone(),
             ..EgressConfig::default()
         };
         let egress = Egress::new(config).map_err(|error| OutsideError(error.to_string()))?;
-        Ok(Self { secrets, egress })
+        Ok(Self { secrets, providers: providers.into(), egress })
+    }
+
+    pub(super) fn egress(&self) -> &Egress {
+        &self.egress
+    }
+
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    pub(super) fn given_providers(&self) -> &[Endpoint] {
+        &self.providers
     }
 
     /// Whether a host answers, to a request that says nothing.
@@ -69,7 +88,7 @@ impl Outside {
     }
 
     async fn fetch(&self, errand: &Errand, fetch: &Fetch) -> HostReply {
-        let secrets = self.secrets(errand).await?;
+        let secrets = self.open(errand).await?;
         let key = errand.idempotency_key();
         let hosts = errand.permit.hosts();
         let send = Send { fetch, hosts, secrets: &secrets, idempotency_key: key.as_str() };
@@ -78,19 +97,18 @@ impl Outside {
     }
 
     async fn sign(&self, errand: &Errand, sign: &Sign) -> HostReply {
-        let secrets = self.secrets(errand).await?;
+        let secrets = self.open(errand).await?;
         let secret = secrets.get(&sign.secret.name).ok_or_else(|| {
             StepError::new(ErrorCode::InvalidInput, format!("there is no secret `{}`", sign.secret.name))
         })?;
         Ok(Json::from(Value::from(hmac_sha256(&secret.value, sign.data.as_bytes()))))
     }
 
-    async fn secrets(&self, errand: &Errand) -> Result<BTreeMap<String, Secret>, StepError> {
+    async fn open(&self, errand: &Errand) -> Result<BTreeMap<String, Secret>, StepError> {
         let (caller, permit) = (&errand.caller, &errand.permit);
         match &self.secrets {
             Secrets::Kept { database, sealer } => {
-                let scope = Scope { tenant: caller.tenant.clone(), project: caller.project.clone() };
-                secrets::open(database, sealer, &scope, permit.secrets()).await
+                secrets::open(database, sealer, &scope_of(caller), permit.secrets()).await
             }
             Secrets::Given(given) => secrets::given(given, permit),
         }
@@ -103,9 +121,17 @@ impl Host for Outside {
             match errand.permit.act() {
                 Act::Fetch(fetch) => self.fetch(&errand, fetch).await,
                 Act::Sign(sign) => self.sign(&errand, sign).await,
+                Act::Resolve(model) => self.tell(&errand, model).await,
+                Act::Ask(ask) => self.ask(&errand, ask).await,
+                Act::Check(check) => schemas::check(check).await,
             }
         })
     }
+}
+
+/// Where a step's run lies.
+pub(super) fn scope_of(caller: &Caller) -> Scope {
+    Scope { tenant: caller.tenant.clone(), project: caller.project.clone() }
 }
 
 fn refused(error: &EgressError) -> StepError {

@@ -72,14 +72,14 @@ fn missing(message: String) -> StepError {
 }
 
 /// What went wrong with keys is the operator's to know.
-fn unreadable(error: &SealError) -> StepError {
+pub(super) fn unreadable(error: &SealError) -> StepError {
     tracing::error!(%error, "a secret cannot be opened");
     let message =
         "a secret that the step uses cannot be opened on this node; enter it anew, or ask whoever operates it";
     StepError::new(ErrorCode::DependencyUnavailable, message)
 }
 
-fn unavailable(error: &StoreError) -> StepError {
+pub(super) fn unavailable(error: &StoreError) -> StepError {
     if !error.is_outage() {
         tracing::error!(%error, "a secret cannot be read");
     }

@@ -66,6 +66,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("openid_issuer", "URL", "Who signs people in, by OpenID Connect"),
     plain("openid_client_id", "ID", "What the issuer calls this service"),
     secret("openid_client_secret", "openid_client_secret_file", "A file with the issuer's secret for this service"),
+    secret("platform_providers", "platform_providers_file", "A file with providers of models for all workspaces"),
     plain("egress_allowed_networks", "NETWORKS", "Networks that steps may reach beside the public internet"),
     plain("egress_proxy", "URL", "A proxy that requests of steps go through, and that decides on addresses"),
     plain("body_bytes_max", "BYTES", "The largest body of a request"),

@@ -1,6 +1,7 @@
 //! From what was given to settings: defaults, bounds, and what does not go together.
 
 use super::*;
+use crate::integrations::llm;
 
 /// The largest body of a request unless the operator decides otherwise: a graph or an input far larger than is written by hand.
 const BODY_BYTES_MAX: u64 = 1024 * 1024;
@@ -61,6 +62,7 @@ impl Settings {
             body_room: read_body_room(given, body_bytes_max),
             cookie_domain: given.text("cookie_domain"),
             name_server: given.parsed("name_server", "an address and a port, such as 127.0.0.1:53"),
+            platform_providers: read_platform_providers(given),
             egress: EgressSettings {
                 allowed_networks: given.list("egress_allowed_networks", "a network such as 10.0.0.0/8"),
                 proxy: given.parsed("egress_proxy", "a URL such as http://proxy.internal:3128"),
@@ -190,6 +192,12 @@ fn read_tls(given: &mut Given) -> Option<TlsFiles> {
             None
         }
     }
+}
+
+fn read_platform_providers(given: &mut Given) -> Vec<Endpoint> {
+    let read = |text: &SecretString| llm::given::read(text, llm::Tier::Platform);
+    let text = given.secret_that("platform_providers", |text| read(text).map(drop));
+    text.and_then(|text| read(&text).ok()).unwrap_or_default()
 }
 
 fn read_mail(given: &mut Given) -> MailSettings {

@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod mails;
 mod matrix;
+mod models;
 mod openid;
 mod outages;
 mod owner;

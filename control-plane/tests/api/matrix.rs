@@ -272,6 +272,7 @@ fn kind(path: &str, name: &str) -> &'static str {
         ("workflows", "version") => "version",
         ("inbound-webhooks", "id") => "webhook",
         ("connections", "id") => "connection",
+        ("providers", "id") => "provider",
         ("vault", "path") => "vault path",
         ("pats", "id") => "pat",
         ("projects", "id") => "project",

@@ -5,7 +5,7 @@
 //! renamed one is removed and added. What a version may newly ask for is a list of its own besides, so that nobody has to look
 //! for it. Never reads scripts or templates: they are compared as text.
 
-use super::canonical::DOCUMENT_KEYS;
+use super::{canonical::DOCUMENT_KEYS, grants};
 use agentruntime_host_api::{Grants, HostPattern, SecretRef};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -121,7 +121,7 @@ pub fn diff(old: &Value, new: &Value) -> GraphDiff {
     diff.input_schema = changed(INPUT_SCHEMA, &old[INPUT_SCHEMA], &new[INPUT_SCHEMA]);
     let order = diff.compare_steps(None, &old[STEPS], &new[STEPS], STEPS);
     diff.document.extend(order);
-    let (before, now) = (grants(None, &old[STEPS]), grants(None, &new[STEPS]));
+    let (before, now) = (all_grants(None, &old[STEPS]), all_grants(None, &new[STEPS]));
     diff.grants_added = now.difference(&before).cloned().collect();
     diff.grants_removed = before.difference(&now).cloned().collect();
     diff
@@ -203,21 +203,30 @@ impl<'d> Steps<'d> {
 }
 
 /// What the steps of a list, and of their bodies, may ask for.
-fn grants(parent: Option<&str>, list: &Value) -> BTreeSet<GrantRef> {
+fn all_grants(parent: Option<&str>, list: &Value) -> BTreeSet<GrantRef> {
     let mut all = BTreeSet::new();
     for (id, step) in Steps::of(list).by_id {
-        let listed = step.get(CAPABILITIES).map(granted).unwrap_or_default().listed();
+        let listed = granted(step).listed();
         let of_step = |grant| GrantRef { parent: parent.map(str::to_owned), id: id.to_owned(), grant };
         all.extend(listed.into_iter().map(of_step));
         for body in BODY_KEYS.iter().filter_map(|key| step.get(*key)) {
-            all.extend(grants(Some(id), body));
+            all.extend(all_grants(Some(id), body));
         }
     }
     all
 }
 
 /// What was published is valid, so that everything in it reads.
-fn granted(capabilities: &Value) -> Grants {
+fn granted(step: &Map<String, Value>) -> Grants {
+    let text = |key: &str| step.get(key)?.as_str();
+    match text("type") {
+        Some("mcp_call") => Grants { tools: grants::tool(text).into_iter().collect(), ..Grants::default() },
+        Some("llm_call") => Grants { models: vec![grants::model(text)], ..Grants::default() },
+        _ => step.get(CAPABILITIES).map(capabilities).unwrap_or_default(),
+    }
+}
+
+fn capabilities(capabilities: &Value) -> Grants {
     let hosts = capabilities["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let secrets = capabilities["secrets"].as_object().into_iter().flatten();
     let secret = |(name, kept): (&String, &Value)| Some((name.clone(), kept.as_str()?.parse::<SecretRef>().ok()?));

@@ -8,6 +8,7 @@ mod build;
 mod canonical;
 mod condition;
 mod diff;
+mod grants;
 mod input_schema;
 mod issue;
 mod json_path;

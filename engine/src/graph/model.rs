@@ -145,7 +145,7 @@ pub struct LuaScript {
     pub grants: Arc<Grants>,
 }
 
-/// `mcp_call`: parsed and validated; carried out once tool servers can be connected.
+/// `mcp_call`.
 #[derive(Debug)]
 pub struct McpCall {
     /// The tool's name on its server.
@@ -156,28 +156,23 @@ pub struct McpCall {
     pub server_url: Option<String>,
     /// The arguments.
     pub tool_args: Template,
+    /// All of that, as the program is given it.
+    pub settings: Template,
+    /// That tool.
+    pub grants: Arc<Grants>,
 }
 
-/// `llm_call`: parsed and validated; carried out once models can be connected.
+/// `llm_call`.
 #[derive(Debug)]
 pub struct LlmCall {
-    /// `model` or `model_ref`.
-    pub model: String,
-    /// The user's turn.
-    pub prompt: Template,
-    /// The system's turn.
-    pub system: Option<Template>,
-    /// Parameters for the vendor.
-    pub llm_params: Template,
-    /// Whose key is used.
-    pub llm_credential_id: Option<String>,
-    /// Where that key is looked for.
-    pub llm_credential_scope: Option<String>,
-    /// What form the answer must have.
-    pub response_format: Option<Json>,
+    /// Everything that the step says, as the program is given it: `model`, `prompt`, `system`, `params`, `credential`, `scope`
+    /// and `response_format`.
+    pub settings: Template,
+    /// That model, with that key.
+    pub grants: Arc<Grants>,
 }
 
-/// `agent_call`: parsed and validated; carried out once models and tools can be connected.
+/// `agent_call`: parsed and validated, not carried out yet.
 #[derive(Debug)]
 pub struct AgentCall {
     /// A registered agent's id, or an inline agent.

@@ -2,7 +2,7 @@
 
 use super::{
     issue::{Issue, IssueCode, Place, shown},
-    model::Graph,
+    model::{Graph, Leaf, StepKind},
     parse::{self, keys},
 };
 use agentruntime_host_api::Json;
@@ -50,7 +50,32 @@ impl Graph {
                 }
             }
         }
-        if issues.is_empty() { Self::parse(&document) } else { Err(issues) }
+        if !issues.is_empty() {
+            return Err(issues);
+        }
+        let mut changed = Self::parse(&document)?;
+        changed.keep_grants_of(self);
+        Ok(changed)
+    }
+
+    /// Who may start a run may give a step another tool or model to use; it may still use what was published.
+    fn keep_grants_of(&mut self, published: &Self) {
+        for (step, before) in self.steps.iter_mut().zip(&published.steps) {
+            if let (StepKind::Leaf(leaf), StepKind::Leaf(before)) = (&mut step.kind, &before.kind) {
+                leaf.keep_grants_of(before);
+            }
+        }
+    }
+}
+
+impl Leaf {
+    fn keep_grants_of(&mut self, published: &Self) {
+        match (self, published) {
+            (Self::Lua(leaf), Self::Lua(before)) => leaf.grants = before.grants.clone(),
+            (Self::Mcp(leaf), Self::Mcp(before)) => leaf.grants = before.grants.clone(),
+            (Self::Llm(leaf), Self::Llm(before)) => leaf.grants = before.grants.clone(),
+            _ => {}
+        }
     }
 }
 

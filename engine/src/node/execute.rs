@@ -98,14 +98,15 @@ fn broken() -> StepError {
 async fn carry_out(surroundings: Surroundings, executing: &Executing, work: Work) -> Result<StepOutput, StepError> {
     match work {
         Work::Program(job) => {
-            let Job { invocation, caller, grants, recorded } = *job;
+            let Job { invocation, caller, grants, recorded, adapter } = *job;
             let attempt = Attempt { surroundings, executing, caller: Arc::new(caller), grants, recorded };
-            attempt.run(invocation).await
+            let output = attempt.run(invocation).await?;
+            match adapter {
+                Some(adapter) => adapter.output(output),
+                None => Ok(output),
+            }
         }
-        Work::Unavailable(what) => {
-            let message = format!("this installation cannot reach {what} yet: connectors are not part of it");
-            Err(StepError::new(ErrorCode::DependencyUnavailable, message))
-        }
+        Work::Refused(error) => Err(error),
     }
 }
 

@@ -1,15 +1,20 @@
-//! The call of a script: the state, cut down to what the script can read.
+//! The call of a program: the state, cut down to what the program can read.
 
 use super::{
     body::{Site, Slot},
     event::StepPath,
     lookup::View,
     requests::Recorded,
+    start::leaf_call,
     state::RunState,
 };
-use crate::graph::{Leaf, LuaScript, StepKind};
+use crate::{
+    adapters::{Adapter, CALL},
+    graph::{Leaf, LuaScript, StepKind},
+};
 use agentruntime_host_api::{
-    Caller, Entropy, Grants, Invocation, Json, Language, Limits, Program, ProjectId, RunId, Scope, TenantId, Timestamp,
+    Caller, Entropy, ErrorCode, Grants, Invocation, Json, Language, Limits, Program, ProjectId, RunId, Scope,
+    StepError, TenantId, Timestamp,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -19,8 +24,8 @@ use std::sync::Arc;
 pub enum Work {
     /// Run a program.
     Program(Box<Job>),
-    /// Call something that this installation does not have; the name says what.
-    Unavailable(&'static str),
+    /// Nothing: it cannot be carried out.
+    Refused(StepError),
 }
 
 /// A program to run, and what is known about what it asks for.
@@ -34,18 +39,25 @@ pub struct Job {
     pub grants: Arc<Grants>,
     /// What it has asked for already, where it was begun before.
     pub recorded: Vec<Recorded>,
+    /// Which of the engine's own programs it is, where it is no author's: then its answer is in an envelope.
+    pub adapter: Option<Adapter>,
+}
+
+/// A program and what it is given.
+struct Part {
+    source: Arc<str>,
+    scope: Scope,
+    grants: Arc<Grants>,
+    adapter: Option<Adapter>,
 }
 
 impl RunState {
     /// The work of an attempt that is under way; nothing where the path leads nowhere.
     pub fn work(&self, path: &StepPath, tenant: &TenantId, project: &ProjectId, at: Timestamp) -> Option<Work> {
         let site = self.site(path)?;
-        let script = match self.leaf(site)? {
-            LeafAt::Script(script) => script,
-            LeafAt::Leaf(Leaf::Lua(script)) => script,
-            LeafAt::Leaf(Leaf::Mcp(_)) => return Some(Work::Unavailable("MCP servers")),
-            LeafAt::Leaf(Leaf::Llm(_)) => return Some(Work::Unavailable("language models")),
-            LeafAt::Leaf(Leaf::Agent(_)) => return Some(Work::Unavailable("agents")),
+        let Part { source, scope, grants, adapter } = match self.part(site)? {
+            Ok(part) => part,
+            Err(error) => return Some(Work::Refused(error)),
         };
         let name: Arc<str> = match &path.body {
             None => path.step.clone(),
@@ -54,15 +66,38 @@ impl RunState {
         let time = self.conduct(site).timeout.unwrap_or(Limits::TIME_DEFAULT);
         let invocation = Invocation {
             tenant: tenant.clone(),
-            program: Program { language: Language::Lua, name, source: script.source.clone() },
-            scope: self.script_scope(site, script),
+            program: Program { language: Language::Lua, name, source },
+            scope,
             started_at: self.attempt_started(site).unwrap_or(at),
             entropy: entropy(self.run, path),
             limits: Limits { time, ..Limits::default() },
         };
         let caller = Caller { tenant: tenant.clone(), project: project.clone(), run: self.run, step: path.to_string() };
-        let (grants, recorded) = (script.grants.clone(), self.recorded(path).to_vec());
-        Some(Work::Program(Box::new(Job { invocation, caller, grants, recorded })))
+        let recorded = self.recorded(path).to_vec();
+        Some(Work::Program(Box::new(Job { invocation, caller, grants, recorded, adapter })))
+    }
+
+    /// What runs at a place, and what it is given; nothing where nothing runs there.
+    fn part(&self, site: Site) -> Option<Result<Part, StepError>> {
+        let (leaf, adapter, grants) = match self.leaf(site)? {
+            LeafAt::Script(script) | LeafAt::Leaf(Leaf::Lua(script)) => {
+                let (source, grants) = (script.source.clone(), script.grants.clone());
+                return Some(Ok(Part { source, scope: self.script_scope(site, script), grants, adapter: None }));
+            }
+            LeafAt::Leaf(leaf @ Leaf::Mcp(call)) => (leaf, Adapter::Tool, &call.grants),
+            LeafAt::Leaf(leaf @ Leaf::Llm(call)) => (leaf, Adapter::Model, &call.grants),
+            LeafAt::Leaf(Leaf::Agent(_)) => {
+                let message = "this version of AgentRuntime does not carry out `agent_call` yet";
+                return Some(Err(StepError::new(ErrorCode::DependencyUnavailable, message)));
+            }
+        };
+        let call = leaf_call(leaf, &View::of(self, site)).map(|call| call.unwrap_or_default());
+        Some(call.map(|call| Part {
+            source: adapter.source(),
+            scope: Scope { globals: vec![(CALL, call.into())], steps: Vec::new() },
+            grants: grants.clone(),
+            adapter: Some(adapter),
+        }))
     }
 
     fn leaf(&self, site: Site) -> Option<LeafAt<'_>> {

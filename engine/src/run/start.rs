@@ -9,7 +9,8 @@ use super::{
     state::{Executing, Phase, RunState},
 };
 use crate::graph::{
-    Condition, HumanTask, Leaf, Lookup, Sleep, Step, StepIndex, StepKind, WorkflowCall, limits::WAIT_S_MAX,
+    Condition, HumanTask, Leaf, LlmCall, Lookup, McpCall, Sleep, Step, StepIndex, StepKind, WorkflowCall,
+    limits::WAIT_S_MAX,
 };
 use agentruntime_host_api::{ErrorCode, Json, StepError, Timestamp};
 use serde_json::{Value, json};
@@ -226,16 +227,22 @@ fn prepare(state: &RunState, index: StepIndex, step: &Step, now: Timestamp) -> R
 
 /// The resolved configuration of a leaf: nothing for scripts, which read their surroundings themselves.
 pub(super) fn leaf_inputs(leaf: &Leaf, view: &dyn Lookup) -> Result<Option<Json>, StepError> {
+    let Some(mut call) = leaf_call(leaf, view)? else { return Ok(None) };
     let inputs = match leaf {
-        Leaf::Lua(_) => return Ok(None),
-        Leaf::Mcp(call) => call.tool_args.resolve(view)?,
-        Leaf::Llm(call) => {
-            let system = call.system.as_ref().map(|system| system.resolve(view)).transpose()?;
-            json!({ "model": call.model, "prompt": call.prompt.resolve(view)?, "system": system })
-        }
-        Leaf::Agent(call) => json!({ "agent": call.agent, "prompt": call.prompt.resolve(view)? }),
+        // Of a tool's call, its arguments are what later steps ask for.
+        Leaf::Mcp(_) => call.get_mut("arguments").map(Value::take).unwrap_or_else(|| json!({})),
+        Leaf::Lua(_) | Leaf::Llm(_) | Leaf::Agent(_) => call,
     };
     Ok(Some(inputs.into()))
+}
+
+/// What the program of a leaf is given to do; nothing for scripts.
+pub(super) fn leaf_call(leaf: &Leaf, view: &dyn Lookup) -> Result<Option<Value>, StepError> {
+    match leaf {
+        Leaf::Lua(_) => Ok(None),
+        Leaf::Mcp(McpCall { settings, .. }) | Leaf::Llm(LlmCall { settings, .. }) => settings.resolve(view).map(Some),
+        Leaf::Agent(call) => Ok(Some(json!({ "agent": call.agent, "prompt": call.prompt.resolve(view)? }))),
+    }
 }
 
 /// An empty table of Lua is `{}` and counts as an empty list, and so does null.

@@ -7,6 +7,7 @@ use crate::{
     program,
 };
 use agentruntime_engine::{
+    adapters::Adapter,
     graph::Graph,
     run::{
         Decision, Effect, Executing, Input, IterationOutcome, Phase, RunState, Signal, TaskStatus, Work, decide,
@@ -259,10 +260,17 @@ impl World {
         let (tenant, project) = (TenantId::new("t"), ProjectId::new("p"));
         let work = self.state.work(&executing.path, &tenant, &project, self.now).expect("an execution has work");
         match work {
-            Work::Program(job) => program::outcome(&job.invocation, executing.attempt),
-            Work::Unavailable(what) => {
-                Some(Err(StepError::new(program::code("DEPENDENCY_UNAVAILABLE"), format!("no {what}"))))
-            }
+            Work::Program(job) => match job.adapter {
+                None => program::outcome(&job.invocation, executing.attempt),
+                Some(adapter) => {
+                    let what = match adapter {
+                        Adapter::Tool => "MCP servers",
+                        Adapter::Model => "language models",
+                    };
+                    Some(Err(StepError::new(program::code("DEPENDENCY_UNAVAILABLE"), format!("no {what}"))))
+                }
+            },
+            Work::Refused(error) => Some(Err(error)),
         }
     }
 

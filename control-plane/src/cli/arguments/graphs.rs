@@ -63,6 +63,9 @@ pub(crate) struct RunArguments {
     /// The secrets that scripts use, by what keeps them at a server: {"connection/crm/api_key": "…"}
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub(crate) secrets: Option<String>,
+    /// The providers of models: [{"vendor": "openai", "api_key": "…"}], or @FILE, which keeps keys off the command line
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub(crate) providers: Option<String>,
 
     /// Let scripts reach this network beside the public internet, such as 127.0.0.0/8
     #[arg(long, value_name = "NETWORK", value_parser = network)]

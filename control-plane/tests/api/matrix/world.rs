@@ -236,6 +236,8 @@ impl Objects {
             "display_name": format!("of {}", ids["pat"]), "provider": "x", "service": "x", "credentials": { "key": "a secret of this place" },
         });
         ids.insert("connection", text(&client.post("/v1/connections", body).await.expect(201)["id"]));
+        let body = json!({ "vendor": "openai", "api_key": "a secret of this place", "models": ["x"] });
+        ids.insert("provider", text(&client.post("/v1/providers", body).await.expect(201)["id"]));
         let path = format!("of/{}", ids["pat"]);
         client.put(&format!("/v1/vault/{path}"), json!({ "value": "a secret of this place" })).await.expect(200);
         ids.insert("vault path", path);

@@ -130,3 +130,22 @@ fn what_a_version_newly_asks_for_is_listed() {
         of(json!([{ "id": "ask", "type": "lua_script", "script": "", "capabilities": { "hosts": ["a.example"] } }]));
     assert_eq!(diff(&of(json!([])), &moved).grants_added, [GrantRef { parent: None, ..grant("host a.example") }]);
 }
+
+#[test]
+fn a_step_that_names_a_tool_or_a_model_asks_for_it() {
+    let mail = json!({ "id": "mail", "type": "mcp_call", "tool_name": "send_email", "instance_id": "mailer" });
+    let any = json!({ "id": "any", "type": "mcp_call", "tool_name": "{{ input.tool }}", "server_url": "https://a.example/mcp" });
+    let model = json!({ "id": "ask", "type": "llm_call", "model_ref": "direct.openai.x", "llm_credential_id": "own", "prompt": "" });
+    let open = json!({ "id": "open", "type": "llm_call", "model": "{{ input.model }}", "prompt": "" });
+    let added = diff(&of(json!([])), &of(json!([mail, any, model, open]))).grants_added;
+    let told: Vec<(&str, &str)> = added.iter().map(|it| (&*it.id, &*it.grant)).collect();
+    assert_eq!(
+        told,
+        [
+            ("any", "tool `*` of the server https://a.example/mcp"),
+            ("ask", "model direct.openai.x with the credential own"),
+            ("mail", "tool `send_email` of instance `mailer`"),
+            ("open", "any model"),
+        ]
+    );
+}

@@ -2,6 +2,7 @@
 
 use super::fields::{Fields, type_name};
 use crate::graph::{
+    grants,
     issue::IssueCode,
     limits::{AGENT_TURNS_MAX, SCRIPT_BYTES_MAX},
     lua_reads::LuaReads,
@@ -9,7 +10,7 @@ use crate::graph::{
     report::ScriptFound,
     template::Template,
 };
-use agentruntime_host_api::{Grants, Json, SecretRef};
+use agentruntime_host_api::{Grants, SecretRef};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub(super) fn script(fields: &mut Fields<'_, '_>, key: &str, purpose: ScriptUse)
         return LuaScript { source: "".into(), reads: LuaReads::of(""), grants: Arc::default() };
     }
     let source: Arc<str> = source.into();
-    let grants = if purpose == ScriptUse::Result { grants(fields) } else { Grants::default() };
+    let grants = if purpose == ScriptUse::Result { capabilities(fields) } else { Grants::default() };
     if let Some(site) = &fields.sink.site {
         fields.sink.scripts.push(ScriptFound {
             site: site.clone(),
@@ -58,7 +59,7 @@ pub(super) fn script(fields: &mut Fields<'_, '_>, key: &str, purpose: ScriptUse)
 }
 
 /// What a script may ask for. A part that is wrong is reported and not granted.
-fn grants(fields: &mut Fields<'_, '_>) -> Grants {
+fn capabilities(fields: &mut Fields<'_, '_>) -> Grants {
     let mut grants = Grants::default();
     let Some(members) = fields.object("capabilities") else { return grants };
     let mut inner = Fields::new(members, fields.place.key("capabilities"), &mut *fields.sink);
@@ -84,17 +85,14 @@ fn grants(fields: &mut Fields<'_, '_>) -> Grants {
 }
 
 fn mcp_call(fields: &mut Fields<'_, '_>) -> McpCall {
-    let call = McpCall {
-        tool_name: fields.template_name("tool_name").unwrap_or_default().into(),
-        instance_id: fields.template_name("instance_id").map(Into::into),
-        server_url: fields.template_name("server_url").map(Into::into),
-        tool_args: fields.template("tool_args").unwrap_or_else(empty_object),
-    };
-    if let Some(args) = fields.get("tool_args").filter(|args| !may_be_object(args, &call.tool_args)) {
+    let tool_name = fields.template_name("tool_name").unwrap_or_default();
+    let (instance, url) = (fields.template_name("instance_id"), fields.template_name("server_url"));
+    let tool_args = fields.template("tool_args").unwrap_or_else(empty_object);
+    if let Some(args) = fields.get("tool_args").filter(|args| !may_be_object(args, &tool_args)) {
         let message = format!("`tool_args` is an object, not {}", type_name(args));
         fields.error("tool_args", IssueCode::McpToolArgsInvalid, message);
     }
-    if let Some(url) = &call.server_url
+    if let Some(url) = url
         && !["https://", "http://", "{{"].iter().any(|start| url.starts_with(start))
     {
         let issue = fields.place.key("server_url").error(IssueCode::ValueOutOfRange, "`server_url` is no address");
@@ -104,7 +102,17 @@ fn mcp_call(fields: &mut Fields<'_, '_>) -> McpCall {
         let issue = fields.place.error(IssueCode::McpBindingMissing, "nothing says where the tool is");
         fields.sink.report.push(issue.suggest("give the `instance_id` of a registered instance, or a `server_url`"));
     }
-    call
+    let tools = grants::tool(|key| fields.get(key)?.as_str()).into_iter().collect();
+    // An instance says more than an address does.
+    let place = if instance.is_some() { "instance_id" } else { "server_url" };
+    McpCall {
+        tool_name: tool_name.into(),
+        instance_id: instance.map(Into::into),
+        server_url: url.map(Into::into),
+        settings: settings(fields, &[("tool_name", "tool"), (place, place), ("tool_args", "arguments")]),
+        tool_args,
+        grants: Arc::new(Grants { tools, ..Grants::default() }),
+    }
 }
 
 fn llm_call(fields: &mut Fields<'_, '_>) -> LlmCall {
@@ -119,24 +127,43 @@ fn llm_call(fields: &mut Fields<'_, '_>) -> LlmCall {
         }
         (true, false) | (false, true) => {}
     }
-    let model = fields.template_name("model");
-    let model_ref = fields.template_name("model_ref");
-    let response_format = fields.get("response_format");
-    if let Some(wrong) = response_format.filter(|format| !format.is_object() && !format.is_string()) {
+    for name in ["model", "model_ref", "llm_credential_id", "llm_credential_scope"] {
+        fields.template_name(name);
+    }
+    if let Some(wrong) = fields.get("response_format").filter(|format| !format.is_object() && !format.is_string()) {
         let message = format!("`response_format` is an object or a text, not {}", type_name(wrong));
         fields.error("response_format", IssueCode::GraphSchemaValidation, message);
     }
+    fields.template("response_format");
     let params = fields.template("llm_params").unwrap_or_else(empty_object);
     object_or_template(fields, "llm_params", &params);
-    LlmCall {
-        model: model.or(model_ref).unwrap_or_default().into(),
-        prompt: prompt(fields, "prompt"),
-        system: fields.has("system").then(|| prompt(fields, "system")),
-        llm_params: params,
-        llm_credential_id: fields.template_name("llm_credential_id").map(Into::into),
-        llm_credential_scope: fields.template_name("llm_credential_scope").map(Into::into),
-        response_format: response_format.map(Json::of_value),
+    prompt(fields, "prompt");
+    if fields.has("system") {
+        prompt(fields, "system");
     }
+    let models = vec![grants::model(|key| fields.get(key)?.as_str())];
+    LlmCall {
+        settings: settings(
+            fields,
+            &[
+                ("model", "model"),
+                ("model_ref", "model"),
+                ("prompt", "prompt"),
+                ("system", "system"),
+                ("llm_params", "params"),
+                ("llm_credential_id", "credential"),
+                ("llm_credential_scope", "scope"),
+                ("response_format", "response_format"),
+            ],
+        ),
+        grants: Arc::new(Grants { models, ..Grants::default() }),
+    }
+}
+
+/// What a step says, under the names that its program knows. What is wrong with it has been reported.
+fn settings(fields: &Fields<'_, '_>, names: &[(&str, &str)]) -> Template {
+    let given = names.iter().filter_map(|(key, name)| Some(((*name).to_owned(), fields.get(key)?.clone())));
+    Template::parse_all(&Value::Object(given.collect()), &mut Vec::new())
 }
 
 fn agent_call(fields: &mut Fields<'_, '_>) -> AgentCall {

@@ -80,7 +80,7 @@ fn every_type_is_read_with_its_fields() {
     let kinds: Vec<&StepKind> = graph.steps.iter().map(|step| &step.kind).collect();
     assert!(matches!(kinds[0], StepKind::Leaf(Leaf::Mcp(call)) if call.tool_name == "search"));
     assert!(
-        matches!(kinds[1], StepKind::Leaf(Leaf::Llm(call)) if call.model == "m" && call.llm_credential_id.is_some())
+        matches!(kinds[1], StepKind::Leaf(Leaf::Llm(call)) if call.grants.models[0].model == "m" && call.grants.models[0].credential.is_some())
     );
     assert!(matches!(kinds[2], StepKind::Leaf(Leaf::Agent(call)) if call.agent.to_value()["max_turns"] == 3));
     assert!(matches!(kinds[3], StepKind::HumanTask(task) if task.continue_on_reject));

@@ -25,19 +25,15 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
 }
 
 fn check_leaf(leaf: &Leaf, place: &Place, report: &mut Report) {
-    let wanted = match leaf {
-        Leaf::Lua(_) => return,
-        Leaf::Mcp(call) => {
-            check_tool(call, place, report);
-            "a connection to tool servers"
+    match leaf {
+        Leaf::Lua(_) | Leaf::Llm(_) => {}
+        Leaf::Mcp(call) => check_tool(call, place, report),
+        Leaf::Agent(_) => {
+            let message = "this version of AgentRuntime does not carry out `agent_call` yet: the step would fail with \
+                DEPENDENCY_UNAVAILABLE";
+            report.push(place.key("type").warning(IssueCode::StepTypeUnavailable, message));
         }
-        Leaf::Llm(_) => "a connection to language models",
-        Leaf::Agent(_) => "a connection to language models and tool servers",
-    };
-    let message = format!(
-        "this step needs {wanted}, which this installation does not have yet: it would fail with DEPENDENCY_UNAVAILABLE"
-    );
-    report.push(place.key("type").warning(IssueCode::StepTypeUnavailable, message));
+    }
 }
 
 fn check_tool(call: &McpCall, place: &Place, report: &mut Report) {

@@ -112,7 +112,17 @@ fn result_keys(step: &StepDraft) -> Option<&'static [&'static str]> {
         return None;
     }
     match step.kind.as_ref()? {
-        StepKind::Leaf(Leaf::Llm(_)) => Some(&["model", "text", "tokens_in", "tokens_out", "latency_ms", "json"]),
+        StepKind::Leaf(Leaf::Llm(_)) => Some(&[
+            "model",
+            "text",
+            "tokens_in",
+            "tokens_out",
+            "latency_ms",
+            "json",
+            "tool_calls",
+            "finish_reason",
+            "refusal",
+        ]),
         StepKind::Leaf(Leaf::Agent(_)) => Some(&["text", "turns", "tool_calls", "tokens_in", "tokens_out"]),
         StepKind::ForEach(_) => {
             Some(&["count", "max_parallel", "succeeded_count", "failed_count", "results", "partial_success"])

@@ -110,13 +110,11 @@ async fn steps_that_reach_outside_are_warned_about() {
             "mcp_instance_unresolved $.steps[0].server_url",
             "mcp_tool_input_schema_unavailable $.steps[0].tool_name",
             "mcp_tool_arg_deferred $.steps[0].tool_args.q",
-            "step_type_unavailable $.steps[0].type",
             "mcp_tool_input_schema_unavailable $.steps[1].tool_name",
-            "step_type_unavailable $.steps[1].type",
         ]
     );
     let valid = json!({ "steps": [{ "id": "e", "type": "for_each", "for_each_items": [1], "for_each_body_steps": [
-        { "id": "i", "type": "llm_call", "model": "m", "prompt": "{{ item }}" }] }] });
+        { "id": "i", "type": "agent_call", "agent": { "model": "m" }, "prompt": "{{ item }}" }] }] });
     let answer = dry_run(&valid, json!({})).await;
     assert_eq!((answer.valid, answer.readiness), (true, Readiness::Blocked));
     assert_eq!(answer.issues[0].json_path, "$.steps[0].for_each_body_steps[0].type");

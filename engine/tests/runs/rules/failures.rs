@@ -140,7 +140,7 @@ fn calls_that_this_installation_cannot_make_say_so() {
     ]));
     assert_snapshot!(case.input(json!({ "n": 7 })).alone(), @r#"
     started m with {"a":7}
-    started l with {"model":"m","prompt":"p","system":null}
+    started l with {"model":"m","prompt":"p"}
     failed m: DEPENDENCY_UNAVAILABLE, goes on with {"error":{"code":"DEPENDENCY_UNAVAILABLE","message":"no MCP servers"}}
     failed l: DEPENDENCY_UNAVAILABLE, goes on with {"error":{"code":"DEPENDENCY_UNAVAILABLE","message":"no language models"}}
     run completed: {"l":{"error":{"code":"DEPENDENCY_UNAVAILABLE","message":"no language models"}},"m":{"error":{"code":"DEPENDENCY_UNAVAILABLE","message":"no MCP servers"}}}

@@ -1,0 +1,154 @@
+//! One request to a model. What a vendor puts off is repeated, as late as it says.
+
+use super::{
+    endpoint::Endpoint,
+    vendor::{self, KEY},
+};
+use agentruntime_egress::{Egress, EgressError, Reply, Secret, Send};
+use agentruntime_host_api::{
+    ErrorCode, Fetch, HostPattern, Method, Operation, Part, REQUEST_TIMEOUT_MAX, StepError, Text,
+};
+use reqwest::StatusCode;
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// How often a request is sent at most.
+const ATTEMPTS_MAX: u32 = 3;
+/// The longest wait between two of them: who asks for more is not waited for, and a step's `retry` may try later.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// The first wait where the vendor says nothing; the next is twice as long.
+const WAIT_DEFAULT: Duration = Duration::from_secs(1);
+/// So much of what a vendor says about a failure is kept.
+const FAILURE_BYTES_MAX: usize = 4 << 10;
+
+/// What is asked, and where.
+pub(in crate::integrations) struct Asking<'a> {
+    /// The provider.
+    pub(in crate::integrations) endpoint: &'a Endpoint,
+    /// The vendor's name of the model.
+    pub(in crate::integrations) model: &'a str,
+    /// Its key, opened.
+    pub(in crate::integrations) key: Option<SecretString>,
+    /// The form of the body.
+    pub(in crate::integrations) operation: Operation,
+    /// The body.
+    pub(in crate::integrations) body: Map<String, Value>,
+    /// What tells the vendor that it comes again.
+    pub(in crate::integrations) idempotency_key: &'a str,
+}
+
+/// Asks, and gives the body that came back with an account.
+pub(in crate::integrations) async fn ask(egress: &Egress, asking: Asking<'_>) -> Result<Value, StepError> {
+    let Asking { endpoint, model, operation, .. } = asking;
+    if !endpoint.vendor.operations().contains(&operation) {
+        let message = format!("the provider `{}` is not asked in the form {operation:?}", endpoint.name);
+        return Err(StepError::new(ErrorCode::InvalidInput, message));
+    }
+    let hosts: Vec<HostPattern> = endpoint.host().into_iter().collect();
+    let secrets: BTreeMap<String, Secret> =
+        asking.key.into_iter().map(|value| (KEY.to_owned(), Secret { value, hosts: hosts.clone() })).collect();
+    let mut body = asking.body;
+    // What streams is not read here.
+    body.remove("stream");
+    if operation != Operation::Generate {
+        body.insert("model".into(), model.into());
+    }
+    let mut headers = endpoint.vendor.headers(!secrets.is_empty());
+    headers.insert("content-type".into(), Text(vec![Part::Plain("application/json".into())]));
+    let url = vendor::address(&endpoint.base_url, operation, model);
+    let timeout = Some(REQUEST_TIMEOUT_MAX);
+    let fetch = Fetch { method: Method::Post, url, headers, body: Some(Value::Object(body).to_string()), timeout };
+    let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key: asking.idempotency_key };
+    repeat(egress, &send, &endpoint.name).await
+}
+
+async fn repeat(egress: &Egress, send: &Send<'_>, provider: &str) -> Result<Value, StepError> {
+    let begun = Instant::now();
+    let mut attempt = 1;
+    loop {
+        let outcome = egress.send(send.clone()).await;
+        let wait = (attempt < ATTEMPTS_MAX).then(|| wait(&outcome, attempt)).flatten();
+        let Some(wait) = wait else { return finish(outcome, provider, attempt, begun.elapsed()) };
+        tracing::info!(provider, attempt, wait_ms = wait.as_millis(), "a model is asked again");
+        tokio::time::sleep(wait).await;
+        attempt += 1;
+    }
+}
+
+/// How long to wait before it is worth asking again; nothing where it is not.
+fn wait(outcome: &Result<Reply, EgressError>, attempt: u32) -> Option<Duration> {
+    let default = WAIT_DEFAULT * 2_u32.saturating_pow(attempt - 1);
+    match outcome {
+        Err(EgressError::Unreachable { .. }) => Some(default),
+        Err(_) => None,
+        Ok(reply) => {
+            let said = |name: &str| reply.headers.get(name).map(String::as_str);
+            let is_passing = matches!(reply.status, 408 | 429 | 500 | 502 | 503 | 504 | 529);
+            if !is_passing || said("x-should-retry") == Some("false") {
+                return None;
+            }
+            let number = |name: &str| said(name)?.trim().parse::<f64>().ok();
+            let wanted = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number("retry-after"));
+            let wanted = wanted.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(default);
+            (wanted <= WAIT_MAX).then_some(wanted)
+        }
+    }
+}
+
+fn finish(
+    outcome: Result<Reply, EgressError>,
+    provider: &str,
+    attempts: u32,
+    took: Duration,
+) -> Result<Value, StepError> {
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let times = if attempts == 1 { String::new() } else { format!(" (asked {attempts} times)") };
+    match outcome {
+        Ok(reply) if (200..300).contains(&reply.status) => {
+            let body = String::from_utf8_lossy(&reply.body);
+            Ok(json!({ "status": reply.status, "body": body, "attempts": attempts, "duration_ms": duration_ms }))
+        }
+        Ok(reply) => {
+            let status =
+                StatusCode::from_u16(reply.status).map_or(reply.status.to_string(), |status| status.to_string());
+            let body = String::from_utf8_lossy(&reply.body[..reply.body.len().min(FAILURE_BYTES_MAX)]);
+            let details =
+                json!({ "status": reply.status, "body": body, "attempts": attempts, "duration_ms": duration_ms });
+            let message = format!("the provider `{provider}` answered {status}{times}");
+            Err(StepError::new(ErrorCode::LlmRequestFailed, message).with_details(details))
+        }
+        Err(error) => {
+            let code = if error.is_denial() { ErrorCode::CapabilityDenied } else { ErrorCode::LlmRequestFailed };
+            let details = json!({ "attempts": attempts, "duration_ms": duration_ms });
+            Err(StepError::new(code, format!("the provider `{provider}`: {error}{times}")).with_details(details))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: u16, headers: &[(&str, &str)]) -> Option<Duration> {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        wait(&Ok(Reply { status, headers, body: Vec::new() }), 2)
+    }
+
+    #[test]
+    fn a_vendor_is_waited_for_as_long_as_it_says_and_not_for_ever() {
+        assert_eq!(told(429, &[("retry-after", "7")]), Some(Duration::from_secs(7)));
+        assert_eq!(told(429, &[("retry-after", "7"), ("retry-after-ms", "250")]), Some(Duration::from_millis(250)));
+        assert_eq!(told(529, &[]), Some(Duration::from_secs(2)));
+        assert_eq!(told(503, &[("retry-after", "60")]), Some(WAIT_MAX));
+        assert_eq!(told(503, &[("retry-after", "61")]), None);
+        assert_eq!(told(503, &[("retry-after", "-1")]), Some(Duration::from_secs(2)));
+        assert_eq!(told(500, &[("x-should-retry", "false")]), None);
+        for status in [200, 400, 401, 403, 404, 413, 422] {
+            assert_eq!(told(status, &[("retry-after", "1")]), None, "{status}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Which models there are: those that somebody listed with a provider, else those that the provider itself lists.
+
+use super::{
+    endpoint::{Endpoint, Tier},
+    vendor::{KEY, Vendor, list_address},
+};
+use agentruntime_egress::{Egress, Secret, Send};
+use agentruntime_host_api::{Fetch, HostPattern, Method};
+use futures_util::{StreamExt, stream};
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long a provider may take to list its models.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Providers that are asked at once.
+const AT_ONCE: usize = 8;
+/// Models of one provider that are listed.
+const MODELS_MAX: usize = 1_000;
+
+/// What is known about a provider's models.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The provider.
+    pub(crate) provider: String,
+    /// How it is asked.
+    pub(crate) vendor: Vendor,
+    /// Whose it is.
+    pub(crate) tier: Tier,
+    /// The vendor's names of the models and ours, or why they are not known.
+    pub(crate) models: Result<Vec<(String, String)>, String>,
+}
+
+/// Asks all that have no list. The keys are opened already.
+pub(in crate::integrations) async fn list(
+    egress: &Egress,
+    endpoints: Vec<(Endpoint, Option<SecretString>)>,
+) -> Vec<Listed> {
+    let asked = endpoints.into_iter().map(|(endpoint, key)| async move {
+        let names = match endpoint.models.is_empty() {
+            false => Ok(endpoint.models.clone()),
+            true => ask(egress, &endpoint, key).await,
+        };
+        let models = names.map(|names| names.into_iter().map(|name| (endpoint.model_ref(&name), name)).collect());
+        Listed { provider: endpoint.name, vendor: endpoint.vendor, tier: endpoint.tier, models }
+    });
+    let asked: Vec<_> = asked.collect();
+    stream::iter(asked).buffered(AT_ONCE).collect().await
+}
+
+/// OpenAI's and Anthropic's form, and Google's.
+#[derive(Deserialize)]
+struct List {
+    #[serde(default)]
+    data: Vec<Model>,
+    #[serde(default)]
+    models: Vec<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    #[serde(alias = "name")]
+    id: String,
+}
+
+async fn ask(egress: &Egress, endpoint: &Endpoint, key: Option<SecretString>) -> Result<Vec<String>, String> {
+    let hosts: Vec<HostPattern> = endpoint.host().into_iter().collect();
+    let secrets: BTreeMap<String, Secret> =
+        key.into_iter().map(|value| (KEY.to_owned(), Secret { value, hosts: hosts.clone() })).collect();
+    let fetch = Fetch {
+        method: Method::Get,
+        url: list_address(&endpoint.base_url),
+        headers: endpoint.vendor.headers(!secrets.is_empty()),
+        body: None,
+        timeout: Some(TIMEOUT),
+    };
+    let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key: "models" };
+    let reply = egress.send(send).await.map_err(|error| error.to_string())?;
+    if reply.status != 200 {
+        return Err(format!("it answered {} when it was asked for its models", reply.status));
+    }
+    read(&reply.body).ok_or_else(|| "what it lists is no list of models".to_owned())
+}
+
+fn read(body: &[u8]) -> Option<Vec<String>> {
+    let List { data, models } = serde_json::from_slice(body).ok()?;
+    let names = data.into_iter().chain(models).take(MODELS_MAX);
+    // Google writes `models/…` before each.
+    Some(names.map(|model| model.id.strip_prefix("models/").map_or(model.id.clone(), str::to_owned)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_of_all_vendors_are_read() {
+        let openai = br#"{"object":"list","data":[{"id":"gpt-x","object":"model"}]}"#;
+        let google = br#"{"models":[{"name":"models/gemini-x","displayName":"X"}]}"#;
+        assert_eq!(read(openai).unwrap(), ["gpt-x"]);
+        assert_eq!(read(google).unwrap(), ["gemini-x"]);
+        assert!(read(b"\"nothing\"").is_none());
+    }
+}

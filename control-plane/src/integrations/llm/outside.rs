@@ -1,0 +1,95 @@
+//! What the host does for steps that ask models.
+
+use super::{
+    super::{Outside, Secrets, outside::scope_of, secrets},
+    ask::{Asking, ask},
+    catalog::{self, Listed},
+    endpoint::{Endpoint, Key},
+    providers,
+    resolve::{Resolved, resolve},
+};
+use crate::vault::{DataKeyError, data_keys};
+use agentruntime_engine::{database::StoreError, store::Scope};
+use agentruntime_host_api::{Ask, Errand, ErrorCode, HostReply, ModelGrant, Operation, StepError};
+use secrecy::SecretString;
+use serde_json::json;
+
+impl Outside {
+    /// Which provider a model is asked at.
+    ///
+    /// # Errors
+    /// None is, or the database did not say.
+    pub(crate) async fn resolve(&self, scope: &Scope, wanted: &ModelGrant) -> Result<Resolved, StepError> {
+        let endpoints = self.endpoints(scope).await.map_err(|error| secrets::unavailable(&error))?;
+        resolve(endpoints, wanted).map_err(|message| StepError::new(ErrorCode::InvalidInput, message))
+    }
+
+    /// What a step is told of that: no address and no key.
+    pub(in crate::integrations) async fn tell(&self, errand: &Errand, wanted: &ModelGrant) -> HostReply {
+        let Resolved { endpoint, model } = self.resolve(&scope_of(&errand.caller), wanted).await?;
+        let operations: Vec<&str> = endpoint.vendor.operations().iter().map(|operation| word(*operation)).collect();
+        Ok(json!({
+            "provider": endpoint.name, "vendor": endpoint.vendor, "model": model, "tier": endpoint.tier,
+            "operations": operations,
+        })
+        .into())
+    }
+
+    pub(in crate::integrations) async fn ask(&self, errand: &Errand, wanted: &Ask) -> HostReply {
+        let scope = scope_of(&errand.caller);
+        let Resolved { endpoint, model } = self.resolve(&scope, &wanted.model).await?;
+        let key = self.key(&scope, &endpoint).await?;
+        let (operation, body) = (wanted.operation, wanted.body.clone());
+        let idempotency_key = errand.idempotency_key();
+        let idempotency_key = idempotency_key.as_str();
+        let asking = Asking { endpoint: &endpoint, model: &model, key, operation, body, idempotency_key };
+        Ok(ask(self.egress(), asking).await?.into())
+    }
+
+    /// The models of all providers that are in use.
+    ///
+    /// # Errors
+    /// The database did not give the providers.
+    pub(crate) async fn models(&self, scope: &Scope) -> Result<Vec<Listed>, StoreError> {
+        let mut endpoints = Vec::new();
+        for endpoint in self.endpoints(scope).await? {
+            let key = self.key(scope, &endpoint).await.ok().flatten();
+            endpoints.push((endpoint, key));
+        }
+        Ok(catalog::list(self.egress(), endpoints).await)
+    }
+
+    /// The workspace's own first.
+    async fn endpoints(&self, scope: &Scope) -> Result<Vec<Endpoint>, StoreError> {
+        let mut all = match self.secrets() {
+            Secrets::Kept { database, .. } => providers::in_use(database, scope).await?,
+            Secrets::Given(_) => Vec::new(),
+        };
+        all.extend(self.given_providers().iter().cloned());
+        Ok(all)
+    }
+
+    async fn key(&self, scope: &Scope, endpoint: &Endpoint) -> Result<Option<SecretString>, StepError> {
+        let sealed = match &endpoint.key {
+            Key::None => return Ok(None),
+            Key::Open(key) => return Ok(Some(key.clone())),
+            Key::Sealed(sealed) => sealed,
+        };
+        let (Secrets::Kept { database, sealer }, Some(id)) = (self.secrets(), &endpoint.id) else { return Ok(None) };
+        let sealer = data_keys::opener(database, sealer, &scope.tenant).await.map_err(|error| match error {
+            DataKeyError::Seal(error) => secrets::unreadable(&error),
+            DataKeyError::Store(error) => secrets::unavailable(&error),
+        })?;
+        let opened = providers::open(&sealer, &scope.tenant, id, sealed);
+        opened.map(Some).map_err(|error| secrets::unreadable(&error))
+    }
+}
+
+fn word(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Chat => "chat",
+        Operation::Responses => "responses",
+        Operation::Messages => "messages",
+        Operation::Generate => "generate",
+    }
+}

@@ -1,0 +1,26 @@
+//! What a step of a fixed kind may ask for: the tool, or the model, that it names.
+
+use agentruntime_host_api::{ModelGrant, ToolGrant, ToolServer};
+
+/// The model of an `llm_call`, from the step's own texts.
+pub(super) fn model<'d>(text: impl Fn(&str) -> Option<&'d str>) -> ModelGrant {
+    let name = |key: &str| text(key).map(|text| named(text).to_owned());
+    ModelGrant {
+        model: name("model").or_else(|| name("model_ref")).unwrap_or_default(),
+        credential: name("llm_credential_id"),
+        scope: name("llm_credential_scope"),
+    }
+}
+
+/// The tool of an `mcp_call`, from the step's own texts; nothing where it says no server.
+pub(super) fn tool<'d>(text: impl Fn(&str) -> Option<&'d str>) -> Option<ToolGrant> {
+    let name = |key: &str| text(key).map(|text| named(text).to_owned());
+    // An instance says more than an address does.
+    let server = name("instance_id").map(ToolServer::Instance).or_else(|| name("server_url").map(ToolServer::Url))?;
+    Some(ToolGrant { server, tools: [name("tool_name").unwrap_or_default()].into() })
+}
+
+/// A name as it is granted. One that is known only when the step runs stands for any.
+fn named(name: &str) -> &str {
+    if name.contains("{{") { ModelGrant::ANY } else { name }
+}
