@@ -22,7 +22,7 @@ pub(crate) use flags::SettingFlags;
 pub(crate) use given::{Effective, Given};
 
 use crate::{integrations::llm::Endpoint, vault};
-use agentruntime_engine::node::Ceilings;
+use agentruntime_engine::node::{Ceilings, NodeConfig};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use std::{
@@ -87,6 +87,8 @@ pub(crate) struct Settings {
     pub(crate) observe: Observe,
     /// How many runs the node works on at once.
     pub(crate) active_runs_max: usize,
+    /// How many requests of steps the node has under way at once.
+    pub(crate) request_room: RequestRoom,
     /// How many runs of one workspace may be unfinished.
     pub(crate) workspace_unfinished_runs_max: u32,
     /// How many bytes the events of one workspace's runs may take; any number where nothing is given.
@@ -104,6 +106,15 @@ pub(crate) struct BodyRoom {
     pub(crate) all: usize,
     /// Of one workspace's, or of one address's that entered none.
     pub(crate) each: usize,
+}
+
+/// How many requests of steps are under way at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestRoom {
+    /// Those of all workspaces together.
+    pub(crate) all: usize,
+    /// Those of one workspace.
+    pub(crate) each: u32,
 }
 
 /// How requests of steps leave.

@@ -140,11 +140,12 @@ async fn open(
     let computing = settings.workspace_processors_max.unwrap_or(budget.computing);
     let sandbox = context.sandbox_for(TenantBudget { computing, ..budget })?;
     let ceilings = Ceilings {
+        requests_max: settings.request_room.each,
         unfinished_runs_max: settings.workspace_unfinished_runs_max,
         stored_bytes_max: settings.workspace_stored_bytes_max.unwrap_or(u64::MAX),
         ..Ceilings::default()
     };
-    let active_runs_max = settings.active_runs_max;
+    let (active_runs_max, requests_max) = (settings.active_runs_max, settings.request_room.all);
     let (database, sealer) = (project.store.database().clone(), Arc::new(sealer));
     let outside = Outside::new(
         Secrets::Kept { database, sealer: sealer.clone() },
@@ -153,7 +154,7 @@ async fn open(
     );
     let outside = Arc::new(outside.map_err(|error| Refusal::new("EGRESS_UNAVAILABLE", error.to_string()))?);
     let (host, traces) = (outside.clone(), telling.of_runs());
-    let config = NodeConfig { active_runs_max, ceilings, host, traces, ..NodeConfig::default() };
+    let config = NodeConfig { active_runs_max, requests_max, ceilings, host, traces, ..NodeConfig::default() };
     let node = context.serving_node(&project, sandbox.clone(), config);
     let app = App::new(project.store, node, sandbox, sealer, outside, settings, telling).await?;
     Ok((app, listeners))

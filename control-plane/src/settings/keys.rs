@@ -69,6 +69,8 @@ pub(crate) const KEYS: &[Key] = &[
     secret("platform_providers", "platform_providers_file", "A file with providers of models for all workspaces"),
     plain("egress_allowed_networks", "NETWORKS", "Networks that steps may reach beside the public internet"),
     plain("egress_proxy", "URL", "A proxy that requests of steps go through, and that decides on addresses"),
+    plain("egress_requests_max", "N", "Requests of steps under way at once; further ones wait"),
+    plain("workspace_egress_requests_max", "N", "Those of them that are of one workspace; further ones wait"),
     plain("body_bytes_max", "BYTES", "The largest body of a request"),
     plain("workspace_bodies_bytes_max", "BYTES", "Bodies of one workspace's requests under way, together"),
     plain("bodies_bytes_max", "BYTES", "Bodies of all requests under way, together"),

@@ -33,6 +33,8 @@ const DRAIN_SECONDS: u64 = 30;
 const STORED_BYTES_MAX: u64 = 10 << 30;
 /// No disk has more.
 const STORED_BYTES_CEILING: u64 = 1 << 60;
+/// Each is a connection of its own, and a process has no more.
+const EGRESS_REQUESTS_CEILING: u64 = 60_000;
 /// No machine has more processors.
 const PROCESSORS_CEILING: u64 = 10_000;
 /// A century: who wants more wants them for ever.
@@ -78,6 +80,7 @@ impl Settings {
             drain: Duration::from_secs(given.number("drain_seconds", 0..=3_600, DRAIN_SECONDS)),
             rates: read_rates(given, mode),
             observe: read_observe(given),
+            request_room: read_request_room(given),
             active_runs_max: usize_of(given.number("active_runs_max", 1..=100_000, 1_000)),
             workspace_unfinished_runs_max: u32::try_from(unfinished).unwrap_or(u32::MAX),
             workspace_stored_bytes_max: read_stored_bytes_max(given),
@@ -144,6 +147,13 @@ fn read_body_room(given: &mut Given, body_bytes_max: u64) -> BodyRoom {
         given.refuse("bodies_bytes_max", "has to be `workspace_bodies_bytes_max` at least");
     }
     BodyRoom { all: usize_of(all), each: usize_of(each) }
+}
+
+fn read_request_room(given: &mut Given) -> RequestRoom {
+    let (all, each) = (NodeConfig::default().requests_max as u64, Ceilings::default().requests_max.into());
+    let all = given.number("egress_requests_max", 1..=EGRESS_REQUESTS_CEILING, all);
+    let each = given.number("workspace_egress_requests_max", 1..=EGRESS_REQUESTS_CEILING, each);
+    RequestRoom { all: usize_of(all), each: u32::try_from(each).unwrap_or(u32::MAX) }
 }
 
 fn read_connections_per_address_max(given: &mut Given, mode: Mode) -> Option<NonZeroUsize> {

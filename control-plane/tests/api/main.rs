@@ -37,6 +37,7 @@ mod strict;
 mod tasks;
 mod tenancy;
 mod traces;
+mod turns;
 mod unread;
 mod webhooks;
 mod workflow;

@@ -81,7 +81,7 @@ impl Actor {
     ) -> Self {
         let (pending, executions, in_flight) = (Pending::default(), FuturesUnordered::new(), HashMap::new());
         let (told, reports) = unbounded_channel();
-        let (guest, host) = (shared.guest.clone(), shared.config.host.clone());
+        let (guest, host, turns) = (shared.guest.clone(), shared.config.host.clone(), shared.turns.clone());
         Self {
             shared,
             of,
@@ -92,7 +92,7 @@ impl Actor {
             is_unfinished: false,
             pending,
             executions,
-            surroundings: Surroundings { guest, host, reports: told },
+            surroundings: Surroundings { guest, host, turns, reports: told },
             reports,
             in_flight,
             news,

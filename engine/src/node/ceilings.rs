@@ -32,6 +32,8 @@ pub struct Ceilings {
     /// Runs that one node works on at once. Further ones are accepted and wait in the store. A run that waits for a person,
     /// a timer or a child is not worked on.
     pub active_runs_max: u32,
+    /// Requests of its steps that one node has under way outside at once. Further ones wait, at no cost of their steps' time.
+    pub requests_max: u32,
     /// The start payload and what a start gives single steps, as JSON text.
     pub input_bytes_max: usize,
 }
@@ -56,6 +58,8 @@ impl Default for Ceilings {
             stored_bytes_max: u64::MAX,
             // Half of what a node does by default, so that one tenant alone never fills it.
             active_runs_max: 500,
+            // The same of what a node has under way.
+            requests_max: 256,
             // As much as a step may return.
             input_bytes_max: 1 << 20,
         }

@@ -4,6 +4,7 @@
 //! program that is begun again asks for the same and is handed what is written. This serves a crash as well as a long wait:
 //! a program whose reply takes its time is given up meanwhile, so that waiting costs no sandbox.
 
+use super::{own_time::OwnTime, turns::Turns};
 use crate::run::{Executing, Job, Recorded, Work};
 use agentruntime_host_api::{
     Caller, Errand, ErrorCode, Grants, Guest, Host, HostReply, HostRequest, Invocation, Outcome, StepError, StepOutput,
@@ -56,6 +57,7 @@ pub(super) enum Report {
 pub(super) struct Surroundings {
     pub(super) guest: Arc<dyn Guest>,
     pub(super) host: Arc<dyn Host>,
+    pub(super) turns: Turns,
     pub(super) reports: UnboundedSender<Report>,
 }
 
@@ -134,16 +136,16 @@ impl Attempt<'_> {
                 Outcome::Failed(error) => return Err(error),
                 Outcome::Requests { requests, execution } => (requests, execution),
             };
-            let asked = Instant::now();
+            let own = OwnTime::from(Instant::now());
             let replies = {
-                let answers = self.answers(requests);
+                let answers = self.answers(requests, &own);
                 tokio::pin!(answers);
                 match time::timeout(PARK_AFTER, &mut answers).await {
                     Ok(replies) => Some((execution, replies?)),
                     Err(_) => {
                         drop(execution);
-                        let left = invocation.limits.time.saturating_sub(asked.elapsed());
-                        time::timeout(left, answers).await.map_err(|_| StepError::timed_out(limit))??;
+                        let waited = own.within(invocation.limits.time, answers).await;
+                        waited.map_err(|_| StepError::timed_out(limit))??;
                         None
                     }
                 }
@@ -152,7 +154,7 @@ impl Attempt<'_> {
                 Some((execution, replies)) => execution.resume(replies).await,
                 None => {
                     // It is begun anew with what is left of its time.
-                    invocation.limits.time = invocation.limits.time.saturating_sub(asked.elapsed());
+                    invocation.limits.time = invocation.limits.time.saturating_sub(own.spent());
                     guest.start(invocation.clone()).await
                 }
             };
@@ -160,7 +162,7 @@ impl Attempt<'_> {
     }
 
     /// The replies to requests, in their order: those that are recorded, and those that are fetched now.
-    async fn answers(&mut self, requests: Vec<HostRequest>) -> Result<Vec<HostReply>, StepError> {
+    async fn answers(&mut self, requests: Vec<HostRequest>, own: &OwnTime) -> Result<Vec<HostReply>, StepError> {
         let numbers: Vec<usize> = requests.iter().map(|request| request.number as usize).collect();
         let mut new = Vec::new();
         let mut open = Vec::new();
@@ -183,7 +185,7 @@ impl Attempt<'_> {
         if !new.is_empty() {
             self.requested(new, open.iter().any(acts)).await;
         }
-        self.fetch(open).await;
+        self.fetch(open, own).await;
         let replies = numbers.into_iter().map(|number| self.recorded.get(number).and_then(|it| it.reply.clone()));
         Ok(replies.map(|reply| reply.unwrap_or_else(|| Err(broken()))).collect())
     }
@@ -200,16 +202,22 @@ impl Attempt<'_> {
         }
     }
 
-    async fn fetch(&mut self, open: Vec<(u32, Result<Permit, StepError>)>) {
-        let (host, caller) = (self.surroundings.host.clone(), self.caller.clone());
+    async fn fetch(&mut self, open: Vec<(u32, Result<Permit, StepError>)>, own: &OwnTime) {
+        let Surroundings { host, turns, .. } = self.surroundings.clone();
+        let caller = self.caller.clone();
         let fetching = open.into_iter().map(|(number, permit)| {
-            let (host, caller) = (&host, caller.clone());
+            let (host, turns, caller) = (&host, &turns, caller.clone());
             async move {
+                let turn = match &permit {
+                    Ok(permit) if permit.act().acts_outside() => Some(own.turn(turns.take(&caller.tenant)).await),
+                    _ => None,
+                };
                 let begun = Instant::now();
                 let reply = match permit {
                     Ok(permit) => host.carry_out(Errand { caller, number, permit }).await,
                     Err(denied) => Err(denied),
                 };
+                drop(turn);
                 (number, reply, begun.elapsed())
             }
         });

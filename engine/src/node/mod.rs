@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `actor` | one run while a node holds it |
 //! | `execute` | one attempt of a step |
+//! | `own_time` | what of its waiting is an attempt's own |
+//! | `turns` | which requests are under way outside |
 //! | `commit` | the writer that gathers what all runs append |
 //! | `ceilings` | what one tenant may take |
 //! | `compute` | what takes the host's own processor for long |
@@ -20,7 +22,9 @@ mod claim;
 mod commit;
 mod compute;
 mod execute;
+mod own_time;
 mod start;
+mod turns;
 mod versions;
 mod watch;
 
@@ -55,6 +59,8 @@ pub struct NodeConfig {
     pub active_runs_max: usize,
     /// How often the node looks for work that nobody told it of.
     pub poll: Duration,
+    /// How many requests of steps the node has under way outside at once, of all tenants; further ones wait.
+    pub requests_max: usize,
     /// What one tenant may take, where nothing else is [set](Node::set_ceilings) for it.
     pub ceilings: Ceilings,
     /// What carries out what steps ask for; by default nothing.
@@ -79,6 +85,8 @@ impl Default for NodeConfig {
             lease: Duration::from_secs(30),
             active_runs_max: 1_000,
             poll: Duration::from_secs(1),
+            // Each may bring two megabytes, which lie in memory until they are written: a gigabyte at the worst.
+            requests_max: 512,
             ceilings: Ceilings::default(),
             host: Arc::new(NoHost),
             traces: None,
@@ -103,7 +111,8 @@ pub(crate) struct Shared {
     active: Mutex<HashMap<RunId, Active>>,
     graphs: versions::Graphs,
     watchers: watch::Watchers,
-    tenants: ceilings::Tenants,
+    tenants: Arc<ceilings::Tenants>,
+    turns: turns::Turns,
     compute: compute::Compute,
     /// Somebody made a run claimable or room for one.
     work: Notify,
@@ -139,8 +148,10 @@ impl Node {
     /// Starts a node. Has to be called within a Tokio runtime.
     pub fn start(config: NodeConfig, store: Store, guest: Arc<dyn Guest>, clock: Arc<dyn Clock>) -> Self {
         let (commits, queue) = mpsc::channel(commit::QUEUE_MAX);
+        let tenants = Arc::new(ceilings::Tenants::new(config.ceilings.clone()));
         let shared = Arc::new(Shared {
-            tenants: ceilings::Tenants::new(config.ceilings.clone()),
+            turns: turns::Turns::new(config.requests_max, tenants.clone()),
+            tenants,
             id: NodeId(RunId::new_v7().to_string()),
             config,
             store,

@@ -1,8 +1,14 @@
 //! What steps ask for: written down before it is done, done once, and handed back when a step is begun again.
 
 use super::{Place, Scripted, doc};
-use agentruntime_engine::{node::NodeConfig, run::event::EventKind};
-use agentruntime_host_api::{Errand, Execution, Host, HostReply, HostRequest, Invocation, Outcome, StepOutput};
+use agentruntime_engine::{
+    node::{Ceilings, NodeConfig},
+    run::event::EventKind,
+    store::Scope,
+};
+use agentruntime_host_api::{
+    Errand, Execution, Host, HostReply, HostRequest, Invocation, Outcome, StepOutput, TenantId,
+};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::{
@@ -175,4 +181,51 @@ async fn of_many_requests_at_once_a_few_are_under_way() {
     let got: Vec<Value> = (0..80).map(|number| json!({ "page": number })).collect();
     assert_eq!(place.end(run).await, Ok(json!({ "a": { "got": got } })));
     assert_eq!(outside.keys().len(), 80);
+}
+
+/// A node on which a tenant has so many requests under way at once, and all have one more.
+fn crowded(outside: &Arc<Outside>, requests_max: u32) -> NodeConfig {
+    let ceilings = Ceilings { requests_max, ..Ceilings::default() };
+    NodeConfig { requests_max: requests_max as usize + 1, ceilings, ..config(outside) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_requests_beyond_its_own_wait_and_keep_no_other_waiting() {
+    let (mut place, guest) = (Place::new().await, Scripted::new());
+    let outside = Outside::of(&place);
+    let node = place.node_with(&guest, crowded(&outside, 2));
+    let greedy = place.start(&node, &place.publish("greedy", steps("3 at once")).await).await;
+    place.until(|| async { place.journal(greedy).await.len() == 5 && outside.keys().len() == 2 }).await;
+    let elsewhere = Scope { tenant: TenantId::new("u"), ..place.scope.clone() };
+    let first = std::mem::replace(&mut place.scope, elsewhere);
+    let other = place.start(&node, &place.publish("other", steps(1)).await).await;
+    place.until(|| async { outside.keys().len() == 3 }).await;
+    assert_eq!(outside.keys()[2], format!("{other}/a/0"), "what was asked for later goes out before what waits");
+    outside.gate.add_permits(4);
+    assert_eq!(place.end(other).await, Ok(json!({ "a": { "got": [{ "page": 0 }] } })));
+    place.scope = first;
+    let got = json!([{ "page": 0 }, { "page": 1 }, { "page": 2 }]);
+    assert_eq!(place.end(greedy).await, Ok(json!({ "a": { "got": got } })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_turn_is_not_the_steps_own_time() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let outside = Outside::of(&place);
+    let node = place.node_with(&guest, crowded(&outside, 1));
+    let limited = |seconds: f64| {
+        let mut steps = steps(1);
+        steps[0]["timeout_s"] = json!(seconds);
+        steps
+    };
+    let slow = place.start(&node, &place.publish("slow", limited(1.0)).await).await;
+    place.until(|| async { outside.keys().len() == 1 }).await;
+    let patient = place.start(&node, &place.publish("patient", limited(0.3)).await).await;
+    place.until(|| async { place.told(patient).await.contains("asks 0") }).await;
+    // That one's time is over long before it has its turn: when the first one's is.
+    let error = place.end(slow).await.unwrap_err();
+    assert_eq!(error.code.to_string(), "STEP_TIMEOUT");
+    outside.gate.add_permits(1);
+    assert_eq!(place.end(patient).await, Ok(json!({ "a": { "got": [{ "page": 0 }] } })));
+    assert_eq!(outside.keys(), [format!("{slow}/a/0"), format!("{patient}/a/0")]);
 }
