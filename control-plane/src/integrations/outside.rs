@@ -98,10 +98,28 @@ impl Outside {
 
     async fn sign(&self, errand: &Errand, sign: &Sign) -> HostReply {
         let secrets = self.open(errand).await?;
-        let secret = secrets.get(&sign.secret.name).ok_or_else(|| {
-            StepError::new(ErrorCode::InvalidInput, format!("there is no secret `{}`", sign.secret.name))
-        })?;
+        let name = &sign.secret.name;
+        let secret = secrets
+            .get(name)
+            .ok_or_else(|| StepError::new(ErrorCode::InvalidInput, format!("there is no secret `{name}`")))?;
+        self.check_signs(name, secret)?;
         Ok(Json::from(Value::from(hmac_sha256(&secret.value, sign.data.as_bytes()))))
+    }
+
+    /// What is sent to hosts does not sign: from a signature, whoever gets it could tell whether a guess of the secret is right,
+    /// and the script decides who gets it. A secret that was given for this process is its user's own.
+    fn check_signs(&self, name: &str, secret: &Secret) -> Result<(), StepError> {
+        let is_kept = matches!(self.secrets, Secrets::Kept { .. });
+        if !is_kept || secret.hosts.is_empty() {
+            return Ok(());
+        }
+        let hosts: Vec<String> = secret.hosts.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "the secret `{name}` may be sent to {}, so it does not sign; keep the key that `hmac` uses apart, with an empty \
+             `allowed_hosts`",
+            hosts.join(", ")
+        );
+        Err(StepError::new(ErrorCode::CapabilityDenied, message))
     }
 
     async fn open(&self, errand: &Errand) -> Result<BTreeMap<String, Secret>, StepError> {

@@ -62,6 +62,19 @@ fn a_secret_that_was_given_reaches_its_server_and_is_in_nothing_that_is_kept_or_
 }
 
 #[test]
+fn a_secret_that_was_given_signs_too() {
+    let desk = Desk::new();
+    let script = "return { signed = hmac(secret('key'), 'what do ya want for nothing?') }";
+    let capabilities = json!({ "hosts": ["a.example"], "secrets": { "key": KEPT } });
+    let step = json!({ "id": "ask", "type": "lua_script", "script": script, "capabilities": capabilities });
+    let graph = desk.graph("sign", &json!({ "name": "sign", "steps": [step] }));
+    let ended = desk.run(&["run", &graph, "--secrets", &json!({ KEPT: "Jefe" }).to_string()]).expect(0);
+    // RFC 4231, test case 2.
+    let signature = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+    assert_eq!(ended.json()["ask"]["signed"], signature);
+}
+
+#[test]
 fn what_was_not_given_or_allowed_is_told_with_what_to_type() {
     let (desk, (origin, came)) = (Desk::new(), echo());
     let (graph, input) = (desk.graph("ask", &graph(&origin)), input(&origin));
