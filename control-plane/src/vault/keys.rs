@@ -50,7 +50,8 @@ pub(crate) enum VaultError {
     #[error(
         "the master key file {path} is missing, and this data has secrets that are sealed under the key `{needed}`: put the \
          file back from its copy. Where there is none, they are lost: `agentruntime serve --give-up-master-key {needed}` goes \
-         on with another key, and each inbound webhook then needs a new signing secret",
+         on with another key; each inbound webhook then needs a new signing secret, and credentials of connections and the vault \
+         have to be entered anew",
         path = path.display()
     )]
     Lost {
