@@ -1,81 +1,34 @@
 //! Connections: named credentials of a project. What they hold is written and never read back.
 
-use super::{ConnectionId, IntegrationError, hosts};
+mod table;
+
+use super::{
+    ConnectionId, IntegrationError,
+    fields::{check_count, check_value, name, word},
+    hosts,
+};
 use crate::{
     access::{
         May, UserId,
         audit::{self, Entry},
-        field,
         permission::{ReadConnections, WriteConnections},
     },
     app::App,
     vault::{Place, Sealer, data_keys},
 };
 use agentruntime_engine::{
-    database::{Database, Row, StoreError, Tx, Values, document, id, json, number, text, time},
+    database::{Database, StoreError, Tx, Values, json},
     store::Scope,
 };
-use agentruntime_host_api::{HostPattern, ProjectId, TenantId, Timestamp};
-use secrecy::{ExposeSecret, SecretString};
+use agentruntime_host_api::{HostPattern, Timestamp};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use table::{DELETE, INSERT, LIST, NAMED, SELECT, UPDATE, check_room, connection, key};
 use uuid::Uuid;
-
-/// Connections of one project: more than people look after.
-pub(crate) const CONNECTIONS_MAX: u32 = 1_000;
-/// Credentials of one connection.
-pub(crate) const CREDENTIALS_MAX: usize = 32;
-/// The longest value of a credential, in bytes: a private key fits.
-pub(crate) const CREDENTIAL_BYTES_MAX: usize = 16 << 10;
-/// The longest name of a provider, a service or a credential, in characters.
-pub(crate) const WORD_CHARS_MAX: usize = 64;
 
 /// What sealed credentials are bound to.
 const KIND: &str = "connection";
-
-/// The columns that [`connection`] reads, in its order.
-macro_rules! columns {
-    () => {
-        "connection_id, tenant_id, project_id, display_name, provider, service, credentials, allowed_hosts, created_by, \
-         created_at, updated_at"
-    };
-}
-
-const INSERT: &str = concat!(
-    "INSERT INTO connections (",
-    columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) ON CONFLICT (tenant_id, project_id, display_name) DO NOTHING RETURNING ",
-    columns!()
-);
-
-const COUNT: &str = "SELECT COUNT(*) FROM connections WHERE tenant_id = $1 AND project_id = $2";
-
-const LIST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND (created_at, connection_id) > ($3, $4) \
-     ORDER BY created_at, connection_id LIMIT $5"
-);
-
-const SELECT: &str =
-    concat!("SELECT ", columns!(), " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3");
-
-/// An id is no name, since names that look like ids are refused.
-const NAMED: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND (connection_id = $3 OR display_name = $3)"
-);
-
-const UPDATE: &str = concat!(
-    "UPDATE connections SET display_name = $4, credentials = $5, allowed_hosts = $6, updated_at = $7 \
-     WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 AND NOT EXISTS (SELECT 1 FROM connections o \
-     WHERE o.tenant_id = $1 AND o.project_id = $2 AND o.display_name = $4 AND o.connection_id <> $3) RETURNING ",
-    columns!()
-);
-
-const DELETE: &str =
-    "DELETE FROM connections WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 RETURNING connection_id";
 
 /// A connection.
 #[derive(Debug)]
@@ -317,62 +270,6 @@ fn seal(
     Ok(sealer.seal(Place { tenant: &scope.tenant, kind: KIND, id: &place }, value)?)
 }
 
-/// Refuses a value that is none, or too long.
-pub(super) fn check_value(field: &'static str, value: &SecretString) -> Result<(), IntegrationError> {
-    match value.expose_secret().len() {
-        1..=CREDENTIAL_BYTES_MAX => Ok(()),
-        len => {
-            let message = format!("a value has {len} bytes; it has 1 to {CREDENTIAL_BYTES_MAX}");
-            Err(IntegrationError::invalid(field, message))
-        }
-    }
-}
-
-fn check_count(sealed: &BTreeMap<String, String>) -> Result<(), IntegrationError> {
-    match sealed.len() {
-        1..=CREDENTIALS_MAX => Ok(()),
-        count => {
-            let message = format!("the connection would have {count}; it has 1 to {CREDENTIALS_MAX}");
-            Err(IntegrationError::invalid("credentials", message))
-        }
-    }
-}
-
-/// A name that is no id, so that a workflow can say either.
-fn name(text: &str) -> Result<String, IntegrationError> {
-    let name = field::name("display_name", text)?;
-    match name.parse::<Uuid>().is_ok() || name.contains('/') {
-        true => Err(IntegrationError::invalid("display_name", "write a name that is no id and has no `/`")),
-        false => Ok(name),
-    }
-}
-
-fn word(field: &'static str, text: &str) -> Result<(), IntegrationError> {
-    let is_word = (1..=WORD_CHARS_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-    match is_word {
-        true => Ok(()),
-        false => {
-            let message = format!("a name here has 1 to {WORD_CHARS_MAX} letters, digits and _ - . in ASCII");
-            Err(IntegrationError::invalid(field, message))
-        }
-    }
-}
-
-/// After the entry in the log, which makes writers of one workspace take turns.
-async fn check_room(tx: &mut Tx<'_>, scope: &Scope) -> Result<(), IntegrationError> {
-    let mut values = Values::default();
-    values.scope(scope);
-    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
-    match number::<u32>(&row, 0)? < CONNECTIONS_MAX {
-        true => Ok(()),
-        false => {
-            let message = format!("a project has at most {CONNECTIONS_MAX} connections; delete one first");
-            Err(crate::access::AccessError::Conflict { code: "TOO_MANY_CONNECTIONS", message }.into())
-        }
-    }
-}
-
 async fn record(
     tx: &mut Tx<'_>,
     may: &May<WriteConnections>,
@@ -392,25 +289,4 @@ fn taken(name: &str) -> IntegrationError {
 
 fn unknown(id: ConnectionId) -> IntegrationError {
     crate::access::AccessError::NotFound { kind: "connection", id: id.to_string() }.into()
-}
-
-fn key(scope: &Scope, id: ConnectionId) -> Values {
-    let mut values = Values::default();
-    values.scope(scope).id(id);
-    values
-}
-
-fn connection(row: &Row) -> Result<Connection, StoreError> {
-    Ok(Connection {
-        id: id(row, 0)?,
-        scope: Scope { tenant: TenantId::new(text(row, 1)?), project: ProjectId::new(text(row, 2)?) },
-        display_name: text(row, 3)?.to_owned(),
-        provider: text(row, 4)?.to_owned(),
-        service: text(row, 5)?.to_owned(),
-        sealed: document(text(row, 6)?)?,
-        allowed_hosts: document(text(row, 7)?)?,
-        created_by: id(row, 8)?,
-        created_at: time(row, 9)?,
-        updated_at: time(row, 10)?,
-    })
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `connections` | named credentials of a project |
 //! | `vault_entries` | named secrets of a workspace |
+//! | `fields` | names, and how many values of what size |
 //! | `hosts` | where credentials may be sent |
 //! | `secrets` | finding and opening what a step uses |
 //! | `llm` | language models and their providers |
@@ -15,6 +16,7 @@
 
 pub(crate) mod connections;
 mod error;
+mod fields;
 mod hosts;
 pub(crate) mod llm;
 mod outside;

@@ -1,6 +1,6 @@
 //! The workspace's vault: secrets by paths, in versions. What is written is never read back.
 
-use super::{IntegrationError, connections, hosts};
+use super::{IntegrationError, fields::check_value, hosts};
 use crate::{
     access::{
         May, UserId,
@@ -83,7 +83,7 @@ pub(crate) async fn put(
     allowed_hosts: Option<Vec<String>>,
 ) -> Result<VaultEntry, IntegrationError> {
     check_path(path)?;
-    connections::check_value("value", value)?;
+    check_value("value", value)?;
     let given = allowed_hosts.as_deref().map(hosts::read).transpose()?;
     let (database, tenant) = (app.database(), &may.place.tenant);
     let sealer = data_keys::sealer(database, &app.sealer, tenant).await?;

@@ -1,7 +1,7 @@
 //! The providers of a project. Their keys are written and never read back.
 
 use super::{
-    super::{IntegrationError, ProviderId, connections::check_value},
+    super::{IntegrationError, ProviderId, fields::check_value},
     endpoint::{Endpoint, Key, Tier, read_base_url},
     vendor::Vendor,
 };

@@ -1,0 +1,93 @@
+//! The table of connections: its statements, and what a row says.
+
+use super::{Connection, ConnectionId};
+use crate::integrations::IntegrationError;
+use agentruntime_engine::{
+    database::{Row, StoreError, Tx, Values, document, id, number, text, time},
+    store::Scope,
+};
+use agentruntime_host_api::{ProjectId, TenantId};
+
+/// Connections of one project: more than people look after.
+pub(crate) const CONNECTIONS_MAX: u32 = 1_000;
+
+/// The columns that [`connection`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "connection_id, tenant_id, project_id, display_name, provider, service, credentials, allowed_hosts, created_by, \
+         created_at, updated_at"
+    };
+}
+
+pub(super) const INSERT: &str = concat!(
+    "INSERT INTO connections (",
+    columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) ON CONFLICT (tenant_id, project_id, display_name) DO NOTHING RETURNING ",
+    columns!()
+);
+
+const COUNT: &str = "SELECT COUNT(*) FROM connections WHERE tenant_id = $1 AND project_id = $2";
+
+pub(super) const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND (created_at, connection_id) > ($3, $4) \
+     ORDER BY created_at, connection_id LIMIT $5"
+);
+
+pub(super) const SELECT: &str =
+    concat!("SELECT ", columns!(), " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3");
+
+/// An id is no name, since names that look like ids are refused.
+pub(super) const NAMED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM connections WHERE tenant_id = $1 AND project_id = $2 AND (connection_id = $3 OR display_name = $3)"
+);
+
+pub(super) const UPDATE: &str = concat!(
+    "UPDATE connections SET display_name = $4, credentials = $5, allowed_hosts = $6, updated_at = $7 \
+     WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 AND NOT EXISTS (SELECT 1 FROM connections o \
+     WHERE o.tenant_id = $1 AND o.project_id = $2 AND o.display_name = $4 AND o.connection_id <> $3) RETURNING ",
+    columns!()
+);
+
+pub(super) const DELETE: &str =
+    "DELETE FROM connections WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 RETURNING connection_id";
+
+/// After the entry in the log, which makes writers of one workspace take turns.
+pub(super) async fn check_room(tx: &mut Tx<'_>, scope: &Scope) -> Result<(), IntegrationError> {
+    let mut values = Values::default();
+    values.scope(scope);
+    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
+    match number::<u32>(&row, 0)? < CONNECTIONS_MAX {
+        true => Ok(()),
+        false => {
+            let message = format!("a project has at most {CONNECTIONS_MAX} connections; delete one first");
+            Err(crate::access::AccessError::Conflict { code: "TOO_MANY_CONNECTIONS", message }.into())
+        }
+    }
+}
+
+/// Which connection of a place.
+pub(super) fn key(scope: &Scope, id: ConnectionId) -> Values {
+    let mut values = Values::default();
+    values.scope(scope).id(id);
+    values
+}
+
+/// What a row says.
+pub(super) fn connection(row: &Row) -> Result<Connection, StoreError> {
+    Ok(Connection {
+        id: id(row, 0)?,
+        scope: Scope { tenant: TenantId::new(text(row, 1)?), project: ProjectId::new(text(row, 2)?) },
+        display_name: text(row, 3)?.to_owned(),
+        provider: text(row, 4)?.to_owned(),
+        service: text(row, 5)?.to_owned(),
+        sealed: document(text(row, 6)?)?,
+        allowed_hosts: document(text(row, 7)?)?,
+        created_by: id(row, 8)?,
+        created_at: time(row, 9)?,
+        updated_at: time(row, 10)?,
+    })
+}
