@@ -1,4 +1,4 @@
-//! How many requests of a workspace's steps are under way at once.
+//! How many requests of steps are under way at once: of a workspace, and of all.
 
 use crate::{server::Server, workflow::Workflow};
 use serde_json::json;
@@ -36,7 +36,16 @@ async fn reply(mut stream: TcpStream) {
 
 #[tokio::test]
 async fn a_request_beyond_those_of_its_workspace_waits_for_its_turn_and_goes_out_then() {
-    let limits = ["--egress-allowed-networks=127.0.0.0/8", "--workspace-egress-requests-max=2"];
+    two_of_three_are_under_way("--workspace-egress-requests-max=2").await;
+}
+
+#[tokio::test]
+async fn a_request_beyond_those_of_its_process_waits_for_its_turn_and_goes_out_then() {
+    two_of_three_are_under_way("--egress-requests-max=2").await;
+}
+
+async fn two_of_three_are_under_way(limit: &str) {
+    let limits = ["--egress-allowed-networks=127.0.0.0/8", limit];
     let (server, (origin, mut asked)) = (Server::start_with(None, &limits), serve().await);
     let source = "local ask = {'http.fetch', {url = input.url}} local replies = host.all{ask, ask, ask} return {count = #replies}";
     let step = json!({ "id": "ask", "type": "lua_script", "script": source, "timeout_s": 30, "capabilities": { "hosts": [origin] } });
