@@ -213,20 +213,20 @@ fn say_end(context: &Context, timeline: &Timeline) -> io::Result<()> {
     }
 }
 
+/// What is asked.
+pub(super) fn question(task: &TaskRecord) -> String {
+    let due = task.due.map(|due| format!(", until {}", style::time(due))).unwrap_or_default();
+    let step = style::strong(&task.step.to_string());
+    let heading = format!("{} {step} ({}{due})\n", style::attention("waits for a person:"), task.task_type);
+    heading + &style::pretty(&task.payload.to_value(), "    ")
+}
+
 /// What is asked, and the exact commands to answer.
 pub(crate) fn waiting_text(context: &Context, waiting: &Waiting) -> String {
     let mut text = String::new();
     for task in &waiting.tasks {
         let (run, step) = (task.run.to_string(), task.step.to_string());
-        let due = task.due.map(|due| format!(", until {}", style::time(due))).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "{} {} ({}{due})",
-            style::attention("waits for a person:"),
-            style::strong(&step),
-            task.task_type
-        );
-        text.push_str(&style::pretty(&task.payload.to_value(), "    "));
+        text.push_str(&question(task));
         for (word, flag) in [("yes:", "--approve"), ("no: ", "--reject")] {
             let command = context.command(&["task", "complete", &run, &step, flag]);
             let _ = writeln!(text, "  {} {command}", style::faint(word));

@@ -7,14 +7,24 @@ use super::{
     desk::Desk,
     failure::Refusal,
     follow::{self, Following},
-    json_argument, screen, workspace,
+    json_argument, screen, style, workspace,
 };
 use crate::operations::{Answer, RunSource, Waiting, fits};
 use agentruntime_engine::store::TaskRecord;
 use serde_json::{Map, Value, json};
+use std::io::{self, BufRead, IsTerminal};
 
 /// A part of a task's id that is shorter says nothing.
 const TASK_PART_CHARS_MIN: usize = 4;
+
+/// What named a question on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NamedBy {
+    /// Its own id: it is the one that was read.
+    Itself,
+    /// The run, perhaps with the step: what that asks by now may be another question than the one that was read.
+    ItsRun,
+}
 
 /// Lists the questions that wait for an answer.
 pub(crate) async fn tasks(context: &Context, run: Option<&str>) -> anyhow::Result<Ending> {
@@ -47,11 +57,38 @@ pub(crate) async fn complete(context: &Context, arguments: CompleteArguments) ->
 pub(crate) async fn approve(context: &Context, arguments: ApproveArguments) -> anyhow::Result<Ending> {
     let answer = answer(!arguments.reject, arguments.result.as_deref())?;
     let desk = context.desk().await?;
-    let task = match &arguments.step {
-        Some(step) => desk.find_task(desk.find_run(&arguments.subject).await?.run, step).await?,
+    let (task, named_by) = match &arguments.step {
+        Some(step) => (desk.find_task(desk.find_run(&arguments.subject).await?.run, step).await?, NamedBy::ItsRun),
         None => only_task(&desk, &arguments.subject).await?,
     };
+    // Programs read the events, in which the question and its answer are.
+    if named_by == NamedBy::ItsRun && !context.json {
+        show_and_ask(&task, answer.approved)?;
+    }
     give(context, desk, &task, answer).await
+}
+
+/// Shows the question that is answered, and lets whoever sits at a terminal say whether it is the one that they mean. A script
+/// has said what it means; what it answered is on its screen.
+fn show_and_ask(task: &TaskRecord, approved: bool) -> anyhow::Result<()> {
+    screen::show(&follow::question(task))?;
+    let word = if approved { "yes" } else { "no" };
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Ok(screen::show(&format!("  {} {word}\n", style::faint("answer:")))?);
+    }
+    screen::show(&format!("  answer {} to this? [y/N] ", style::strong(word)))?;
+    if agrees(&mut io::stdin().lock())? {
+        return Ok(());
+    }
+    let message = format!("nothing was answered; `agentruntime tasks {}` lists what the run asks", task.run);
+    Err(Refusal::new("NOT_ANSWERED", message).into())
+}
+
+/// Whether the next line is a yes. No line is none.
+fn agrees(typed: &mut impl BufRead) -> io::Result<bool> {
+    let mut line = String::new();
+    typed.read_line(&mut line)?;
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 fn answer(approved: bool, result: Option<&str>) -> anyhow::Result<Answer> {
@@ -63,19 +100,19 @@ fn answer(approved: bool, result: Option<&str>) -> anyhow::Result<Answer> {
 }
 
 /// The question with that id, or the only one of that run.
-async fn only_task(desk: &Desk, subject: &str) -> anyhow::Result<TaskRecord> {
+async fn only_task(desk: &Desk, subject: &str) -> anyhow::Result<(TaskRecord, NamedBy)> {
     let part = subject.to_ascii_lowercase();
     if part.len() >= TASK_PART_CHARS_MIN {
         let pending = desk.pending_tasks(None).await?;
         let named: Vec<TaskRecord> = pending.into_iter().filter(|task| fits(&task.task.to_string(), &part)).collect();
         if let Ok([task]) = <[TaskRecord; 1]>::try_from(named) {
-            return Ok(task);
+            return Ok((task, NamedBy::Itself));
         }
     }
     let run = desk.find_run(subject).await?.run;
     let pending = desk.tasks_below(run).await?;
     match <[TaskRecord; 1]>::try_from(pending) {
-        Ok([task]) => Ok(task),
+        Ok([task]) => Ok((task, NamedBy::ItsRun)),
         Err(pending) if pending.is_empty() => {
             Err(Refusal::new("TASK_NOT_FOUND", format!("run {run} asks nothing")).into())
         }
@@ -113,4 +150,18 @@ pub(crate) fn public(task: &TaskRecord) -> Value {
         public["expires_at"] = due.to_string().into();
     }
     public
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_one() {
+        for (typed, agreed) in
+            [("y\n", true), (" Yes \n", true), ("\n", false), ("", false), ("n\n", false), ("yesterday\n", false)]
+        {
+            assert_eq!(agrees(&mut typed.as_bytes()).unwrap(), agreed, "{typed:?}");
+        }
+    }
 }

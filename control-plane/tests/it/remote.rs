@@ -107,13 +107,17 @@ fn what_a_run_asks_is_answered() {
         (&json!("human_task"), &json!({ "n": 7 }))
     );
     assert_eq!(me.run(&["tasks", "last", "--json"]).expect(0).json(), waiting["tasks"]);
-    let outputs = me.run(&["approve", "last", "--result", r#"{"note":"fine"}"#]).expect(0).json();
-    assert_eq!(outputs, json!({ "after": { "note": "fine" } }));
+    let answered = me.run(&["approve", "last", "--result", r#"{"note":"fine"}"#]).expect(0);
+    assert_eq!(answered.json(), json!({ "after": { "note": "fine" } }));
+    // A run was named, and not the question: which one was answered, and how, is on the screen.
+    let shown = &answered.stderr;
+    assert!(shown.contains("ask (approval)") && shown.contains("\"n\": 7") && shown.contains("answer: yes"), "{shown}");
     assert!(me.run(&["approve", "last"]).expect(2).stderr.contains("asks nothing"));
     // The task itself, and no.
     let waiting = me.run(&["trigger", "Ask first", "--wait", "--json"]).expect(3).summary();
     let task = waiting["tasks"][0]["task_id"].as_str().unwrap();
-    me.run(&["approve", task, "--reject"]).expect(0);
+    let shown = me.run(&["approve", task, "--reject"]).expect(0).stderr;
+    assert!(!shown.contains("answer: "), "{shown}");
 }
 
 #[test]

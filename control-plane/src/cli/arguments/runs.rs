@@ -57,7 +57,7 @@ pub(crate) struct LogsArguments {
 
 const APPROVE_EXAMPLES: &str = "\
 Examples:
-  agentruntime approve last                                  where it asks one thing
+  agentruntime approve last                                  where it asks one thing; shows it first
   agentruntime approve last review --result '{\"note\": \"fine\"}'
   agentruntime approve 4f2a9c1b --reject                     a run or a task, by part of its id";
 
