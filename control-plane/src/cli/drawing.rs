@@ -105,7 +105,7 @@ fn notes(timeline: &Timeline, index: usize, standing: Standing) -> String {
     }
     match standing {
         Standing::Skipped(reason) => notes.push(format!("skipped: {}", style::skip_reason(reason))),
-        Standing::Rejected => notes.push("rejected".into()),
+        Standing::Rejected => notes.push(style::rejected(timeline.rejection(index).as_deref())),
         Standing::Asking => notes.push("waits for a person".into()),
         Standing::Calling(child) => notes.push(format!("run {child}")),
         Standing::Sleeping(until) => notes.push(format!("until {}", style::time(until))),

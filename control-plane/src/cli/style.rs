@@ -135,6 +135,17 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
     format!("{text:<width$}")
 }
 
+/// The longest part of a reason that a line shows: `show --json` and the events have all of it.
+const REASON_CHARS_MAX: usize = 120;
+
+/// That a person said no, and why, where they told: its first line.
+pub(crate) fn rejected(reason: Option<&str>) -> String {
+    match reason.and_then(|reason| reason.lines().next()) {
+        Some(reason) => format!("rejected: {}", short(reason, REASON_CHARS_MAX)),
+        None => "rejected".into(),
+    }
+}
+
 /// A value over several lines, each indented.
 pub(crate) fn pretty(value: &Value, indent: &str) -> String {
     let text = format!("{value:#}");

@@ -12,6 +12,7 @@ use agentruntime_engine::{
 };
 use agentruntime_host_api::{Json, RunId, StepError, TaskId, Timestamp};
 use serde::Deserialize;
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A run so far.
@@ -153,6 +154,14 @@ impl Timeline {
         }
     }
 
+    /// Why a person said no, where they told.
+    pub(crate) fn rejection(&self, index: StepIndex) -> Option<String> {
+        match &self.state.steps[index].phase {
+            Phase::Completed { result, rejected: true } => reason(result.value()),
+            _ => None,
+        }
+    }
+
     /// How far a step's loop is, where it has one.
     pub(crate) fn progress(&self, index: StepIndex) -> Option<Progress> {
         let Phase::Looping(looped) = &self.state.steps[index].phase else { return self.times[index].looped };
@@ -230,6 +239,11 @@ impl Timeline {
         self.tasks.clear();
         self.times.iter_mut().for_each(|times| times.close(at));
     }
+}
+
+/// The field of an answer that by custom says why: a text with something in it.
+pub(crate) fn reason(answer: &Value) -> Option<String> {
+    answer["reason"].as_str().map(str::trim).filter(|reason| !reason.is_empty()).map(str::to_owned)
 }
 
 impl StepTimes {

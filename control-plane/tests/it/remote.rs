@@ -116,8 +116,9 @@ fn what_a_run_asks_is_answered() {
     // The task itself, and no.
     let waiting = me.run(&["trigger", "Ask first", "--wait", "--json"]).expect(3).summary();
     let task = waiting["tasks"][0]["task_id"].as_str().unwrap();
-    let shown = me.run(&["approve", task, "--reject"]).expect(0).stderr;
+    let shown = me.run(&["approve", task, "--reject", "--result", r#"{"reason":"too dear"}"#]).expect(0).stderr;
     assert!(!shown.contains("answer: "), "{shown}");
+    assert!(shown.contains("rejected: too dear"), "{shown}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{
     cli::style::{self, faint},
     operations::{
         Timeline,
-        timeline::{Standing, type_of},
+        timeline::{self, Standing, type_of},
     },
 };
 use agentruntime_engine::run::event::{Event, EventKind, StepPath};
@@ -62,10 +62,11 @@ pub(super) fn line(timeline: &Timeline, event: &Event) -> String {
         EventKind::HumanTaskCreated { path, task_type, .. } => {
             step(path, Standing::Asking, format!("waits for a person ({task_type})"))
         }
-        EventKind::HumanTaskCompleted { path, approved, .. } => {
-            let (standing, word) =
-                if *approved { (Standing::Completed, "approved") } else { (Standing::Rejected, "rejected") };
-            step(path, standing, word.into())
+        EventKind::HumanTaskCompleted { path, approved: true, .. } => {
+            step(path, Standing::Completed, "approved".into())
+        }
+        EventKind::HumanTaskCompleted { path, approved: false, result, .. } => {
+            step(path, Standing::Rejected, style::rejected(timeline::reason(&result.to_value()).as_deref()))
         }
         EventKind::StateChanged { to, reason, .. } => about_run(format!("{} ({reason})", style::status(*to))),
         EventKind::RunStarted(_)

@@ -147,7 +147,7 @@ fn note(timeline: &Timeline, index: usize, standing: Standing, now: Timestamp) -
         Standing::Asking => Some("waits for a person".into()),
         Standing::Calling(child) => Some(format!("run {child}")),
         Standing::Sleeping(due) => Some(format!("sleeps another {}", until(due))),
-        Standing::Rejected => Some("rejected".into()),
+        Standing::Rejected => Some(style::rejected(timeline.rejection(index).as_deref())),
         Standing::Skipped(reason) => Some(format!("skipped: {}", style::skip_reason(reason))),
         Standing::Recovered | Standing::Failed => timeline.error(index).map(ToString::to_string),
     }
