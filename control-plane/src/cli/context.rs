@@ -31,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) json: bool,
     place: Where,
     workspace: Option<Workspace>,
+    /// Whether the data was named on the command line, where it is mistyped now and then.
+    is_data_typed: bool,
 }
 
 /// Where runs go on while a command looks: with a node of this process, or at a server.
@@ -57,7 +59,7 @@ impl Context {
             Some(text) => text.parse()?,
             None => data::default_location()?,
         };
-        Ok(Self { json, place: Where::Here { location, flags: Vec::new() }, workspace: None })
+        Ok(Self { json, place: Where::Here { location, flags: Vec::new() }, workspace: None, is_data_typed: false })
     }
 
     /// Says where a command works; opens nothing.
@@ -72,13 +74,19 @@ impl Context {
         if workspace.is_some() && reach == Reach::HereOnly {
             return Err(not_into_a_servers().into());
         }
-        Ok(Self { json, place, workspace })
+        Ok(Self { json, place, workspace, is_data_typed: typed.data })
     }
 
-    /// Opens what the command works on.
+    /// Opens what the command works on. A folder that was typed has to be one of data; `run` and `publish`, which make one, open
+    /// the store.
     pub(crate) async fn desk(&self) -> anyhow::Result<Desk> {
         match &self.place {
-            Where::Here { .. } => Ok(Desk::Here(self.project().await?)),
+            Where::Here { location, .. } => {
+                if self.is_data_typed {
+                    check_is_data(location)?;
+                }
+                Ok(Desk::Here(self.project().await?))
+            }
             Where::Server { server, .. } => Ok(Desk::Server(server.clone())),
         }
     }
@@ -188,6 +196,19 @@ impl Context {
         }
         line
     }
+}
+
+/// Refuses a folder without data for a command that only finds what is there: it was mistyped, and would be made.
+fn check_is_data(location: &Location) -> Result<(), Refusal> {
+    let Location::Sqlite(folder) = location else { return Ok(()) };
+    if Store::is_in(folder) {
+        return Ok(());
+    }
+    let message = format!(
+        "there is no data in {}: check --data; `agentruntime run GRAPH` and `agentruntime publish GRAPH` begin a new folder",
+        folder.display()
+    );
+    Err(Refusal::new("DATA_NOT_FOUND", message))
 }
 
 fn not_into_a_servers() -> Refusal {

@@ -25,6 +25,19 @@ fn bad_arguments_are_refused() {
 }
 
 #[test]
+fn a_folder_without_data_is_not_made_by_looking_into_it() {
+    let desk = Desk::new();
+    let wrong = desk.graph("wrong", &json!({ "steps": [] })).replace("wrong.json", "dta");
+    for command in [&["runs"][..], &["show", "last"], &["tasks"], &["approve", "last"], &["trigger", "greet"]] {
+        let refused = desk.run(&[command, &["--data", &wrong, "--json"]].concat()).expect(2).error();
+        assert_eq!(refused["code"], "DATA_NOT_FOUND", "{refused}");
+        let told = refused["error"].as_str().unwrap();
+        assert!(told.contains(&wrong) && told.contains("--data"), "{told}");
+        assert!(!std::path::Path::new(&wrong).exists());
+    }
+}
+
+#[test]
 fn a_graph_that_cannot_be_read_is_refused() {
     check(&["validate", "nowhere.json"], "INVALID_GRAPH", "cannot read the graph `nowhere.json`");
     let desk = Desk::new();

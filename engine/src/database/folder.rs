@@ -18,6 +18,11 @@ pub(crate) struct FolderLock {
     _file: File,
 }
 
+/// Whether a database lies in that folder.
+pub(crate) fn is_in(folder: &Path) -> bool {
+    folder.join(DATABASE).is_file()
+}
+
 /// Makes the folder where it is missing, locks it, and gives the path of the database file in it, which then exists.
 pub(crate) fn open(folder: &Path) -> Result<(FolderLock, PathBuf), StoreError> {
     create_private(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;

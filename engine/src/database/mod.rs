@@ -29,6 +29,7 @@ mod statement;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connect::Location;
 pub use error::StoreError;
+pub(crate) use folder::is_in;
 pub use migrate::{Migration, Migrations};
 pub(crate) use outage::Access;
 pub use outage::{Outage, OutageKind};

@@ -89,6 +89,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether a store lies in that folder. Opens nothing.
+    pub fn is_in(folder: &std::path::Path) -> bool {
+        crate::database::is_in(folder)
+    }
+
     /// Looks at what [`Self::open`] would open, and changes nothing. Nothing where it would make a new store.
     pub async fn look(location: &Location, clock: Arc<dyn Clock>) -> Result<Option<Database>, StoreError> {
         let Some(database) = Database::look(location, clock).await? else { return Ok(None) };
