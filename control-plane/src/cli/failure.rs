@@ -63,12 +63,18 @@ impl From<anyhow::Error> for Failure {
             }
         } else if let Some(error) = error.downcast_ref::<StoreError>() {
             failure.code = error.code().into();
+            if matches!(error, StoreError::InUse { .. }) {
+                failure.message.push_str(IN_USE_BY_A_SERVICE);
+            }
         } else if let Some(error) = error.downcast_ref::<Refusal>() {
             failure.code = error.code.into();
         } else if let Some(error) = error.downcast_ref::<ClientError>() {
             failure.code = error.code().to_owned();
             if let ClientError::Refused(refused) = error {
                 failure.details = details(refused);
+                if let Some(message) = by_flags(&refused.code) {
+                    failure.message = message.into();
+                }
                 // The sentence of a refused graph is its first issue: people are shown all of them.
                 if refused.code == "INVALID_GRAPH" {
                     failure.issues.clone_from(&refused.issues);
@@ -124,6 +130,25 @@ fn details(refused: &Refused) -> Option<Value> {
     match refused.issues.is_empty() {
         true => refused.details.clone(),
         false => Some(json!({ "issues": refused.issues })),
+    }
+}
+
+/// What to do where the process that has the data is a service: it does there what this command would do here.
+const IN_USE_BY_A_SERVICE: &str = ". If that is `agentruntime dev` or `serve`, work through it: `agentruntime login URL` with its token, then \
+    `agentruntime publish GRAPH` and `agentruntime trigger WORKFLOW --wait` do what `run` does here";
+
+/// A refusal of the place, with the flags that name it: the server's sentence is about headers.
+fn by_flags(code: &str) -> Option<&'static str> {
+    match code {
+        "PLACE_MISSING" => Some(
+            "the token is not bound to one project: say which with --tenant SLUG and --project SLUG; `agentruntime login URL` with \
+             both keeps them for later commands",
+        ),
+        "PLACE_NOT_FOUND" => Some(
+            "there is no such workspace or project that you could see: check --tenant and --project, AGENTRUNTIME_TENANT and \
+             AGENTRUNTIME_PROJECT, and those of the login (`agentruntime whoami`)",
+        ),
+        _ => None,
     }
 }
 

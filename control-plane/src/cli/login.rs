@@ -35,7 +35,7 @@ pub(crate) async fn login(arguments: &PlaceArguments, json: bool, login: LoginAr
     let before = before.filter(|before| before.address == address);
     let place = place(arguments, before.as_ref());
     let server = Server::new(Http::new(address.clone(), &token, &place)?);
-    let reading = server.check().await.map_err(explained)?;
+    let reading = server.check().await?;
     let me = me(&server).await?;
     profiles.put(name, &Profile { address, token, place: place.clone(), plaintext })?;
     if json {
@@ -78,7 +78,7 @@ pub(crate) async fn whoami(context: &Context) -> anyhow::Result<Ending> {
         )
         .into());
     };
-    let reading = server.check().await.map_err(explained)?;
+    let reading = server.check().await?;
     let me = me(server).await?;
     let Place { tenant, project } = server.place();
     if context.json {
@@ -127,17 +127,6 @@ fn public(name: &str, server: &Server, place: &Place, me: &Value) -> Value {
         "project": place.project,
         "me": me,
     })
-}
-
-/// A refusal of the place, with the flags that name it.
-fn explained(error: ClientError) -> anyhow::Error {
-    match error.code() {
-        "PLACE_MISSING" => {
-            let message = "the token is not bound to one project: say which with --tenant SLUG and --project SLUG";
-            Refusal::new("PLACE_MISSING", message).into()
-        }
-        _ => error.into(),
-    }
 }
 
 /// The token: from stdin, else typed without being shown.

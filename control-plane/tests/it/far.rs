@@ -124,6 +124,17 @@ fn here_a_start_takes_over_what_an_earlier_run_completed_too() {
 }
 
 #[test]
+fn a_run_on_the_data_of_a_service_is_sent_to_the_service() {
+    let service = Service::start();
+    let me = Account::new();
+    let graph = me.graph("greet", &greeting());
+    let refused = me.run(&["run", &graph, "--data", &service.data(), "--json"]).expect(2).error();
+    assert_eq!(refused["code"], "DATA_IN_USE");
+    let told = refused["error"].as_str().unwrap();
+    assert!(told.contains(&service.data()) && told.contains("agentruntime trigger WORKFLOW"), "{told}");
+}
+
+#[test]
 fn a_login_beside_a_data_folder_of_the_environment_is_told() {
     let service = Service::start();
     let me = Account::logged_in(&service);

@@ -242,6 +242,19 @@ async fn a_token_of_the_whole_workspace_works_in_the_project_that_is_named() {
         me.type_in(&[&["login", &service.url, "--token-stdin"], project].concat(), &service.admin_token)
     };
     assert!(login(&[]).expect(2).stderr.contains("--tenant SLUG"));
+    // Every command speaks of what can be typed, not of what is sent.
+    let unbound = |place: &[&str]| {
+        let mut command = me.command(&[&["workflows", "--server", &service.url, "--json"], place].concat());
+        let output = command.env("AGENTRUNTIME_TOKEN", &service.admin_token).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        serde_json::from_slice::<Value>(&output.stderr).unwrap()
+    };
+    for (place, code) in [(&[][..], "PLACE_MISSING"), (&["--tenant", "nowhere"], "PLACE_NOT_FOUND")] {
+        let refused = unbound(place);
+        let told = refused["error"].as_str().unwrap();
+        assert_eq!(refused["code"], code);
+        assert!(told.contains("--tenant") && told.contains("--project") && !told.contains("X-"), "{told}");
+    }
     login(&["--tenant", "dev", "--project", "default"]).expect(0);
     let graph = me.graph("counting", &counting());
     let mut runs = Vec::new();

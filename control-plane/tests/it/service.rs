@@ -35,6 +35,11 @@ impl Service {
         Self { url: text("url"), token: text("token"), admin_token: text("admin_token"), process, folder }
     }
 
+    /// The folder of its data.
+    pub(crate) fn data(&self) -> String {
+        self.folder.path().join("data").to_str().unwrap().to_owned()
+    }
+
     /// What the API answers, asked with the first token.
     pub(crate) async fn get(&self, path: &str) -> Value {
         // Whoever comes second finds it installed.
