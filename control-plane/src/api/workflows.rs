@@ -38,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(list, create))
         .routes(routes!(schema))
         .routes(routes!(read, change, archive))
+        .routes(routes!(validate_graph))
         .routes(routes!(validate))
 }
 
@@ -304,6 +305,25 @@ async fn validate(
     let (question, share) = body.map(|Body(body, share)| (body, share)).unzip();
     let question = question.unwrap_or_default().into();
     let report = app.project(&may.place).validate_draft(app.checking(), &named(id), question, share).await?;
+    Ok(axum::Json(report.into()))
+}
+
+/// Checks a graph of which there is no workflow yet, as publishing would. Nothing is kept of it.
+#[utoipa::path(
+    post,
+    path = "/workflows/validate",
+    operation_id = "validate_graph",
+    tag = "workflows",
+    request_body(content = ValidateWorkflow, description = "`graph` is what is checked; without it, there is no graph, which is an error"),
+    responses((status = 200, body = Validation), (status = "default", body = ProblemBody)),
+    security(("token" = ["workflow:read"]), ("session" = []))
+)]
+async fn validate_graph(
+    may: May<ValidateWorkflows>,
+    Given(app): Given<State>,
+    Body(question, share): Body<ValidateWorkflow>,
+) -> Result<axum::Json<Validation>, Problem> {
+    let report = app.project(&may.place).validate_graph(app.checking(), question.into(), share).await?;
     Ok(axum::Json(report.into()))
 }
 

@@ -68,7 +68,8 @@ async fn here(context: &Context, arguments: PublishArguments) -> anyhow::Result<
 }
 
 /// The graph becomes the draft of the workflow that has its name, and the draft a version. Where no workflow has it, one is
-/// made. A graph that is refused replaces no draft: what others were writing there would be in no version.
+/// made. A graph that is refused replaces no draft, as what others were writing there would be in no version, and makes no
+/// workflow.
 async fn at_server(server: &Server, arguments: PublishArguments) -> anyhow::Result<Outcome> {
     let mut file = GraphFile::read(&arguments.graph)?;
     Graph::parse(&file.document).map_err(|issues| OperationError::InvalidGraph { issues })?;
@@ -79,15 +80,15 @@ async fn at_server(server: &Server, arguments: PublishArguments) -> anyhow::Resu
     };
     let workflow = match server.find_workflow(&name).await? {
         Some(workflow) => {
-            let issues = server.validate(&workflow.id, &file.document).await?;
-            if issues.iter().any(Issue::is_error) {
-                return Err(OperationError::InvalidGraph { issues }.into());
-            }
+            check(server.validate(&workflow.id, &file.document).await?)?;
             server.change_draft(&workflow, &file.document).await?;
             workflow
         }
         None if graph_file::is_id(&name) => return Err(OperationError::UnknownWorkflow(name).into()),
-        None => server.create_workflow(&name, &file.document).await?,
+        None => {
+            check(server.validate_new(&file.document).await?)?;
+            server.create_workflow(&name, &file.document).await?
+        }
     };
     let (published, is_new) = server.publish(&workflow.id, arguments.message.as_deref()).await?;
     Ok(Outcome {
@@ -99,6 +100,13 @@ async fn at_server(server: &Server, arguments: PublishArguments) -> anyhow::Resu
         is_new,
         issues: published.issues,
     })
+}
+
+fn check(issues: Vec<Issue>) -> Result<(), OperationError> {
+    match issues.iter().any(Issue::is_error) {
+        true => Err(OperationError::InvalidGraph { issues }),
+        false => Ok(()),
+    }
 }
 
 /// Calls of other workflows name ids. Here an id is a name, so that a graph which names workflows as people do serves here and

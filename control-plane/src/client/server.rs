@@ -198,6 +198,12 @@ impl Server {
         Ok(self.http.parsed::<Validation>(reply.body)?.issues)
     }
 
+    /// The same of a graph of which there is no workflow. There still is none then.
+    pub(crate) async fn validate_new(&self, graph: &Value) -> Result<Vec<Issue>, ClientError> {
+        let reply = self.http.change(Method::POST, "/workflows/validate", &json!({ "graph": graph }), &[]).await?;
+        Ok(self.http.parsed::<Validation>(reply.body)?.issues)
+    }
+
     /// Another draft of a workflow, if its draft is still the one that was read.
     pub(crate) async fn change_draft(&self, workflow: &ServerWorkflow, graph: &Value) -> Result<(), ClientError> {
         let path = format!("/workflows/{}", workflow.id);

@@ -2,7 +2,7 @@
 
 use super::{
     Checks, OperationError, Project,
-    checks::Turn,
+    checks::{Admitted, Turn},
     drafts,
     dry_run::{DryRunQuestion, on_its_own_thread, timed_dry_run},
 };
@@ -131,12 +131,35 @@ impl Project {
         let admitted = checking.checks.admit(&self.scope.tenant)?;
         let draft = self.draft(id).await?.1;
         let graph = question.graph.take().unwrap_or(draft);
+        self.validate(admitted, checking.guest, graph, question, held).await
+    }
+
+    /// Checks a graph of which there is no workflow yet, as publishing would. Without one, what is checked is none.
+    pub(crate) async fn validate_graph(
+        &self,
+        checking: Checking<'_>,
+        mut question: DryRunQuestion,
+        held: impl Send + 'static,
+    ) -> Result<DryRun, OperationError> {
+        let admitted = checking.checks.admit(&self.scope.tenant)?;
+        let graph = question.graph.take().unwrap_or_else(Json::null);
+        self.validate(admitted, checking.guest, graph, question, held).await
+    }
+
+    async fn validate(
+        &self,
+        admitted: Admitted,
+        guest: Arc<dyn Guest>,
+        graph: Json,
+        question: DryRunQuestion,
+        held: impl Send + 'static,
+    ) -> Result<DryRun, OperationError> {
         let turn = admitted.turn(graph.as_str().len() + question.value_bytes()).await;
         let mut document = read(graph, turn.clone()).await;
         let unpinned = self.pin_live_children(&mut document).await?;
         let (step_ids, tenant) = (question.step_ids.clone(), self.scope.tenant.clone());
         let options = move || question.options(tenant);
-        let mut report = timed_dry_run(Arc::new(document), options, checking.guest, (turn, held)).await?;
+        let mut report = timed_dry_run(Arc::new(document), options, guest, (turn, held)).await?;
         let is_asked = |issue: &Issue| {
             let is_about = |ids: &Vec<String>| ids.iter().any(|id| Some(id.as_str()) == issue.step_id.as_deref());
             report.checks_performed.contains(&issue.code.check()) && step_ids.as_ref().is_none_or(is_about)

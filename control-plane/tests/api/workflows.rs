@@ -217,6 +217,10 @@ async fn a_graph_with_errors_is_not_published() {
         assert_eq!(report["checks_performed"], json!(["lua_fixture"]));
         assert_eq!(report["issues"][0]["code"], "lua_fixture_return_type", "{report:#}");
         owner.post(&format!("{path}/validate"), json!({ "checks": ["luck"] })).await.refused(422, "INVALID_BODY");
+        // A graph of which there is no workflow, and no graph.
+        let report = owner.post("/v1/workflows/validate", json!({ "graph": { "steps": [] } })).await.expect(200);
+        assert_eq!(report["valid"], false, "{report:#}");
+        assert_eq!(owner.post("/v1/workflows/validate", json!({})).await.expect(200)["valid"], false);
     })
     .await;
 }

@@ -175,6 +175,11 @@ fn who_commands_work_as_is_told_to_people_in_lines() {
 async fn a_graph_that_is_refused_leaves_the_draft_as_it_is() {
     let service = Service::start();
     let me = Account::logged_in(&service);
+    // Of a name that nobody has, nothing is left behind.
+    let new = json!({ "name": "new", "steps": [{ "id": "a", "type": "lua_script", "script": "return {" }] });
+    let refused = me.run(&["publish", &me.graph("new", &new), "--json"]).expect(2).error();
+    assert_eq!(refused["code"], "INVALID_GRAPH", "{refused:#}");
+    assert_eq!(me.run(&["workflows", "--json"]).expect(0).json(), json!([]));
     let published = me.run(&["publish", &me.graph("greet", &greeting()), "--json"]).expect(0).json();
     let id = published["workflow_id"].as_str().unwrap();
     let before = service.get(&format!("/workflows/{id}")).await;

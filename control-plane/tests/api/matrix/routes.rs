@@ -108,6 +108,7 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/workflows/{id}", READ, ""),
     route("PATCH", "/workflows/{id}", WRITE, r#"{"name":"x"}"#),
     route("DELETE", "/workflows/{id}", WRITE, ""),
+    route("POST", "/workflows/validate", CHECK, "{}"),
     route("POST", "/workflows/{id}/validate", CHECK, "{}"),
     route("GET", "/workflows/{id}/versions", READ, ""),
     route("POST", "/workflows/{id}/versions", WRITE, "{}"),
