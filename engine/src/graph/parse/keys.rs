@@ -84,6 +84,15 @@ pub(crate) fn step_type(name: &str) -> Option<&'static StepType> {
     STEP_TYPES.iter().find(|kind| kind.name == name)
 }
 
+/// The keys that steps can have, of whatever type: each once.
+pub(crate) fn of_any_step() -> Vec<&'static str> {
+    let shared = COMMON_KEYS.iter().chain(OUTER_KEYS);
+    let mut keys: Vec<&str> = shared.chain(STEP_TYPES.iter().flat_map(|kind| kind.keys)).copied().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 /// The type that alone has that key.
 pub(crate) fn owner_of(key: &str) -> Option<&'static StepType> {
     let mut owners = STEP_TYPES.iter().filter(|kind| kind.keys.contains(&key));

@@ -173,6 +173,8 @@ fn kind(fields: &mut Fields<'_, '_>, level: Level) -> Option<&'static keys::Step
             let names: Vec<&str> = known().collect();
             let issue = fields.place.key("type").error(IssueCode::GraphSchemaValidation, "a step needs a `type`");
             fields.sink.report.push(issue.suggest(format!("one of {}", names.join(", "))));
+            // A key that no step has may be the type's own, misspelt.
+            fields.only(&keys::of_any_step(), "a step");
         }
         return None;
     };

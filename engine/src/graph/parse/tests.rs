@@ -31,6 +31,20 @@ fn refused(settings: Value, code: IssueCode, key: &str) {
     assert_eq!(codes(json!([step])), [(code, format!("$.steps[0].{key}"))], "{step}");
 }
 
+#[test]
+fn a_misspelt_key_is_named_also_where_the_type_is_not_known() {
+    let issues = parse(json!([{ "id": "a", "typ": "lua_script", "scirpt": "return {}" }])).unwrap_err();
+    let told = |path: &str| {
+        let issue = issues.iter().find(|issue| issue.json_path == path).unwrap();
+        (issue.code, issue.suggestion.clone().unwrap_or_default())
+    };
+    assert_eq!(told("$.steps[0].typ"), (IssueCode::UnknownKey, "did you mean `type`?".into()));
+    assert_eq!(told("$.steps[0].scirpt"), (IssueCode::UnknownKey, "did you mean `script`?".into()));
+    assert_eq!(told("$.steps[0].type").0, IssueCode::GraphSchemaValidation);
+    let issues = parse(json!([with(lua("a"), json!({ "for_eachh": [] }))])).unwrap_err();
+    assert!(issues[0].message.contains("`for_eachh`"), "{issues:?}");
+}
+
 fn accepted(settings: Value) -> Graph {
     let step = with(lua("a"), settings);
     parse(json!([step])).unwrap_or_else(|issues| panic!("{step}: {issues:?}"))
