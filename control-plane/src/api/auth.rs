@@ -10,7 +10,7 @@ use super::{
 use crate::access::{
     AccessError, SessionId, SignedIn,
     accounts::Verification,
-    caller::Origin,
+    caller::{Credential, Origin},
     sessions::{self, Browser, NewSession},
     users,
 };
@@ -135,6 +135,29 @@ struct Me {
     session_id: Option<Uuid>,
     /// What a change that is asked for with the session's cookie sends as `X-CSRF-Token`; none for a token.
     csrf_token: Option<String>,
+    /// Where the token may be used; none for a session.
+    token: Option<TokenPlace>,
+}
+
+/// Where a token may be used.
+#[derive(Serialize, ToSchema)]
+struct TokenPlace {
+    /// The slug of its workspace.
+    tenant: String,
+    /// The slug of the only project that it reaches; none where it reaches others, or where its owner may not enter it.
+    project: Option<String>,
+}
+
+impl TokenPlace {
+    fn of(credential: &Credential) -> Option<Self> {
+        match credential {
+            Credential::Session(_) => None,
+            Credential::Token { tenant, project, .. } => {
+                let entered = project.as_ref().and_then(|bound| bound.entered.as_ref());
+                Some(Self { tenant: tenant.slug.clone(), project: entered.map(|project| project.slug.clone()) })
+            }
+        }
+    }
 }
 
 /// A session that was begun. Its cookie is in the header `Set-Cookie`.
@@ -319,6 +342,7 @@ async fn get_me(Given(app): Given<State>, who: SignedIn, headers: HeaderMap) -> 
         linked_issuers: users::issuers(app.database(), user.user).await?,
         session_id: session.map(|session| session.as_uuid()),
         csrf_token: cookie.as_ref().map(sessions::csrf_token),
+        token: TokenPlace::of(&who.caller.credential),
         user: user.into(),
     }))
 }

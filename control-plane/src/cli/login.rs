@@ -80,16 +80,20 @@ pub(crate) async fn whoami(context: &Context) -> anyhow::Result<Ending> {
     };
     let reading = server.check().await?;
     let me = me(server).await?;
+    // What is named counts; else the token says which place is meant.
+    let of_token = |what: &str| me["token"][what].as_str().map(str::to_owned);
     let Place { tenant, project } = server.place();
+    let tenant = tenant.clone().or_else(|| of_token("tenant"));
+    let project = project.clone().or_else(|| of_token("project"));
     if context.json {
         screen::json_line(&json!({ "server": server.address(), "tenant": tenant, "project": project, "me": me }))?;
         return Ok(Ending::Done);
     }
-    let of_token = || "that of the token".to_owned();
+    let untold = || "that of the token".to_owned();
     let mut lines = vec![
         ("server", server.address()),
-        ("workspace", tenant.clone().unwrap_or_else(of_token)),
-        ("project", project.clone().unwrap_or_else(of_token)),
+        ("workspace", tenant.unwrap_or_else(untold)),
+        ("project", project.unwrap_or_else(untold)),
     ];
     lines.extend(who(&me).map(|who| ("account", who)));
     if reading == Reading::Denied {

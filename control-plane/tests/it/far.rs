@@ -169,6 +169,12 @@ fn who_commands_work_as_is_told_to_people_in_lines() {
     assert!(told.contains("account    ") && told.contains('@'), "{told}");
     let json = me.run(&["whoami", "--json"]).expect(0).json();
     assert_eq!((&json["tenant"], &json["server"]), (&json!("dev"), &json!(service.url)));
+    // A token of one project says itself which that is.
+    let me = Account::logged_in(&service);
+    let told = me.run(&["whoami"]).expect(0).stdout;
+    assert!(told.contains("workspace  dev") && told.contains("project    default"), "{told}");
+    let json = me.run(&["whoami", "--json"]).expect(0).json();
+    assert_eq!((&json["tenant"], &json["project"]), (&json!("dev"), &json!("default")));
 }
 
 #[tokio::test]
