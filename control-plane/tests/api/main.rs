@@ -1,6 +1,7 @@
 //! The API, spoken to over HTTP: each test starts the program as a process of its own, on SQLite and on PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod agents;
 mod audit;
 mod backup;
 mod basics;
@@ -39,6 +40,7 @@ mod tenancy;
 mod traces;
 mod turns;
 mod unread;
+mod vendors;
 mod webhooks;
 mod workflow;
 mod workflows;

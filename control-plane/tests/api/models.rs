@@ -2,20 +2,10 @@
 
 use crate::{
     server::{Client, Server, on_both, on_both_with},
+    vendors::{Said, Vendor, chat, no, ok},
     workflow::Workflow,
 };
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
-};
 use serde_json::{Value, json};
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-};
 use tokio::net::TcpListener;
 
 const KEY: &str = "sk-live-aa51c0ffee77";
@@ -24,65 +14,6 @@ const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
-}
-
-/// A request as it came to a vendor.
-#[derive(Clone, Debug)]
-struct Came {
-    path: String,
-    headers: HeaderMap,
-    body: Value,
-}
-
-/// A stand-in for a vendor: gives the answers that it was told, in turn, the last for ever, and keeps what came.
-#[derive(Clone)]
-struct Vendor {
-    origin: String,
-    state: Arc<Mutex<(VecDeque<Said>, Vec<Came>)>>,
-}
-
-#[derive(Clone)]
-struct Said {
-    status: u16,
-    headers: Vec<(&'static str, &'static str)>,
-    body: String,
-}
-
-fn ok(body: Value) -> Said {
-    Said { status: 200, headers: Vec::new(), body: body.to_string() }
-}
-
-fn no(status: u16, headers: &[(&'static str, &'static str)], body: Value) -> Said {
-    Said { status, headers: headers.to_vec(), body: body.to_string() }
-}
-
-impl Vendor {
-    async fn start(said: Vec<Said>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        let vendor = Self { origin, state: Arc::new(Mutex::new((said.into(), Vec::new()))) };
-        let routes = Router::new().fallback(answer).with_state(vendor.clone());
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        vendor
-    }
-
-    fn came(&self) -> Vec<Came> {
-        self.state.lock().unwrap().1.clone()
-    }
-}
-
-async fn answer(State(vendor): State<Vendor>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let (said, came) = &mut *vendor.state.lock().unwrap();
-    let body = serde_json::from_slice(&body).unwrap_or_default();
-    came.push(Came { path: uri.path().to_owned(), headers, body });
-    let next = if said.len() > 1 { said.pop_front().unwrap() } else { said.front().unwrap().clone() };
-    let mut response = next.body.into_response();
-    *response.status_mut() = StatusCode::from_u16(next.status).unwrap();
-    response.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
-    for (name, value) in next.headers {
-        response.headers_mut().insert(name, value.parse().unwrap());
-    }
-    response
 }
 
 async fn provide(client: &Client, vendor: &str, origin: &str) -> Value {
@@ -100,13 +31,6 @@ async fn asking(client: Client, model: &str, more: Value) -> Workflow {
 
 async fn started(workflow: &Workflow) -> Value {
     workflow.command_and_wait("start", json!({ "name": "Ada" })).await.expect(200)
-}
-
-fn chat(text: &str) -> Value {
-    json!({
-        "model": "gpt-x-2026", "usage": { "prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14 },
-        "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": text } }],
-    })
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ pub enum Adapter {
     Tool,
     /// Asks a model.
     Model,
+    /// Lets a model work with tools.
+    Agent,
 }
 
 /// The global variable in which a program finds what it is to do.
@@ -22,6 +24,8 @@ pub(crate) const CALL: &str = "call";
 static TOOL: LazyLock<Arc<str>> = LazyLock::new(|| include_str!("tool.lua").into());
 static MODEL: LazyLock<Arc<str>> =
     LazyLock::new(|| concat!(include_str!("models.lua"), "\n", include_str!("llm.lua")).into());
+static AGENT: LazyLock<Arc<str>> =
+    LazyLock::new(|| concat!(include_str!("models.lua"), "\n", include_str!("agent.lua")).into());
 
 /// How a program answers: the result in an envelope, so that it may be of any type and is told from a failure.
 #[derive(Deserialize)]
@@ -45,6 +49,7 @@ impl Adapter {
         match self {
             Self::Tool => TOOL.clone(),
             Self::Model => MODEL.clone(),
+            Self::Agent => AGENT.clone(),
         }
     }
 

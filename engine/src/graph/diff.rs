@@ -222,6 +222,7 @@ fn granted(step: &Map<String, Value>) -> Grants {
     match text("type") {
         Some("mcp_call") => Grants { tools: grants::tool(text).into_iter().collect(), ..Grants::default() },
         Some("llm_call") => Grants { models: vec![grants::model(text)], ..Grants::default() },
+        Some("agent_call") => step.get("agent").and_then(Value::as_object).map(grants::agent).unwrap_or_default(),
         _ => step.get(CAPABILITIES).map(capabilities).unwrap_or_default(),
     }
 }

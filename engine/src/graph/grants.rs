@@ -1,6 +1,7 @@
-//! What a step of a fixed kind may ask for: the tool, or the model, that it names.
+//! What a step of a fixed kind may ask for: the tools, or the model, that it names.
 
-use agentruntime_host_api::{ModelGrant, ToolGrant, ToolServer};
+use agentruntime_host_api::{Grants, ModelGrant, ToolGrant, ToolServer};
+use serde_json::{Map, Value};
 
 /// The model of an `llm_call`, from the step's own texts.
 pub(super) fn model<'d>(text: impl Fn(&str) -> Option<&'d str>) -> ModelGrant {
@@ -18,6 +19,16 @@ pub(super) fn tool<'d>(text: impl Fn(&str) -> Option<&'d str>) -> Option<ToolGra
     // An instance says more than an address does.
     let server = name("instance_id").map(ToolServer::Instance).or_else(|| name("server_url").map(ToolServer::Url))?;
     Some(ToolGrant { server, tools: [name("tool_name").unwrap_or_default()].into() })
+}
+
+/// The model and the tools of an inline agent.
+pub(super) fn agent(agent: &Map<String, Value>) -> Grants {
+    let tools = agent.get("tools").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
+    Grants {
+        models: vec![model(|key| agent.get(key)?.as_str())],
+        tools: tools.filter_map(|tool_of| tool(|key| tool_of.get(key)?.as_str())).collect(),
+        ..Grants::default()
+    }
 }
 
 /// A name as it is granted. One that is known only when the step runs stands for any.

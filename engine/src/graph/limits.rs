@@ -56,6 +56,10 @@ pub const MAX_PARALLEL_DEFAULT: u64 = 10;
 pub const ITERATIONS_MAX: u64 = 10_000;
 /// `max_turns` of an inline agent at most.
 pub const AGENT_TURNS_MAX: u64 = 1_000;
+/// Tools of an `agent_call`: models choose badly among more.
+pub const AGENT_TOOLS_MAX: usize = 128;
+/// The largest `token_budget`.
+pub const TOKEN_BUDGET_MAX: u64 = 1_000_000_000;
 
 /// Issues that are told of one graph: more help nobody, and each costs.
 pub const ISSUES_MAX: usize = 200;

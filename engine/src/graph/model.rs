@@ -172,13 +172,16 @@ pub struct LlmCall {
     pub grants: Arc<Grants>,
 }
 
-/// `agent_call`: parsed and validated, not carried out yet.
+/// `agent_call`.
 #[derive(Debug)]
 pub struct AgentCall {
-    /// A registered agent's id, or an inline agent.
-    pub agent: Json,
-    /// `prompt` or `input`.
-    pub prompt: Template,
+    /// A registered agent's id, where it is no inline one.
+    pub agent_id: Option<String>,
+    /// Everything that the agent is and is told, as the program is given it: `model`, `system`, `tools`, `max_turns`,
+    /// `token_budget`, `params`, `credential`, `scope` and `input`.
+    pub settings: Template,
+    /// Its model and its tools.
+    pub grants: Arc<Grants>,
 }
 
 /// `for_each`.

@@ -74,6 +74,7 @@ impl Leaf {
             (Self::Lua(leaf), Self::Lua(before)) => leaf.grants = before.grants.clone(),
             (Self::Mcp(leaf), Self::Mcp(before)) => leaf.grants = before.grants.clone(),
             (Self::Llm(leaf), Self::Llm(before)) => leaf.grants = before.grants.clone(),
+            (Self::Agent(leaf), Self::Agent(before)) => leaf.grants = before.grants.clone(),
             _ => {}
         }
     }

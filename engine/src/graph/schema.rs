@@ -114,15 +114,26 @@ fn capabilities() -> Value {
 }
 
 fn agent() -> Value {
+    let text = || json!({ "type": "string", "minLength": 1 });
+    let tool = json!({
+        "type": "object",
+        "required": ["tool_name"],
+        "properties": { "tool_name": text(), "instance_id": optional(text()), "server_url": optional(text()) },
+        "additionalProperties": false,
+    });
     json!({
         "type": "object",
-        "required": ["model"],
         "properties": {
             "name": {},
-            "model": { "type": "string", "minLength": 1 },
+            "model": optional(text()),
+            "model_ref": optional(text()),
             "system": optional(json!({ "type": "string" })),
-            "tools": optional(json!({ "type": "array" })),
+            "tools": optional(json!({ "type": "array", "items": tool, "maxItems": AGENT_TOOLS_MAX })),
             "max_turns": optional(whole(1, AGENT_TURNS_MAX)),
+            "token_budget": optional(whole(1, TOKEN_BUDGET_MAX)),
+            "llm_params": {},
+            "llm_credential_id": optional(text()),
+            "llm_credential_scope": optional(text()),
         },
         "additionalProperties": false,
     })

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     adapters::{Adapter, CALL},
-    graph::{Leaf, LuaScript, StepKind},
+    graph::{AgentCall, Leaf, LuaScript, StepKind},
 };
 use agentruntime_host_api::{
     Caller, Entropy, ErrorCode, Grants, Invocation, Json, Language, Limits, Program, ProjectId, RunId, Scope,
@@ -86,10 +86,11 @@ impl RunState {
             }
             LeafAt::Leaf(leaf @ Leaf::Mcp(call)) => (leaf, Adapter::Tool, &call.grants),
             LeafAt::Leaf(leaf @ Leaf::Llm(call)) => (leaf, Adapter::Model, &call.grants),
-            LeafAt::Leaf(Leaf::Agent(_)) => {
-                let message = "this version of AgentRuntime does not carry out `agent_call` yet";
+            LeafAt::Leaf(Leaf::Agent(AgentCall { agent_id: Some(id), .. })) => {
+                let message = format!("there is no registered agent `{id}` here: write it as the step's `agent`");
                 return Some(Err(StepError::new(ErrorCode::DependencyUnavailable, message)));
             }
+            LeafAt::Leaf(leaf @ Leaf::Agent(call)) => (leaf, Adapter::Agent, &call.grants),
         };
         let call = leaf_call(leaf, &View::of(self, site)).map(|call| call.unwrap_or_default());
         Some(call.map(|call| Part {

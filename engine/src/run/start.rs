@@ -9,7 +9,7 @@ use super::{
     state::{Executing, Phase, RunState},
 };
 use crate::graph::{
-    Condition, HumanTask, Leaf, LlmCall, Lookup, McpCall, Sleep, Step, StepIndex, StepKind, WorkflowCall,
+    AgentCall, Condition, HumanTask, Leaf, LlmCall, Lookup, McpCall, Sleep, Step, StepIndex, StepKind, WorkflowCall,
     limits::WAIT_S_MAX,
 };
 use agentruntime_host_api::{ErrorCode, Json, StepError, Timestamp};
@@ -240,8 +240,9 @@ pub(super) fn leaf_inputs(leaf: &Leaf, view: &dyn Lookup) -> Result<Option<Json>
 pub(super) fn leaf_call(leaf: &Leaf, view: &dyn Lookup) -> Result<Option<Value>, StepError> {
     match leaf {
         Leaf::Lua(_) => Ok(None),
-        Leaf::Mcp(McpCall { settings, .. }) | Leaf::Llm(LlmCall { settings, .. }) => settings.resolve(view).map(Some),
-        Leaf::Agent(call) => Ok(Some(json!({ "agent": call.agent, "prompt": call.prompt.resolve(view)? }))),
+        Leaf::Mcp(McpCall { settings, .. })
+        | Leaf::Llm(LlmCall { settings, .. })
+        | Leaf::Agent(AgentCall { settings, .. }) => settings.resolve(view).map(Some),
     }
 }
 

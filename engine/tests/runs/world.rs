@@ -266,6 +266,7 @@ impl World {
                     let what = match adapter {
                         Adapter::Tool => "MCP servers",
                         Adapter::Model => "language models",
+                        Adapter::Agent => "agents",
                     };
                     Some(Err(StepError::new(program::code("DEPENDENCY_UNAVAILABLE"), format!("no {what}"))))
                 }

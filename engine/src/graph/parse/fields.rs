@@ -159,6 +159,22 @@ impl<'d, 's> Fields<'d, 's> {
         Some(texts)
     }
 
+    /// A list of objects, each with its place; nothing where it is no list, which is told elsewhere.
+    pub(super) fn objects(&mut self, key: &str) -> Vec<(&'d Map<String, Value>, Place)> {
+        let mut objects = Vec::new();
+        for (index, item) in self.get(key).and_then(Value::as_array).into_iter().flatten().enumerate() {
+            let place = self.place.key(key).index(index);
+            match item.as_object() {
+                Some(object) => objects.push((object, place)),
+                None => {
+                    let message = format!("`{key}` holds objects, not {}", type_name(item));
+                    self.sink.report.push(place.error(IssueCode::GraphSchemaValidation, message));
+                }
+            }
+        }
+        objects
+    }
+
     /// A whole number. One written with a point, such as `3.0`, is taken as well: editors differ.
     pub(super) fn whole(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(key)?;

@@ -27,6 +27,20 @@ pub(crate) const COMMON_KEYS: &[&str] = &[
 /// Keys of every top-level step.
 pub(crate) const OUTER_KEYS: &[&str] = &["no_auto_start", "terminal", "input_allowlist"];
 
+/// Keys of an inline agent.
+pub(crate) const AGENT_KEYS: &[&str] = &[
+    "name",
+    "model",
+    "model_ref",
+    "system",
+    "tools",
+    "max_turns",
+    "token_budget",
+    "llm_params",
+    "llm_credential_id",
+    "llm_credential_scope",
+];
+
 /// Every step type.
 pub(crate) const STEP_TYPES: [StepType; 9] = [
     StepType { name: "lua_script", keys: &["script", "capabilities"], required: &["script"], is_leaf: true },

@@ -1,17 +1,20 @@
 //! The step types that a body may hold, too: `lua_script`, `mcp_call`, `llm_call`, `agent_call`.
 
-use super::fields::{Fields, type_name};
+use super::{
+    fields::{Fields, type_name},
+    keys,
+};
 use crate::graph::{
     grants,
     issue::IssueCode,
-    limits::{AGENT_TURNS_MAX, SCRIPT_BYTES_MAX},
+    limits::{AGENT_TOOLS_MAX, AGENT_TURNS_MAX, SCRIPT_BYTES_MAX, TOKEN_BUDGET_MAX},
     lua_reads::LuaReads,
     model::{AgentCall, Leaf, LlmCall, LuaScript, McpCall},
     report::ScriptFound,
     template::Template,
 };
 use agentruntime_host_api::{Grants, SecretRef};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// What a script is for.
@@ -185,30 +188,62 @@ fn agent_call(fields: &mut Fields<'_, '_>) -> AgentCall {
         }
         (true, false) | (false, true) => {}
     }
-    let agent = match (fields.name("agent_id"), inline_agent(fields)) {
-        (Some(id), _) => json!(id),
-        (None, inline) => inline,
-    };
-    let prompt = if fields.has("input") {
-        fields.template("input").unwrap_or_else(empty_object)
-    } else {
-        prompt(fields, "prompt")
-    };
-    AgentCall { agent: agent.into(), prompt }
+    let agent_id = fields.name("agent_id").map(str::to_owned);
+    let mut given = inline_agent(fields).cloned().unwrap_or_default();
+    let grants = Arc::new(grants::agent(&given));
+    let key = if fields.has("input") { "input" } else { "prompt" };
+    match key {
+        "input" => drop(fields.template("input")),
+        _ => drop(prompt(fields, "prompt")),
+    }
+    for (key, name) in [
+        ("model_ref", "model"),
+        ("llm_params", "params"),
+        ("llm_credential_id", "credential"),
+        ("llm_credential_scope", "scope"),
+    ] {
+        if let Some(value) = given.remove(key) {
+            given.insert(name.into(), value);
+        }
+    }
+    given.insert("input".into(), fields.get(key).cloned().unwrap_or_default());
+    AgentCall { agent_id, settings: Template::parse_all(&Value::Object(given), &mut Vec::new()), grants }
 }
 
-fn inline_agent(fields: &mut Fields<'_, '_>) -> Value {
-    let Some(members) = fields.object("agent") else { return Value::Null };
+fn inline_agent<'d>(fields: &mut Fields<'d, '_>) -> Option<&'d Map<String, Value>> {
+    let members = fields.object("agent")?;
     let mut inner = Fields::new(members, fields.place.key("agent"), &mut *fields.sink);
-    inner.only(&["name", "model", "system", "tools", "max_turns"], "an inline agent");
-    inner.require("model", "an inline agent");
-    inner.template_name("model");
+    inner.only(keys::AGENT_KEYS, "an inline agent");
+    if !inner.has("model_ref") {
+        inner.require("model", "an inline agent");
+    }
+    for name in ["model", "model_ref", "llm_credential_id", "llm_credential_scope"] {
+        inner.template_name(name);
+    }
     inner.text("system");
     inner.template("system");
-    inner.list("tools");
-    inner.template("tools");
+    inner.template("llm_params");
     inner.whole("max_turns", 1..=AGENT_TURNS_MAX);
-    Value::Object(members.clone())
+    inner.whole("token_budget", 1..=TOKEN_BUDGET_MAX);
+    inner.template("tools");
+    let count = inner.list("tools").map_or(0, <[Value]>::len);
+    if count > AGENT_TOOLS_MAX {
+        let message = format!("an agent has {count} tools; at most {AGENT_TOOLS_MAX} are allowed");
+        inner.error("tools", IssueCode::ValueOutOfRange, message);
+    }
+    for (tool, place) in inner.objects("tools") {
+        let mut tool = Fields::new(tool, place, &mut *inner.sink);
+        tool.only(&["tool_name", "instance_id", "server_url"], "a tool of an agent");
+        tool.require("tool_name", "a tool of an agent");
+        for name in ["tool_name", "instance_id", "server_url"] {
+            tool.name(name);
+        }
+        if !tool.has("instance_id") && !tool.has("server_url") {
+            let issue = tool.place.error(IssueCode::McpBindingMissing, "nothing says where the tool is");
+            tool.sink.report.push(issue.suggest("give the `instance_id` of a registered instance, or a `server_url`"));
+        }
+    }
+    Some(members)
 }
 
 /// What a model is told: a text, or a list of messages.

@@ -96,7 +96,9 @@ fn every_type_is_read_with_its_fields() {
     assert!(
         matches!(kinds[1], StepKind::Leaf(Leaf::Llm(call)) if call.grants.models[0].model == "m" && call.grants.models[0].credential.is_some())
     );
-    assert!(matches!(kinds[2], StepKind::Leaf(Leaf::Agent(call)) if call.agent.to_value()["max_turns"] == 3));
+    assert!(
+        matches!(kinds[2], StepKind::Leaf(Leaf::Agent(call)) if call.agent_id.is_none() && call.grants.models[0].model == "m")
+    );
     assert!(matches!(kinds[3], StepKind::HumanTask(task) if task.continue_on_reject));
     let StepKind::ForEach(each) = kinds[4] else { panic!("{:?}", kinds[4]) };
     assert_eq!((each.max_parallel, each.error_policy), (10, ForEachErrorPolicy::Pause));

@@ -2,7 +2,7 @@
 
 use crate::graph::{
     issue::{IssueCode, Place},
-    model::{Leaf, McpCall, StepKind},
+    model::{AgentCall, Leaf, McpCall, StepKind},
     parse::Draft,
     references::body_of,
     report::{Report, Role, TemplateText},
@@ -26,12 +26,12 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
 
 fn check_leaf(leaf: &Leaf, place: &Place, report: &mut Report) {
     match leaf {
-        Leaf::Lua(_) | Leaf::Llm(_) => {}
+        Leaf::Lua(_) | Leaf::Llm(_) | Leaf::Agent(AgentCall { agent_id: None, .. }) => {}
         Leaf::Mcp(call) => check_tool(call, place, report),
-        Leaf::Agent(_) => {
-            let message = "this version of AgentRuntime does not carry out `agent_call` yet: the step would fail with \
-                DEPENDENCY_UNAVAILABLE";
-            report.push(place.key("type").warning(IssueCode::StepTypeUnavailable, message));
+        Leaf::Agent(AgentCall { agent_id: Some(_), .. }) => {
+            let message = "agents are not registered here: the step would fail with DEPENDENCY_UNAVAILABLE";
+            let issue = place.key("agent_id").warning(IssueCode::StepTypeUnavailable, message);
+            report.push(issue.suggest("write the agent as the step's `agent`"));
         }
     }
 }

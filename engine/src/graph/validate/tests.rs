@@ -114,10 +114,10 @@ async fn steps_that_reach_outside_are_warned_about() {
         ]
     );
     let valid = json!({ "steps": [{ "id": "e", "type": "for_each", "for_each_items": [1], "for_each_body_steps": [
-        { "id": "i", "type": "agent_call", "agent": { "model": "m" }, "prompt": "{{ item }}" }] }] });
+        { "id": "i", "type": "agent_call", "agent_id": "a", "prompt": "{{ item }}" }] }] });
     let answer = dry_run(&valid, json!({})).await;
     assert_eq!((answer.valid, answer.readiness), (true, Readiness::Blocked));
-    assert_eq!(answer.issues[0].json_path, "$.steps[0].for_each_body_steps[0].type");
+    assert_eq!(answer.issues[0].json_path, "$.steps[0].for_each_body_steps[0].agent_id");
     assert_eq!(answer.issues[0].severity, Severity::Warning);
 }
 
