@@ -8,20 +8,21 @@
 //! |---|---|
 //! | `address` | which network addresses may be reached |
 //! | `resolve` | names to addresses; what was checked is what is connected to |
-//! | `send` | one request with its redirects, its time and its size |
+//! | `send` | one request with its redirects and its time |
+//! | `reply` | what comes back, and its size |
 //! | `scrub` | taking secrets out of what comes back |
 //! | `sign` | HMAC with a secret |
 
 mod address;
+mod reply;
 mod resolve;
 mod scrub;
 mod send;
 mod sign;
 
 pub use address::{Reach, is_public};
+pub use reply::{LineLimits, Opened, Reply};
 pub use resolve::{Lookup, SystemLookup};
 pub use scrub::{REDACTED, SECRET_BYTES_MIN, Scrubber};
-pub use send::{
-    Egress, EgressConfig, EgressError, REDIRECTS_MAX, REPLY_BYTES_DEFAULT, Reply, Secret, Send, TIMEOUT_DEFAULT,
-};
+pub use send::{Egress, EgressConfig, EgressError, REDIRECTS_MAX, REPLY_BYTES_DEFAULT, Secret, Send, TIMEOUT_DEFAULT};
 pub use sign::hmac_sha256;

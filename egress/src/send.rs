@@ -1,19 +1,18 @@
-//! One request on its way: where it may go, what is put in, how long it takes, what comes back.
+//! One request on its way: where it may go, what is put in, how long it takes.
 
 use crate::{
     address::Reach,
+    reply::{Opened, Reply},
     resolve::{Guard, Lookup, OutOfReach, SystemLookup},
     scrub::Scrubber,
 };
 use agentruntime_host_api::{Fetch, HostPattern, Method, Part, Text};
-use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::{
     Client, Response, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 use url::{Host, Url};
 
@@ -79,19 +78,8 @@ pub struct Send<'r> {
     pub hosts: &'r [HostPattern],
     /// The secrets that it names.
     pub secrets: &'r BTreeMap<String, Secret>,
-    /// What tells the server that it comes again.
-    pub idempotency_key: &'r str,
-}
-
-/// What came back, without the secrets that went out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
-    /// The status of HTTP.
-    pub status: u16,
-    /// By their names in lower case; several of one name are joined by commas.
-    pub headers: BTreeMap<String, String>,
-    /// The body.
-    pub body: Vec<u8>,
+    /// What tells the server that it comes again, where doing it twice makes a difference.
+    pub idempotency_key: Option<&'r str>,
 }
 
 /// Why nothing came back.
@@ -169,6 +157,14 @@ impl EgressError {
             }
         }
     }
+
+    /// The same without secrets: what a library says of a failure can quote what was sent.
+    pub(crate) fn cleaned(self, scrubber: &Scrubber) -> Self {
+        match self {
+            Self::Unreachable { host, reason } => Self::Unreachable { host, reason: scrubber.clean(reason) },
+            other => other,
+        }
+    }
 }
 
 impl Egress {
@@ -198,27 +194,33 @@ impl Egress {
     /// # Errors
     /// It may not go where it, or a redirect of it, leads; or no reply came that is whole and small enough.
     pub async fn send(&self, send: Send<'_>) -> Result<Reply, EgressError> {
-        let limit = send.fetch.timeout.unwrap_or(TIMEOUT_DEFAULT);
+        in_time(&send, async { self.arrive(&send).await?.whole(self.reply_bytes_max).await }).await
+    }
+
+    /// The same, as soon as the reply begins: whoever asks reads it, and decides how long that may take.
+    ///
+    /// # Errors
+    /// It may not go where it, or a redirect of it, leads; or no reply began.
+    pub async fn open(&self, send: Send<'_>) -> Result<Opened, EgressError> {
+        in_time(&send, self.arrive(&send)).await
+    }
+
+    async fn arrive(&self, send: &Send<'_>) -> Result<Opened, EgressError> {
         let scrubber = Scrubber::of(send.secrets.values().map(|secret| &secret.value));
-        let sent = tokio::time::timeout(limit, self.send_on(&send));
-        let late = || EgressError::TimedOut { host: shown(&send.fetch.url), seconds: limit.as_secs_f64() };
-        match sent.await.unwrap_or_else(|_| Err(late())) {
-            Ok(reply) => Ok(reply.cleaned(&scrubber)),
-            Err(EgressError::Unreachable { host, reason }) => {
-                Err(EgressError::Unreachable { host, reason: scrubber.clean(reason) })
-            }
-            Err(error) => Err(error),
+        match self.send_on(send).await {
+            Ok((url, response)) => Ok(Opened::new(url, response, scrubber)),
+            Err(error) => Err(error.cleaned(&scrubber)),
         }
     }
 
-    async fn send_on(&self, send: &Send<'_>) -> Result<Reply, EgressError> {
+    async fn send_on(&self, send: &Send<'_>) -> Result<(Url, Response), EgressError> {
         let mut hop = Hop::first(send)?;
         for _ in 0..=REDIRECTS_MAX {
             self.check_literal(&hop.url)?;
             let response = self.go(&hop).await?;
             match hop.next(&response, send.hosts)? {
                 Some(next) => hop = next,
-                None => return self.read(&hop.url, response).await,
+                None => return Ok((hop.url, response)),
             }
         }
         Err(EgressError::TooManyRedirects(shown(&send.fetch.url)))
@@ -245,42 +247,6 @@ impl Egress {
         };
         request.send().await.map_err(|error| unreachable(&hop.url, &error))
     }
-
-    async fn read(&self, url: &Url, mut response: Response) -> Result<Reply, EgressError> {
-        let too_large = || EgressError::TooLarge { host: shown(url), limit: self.reply_bytes_max };
-        let status = response.status().as_u16();
-        let headers = headers_of(response.headers());
-        if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > self.reply_bytes_max {
-            return Err(too_large());
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
-            if chunk.len() > self.reply_bytes_max - body.len() {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Reply { status, headers, body })
-    }
-}
-
-impl Reply {
-    /// The form in which a step gets it: `{ status, headers, body }`, or `body_base64` where the body is no text.
-    pub fn into_json(self) -> Value {
-        let headers: Map<String, Value> = self.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
-        match String::from_utf8(self.body) {
-            Ok(body) => json!({ "status": self.status, "headers": headers, "body": body }),
-            Err(binary) => {
-                let body = BASE64_STANDARD.encode(binary.as_bytes());
-                json!({ "status": self.status, "headers": headers, "body_base64": body })
-            }
-        }
-    }
-
-    fn cleaned(self, scrubber: &Scrubber) -> Self {
-        let headers = self.headers.into_iter().map(|(name, value)| (scrubber.clean(name), scrubber.clean(value)));
-        Self { status: self.status, headers: headers.collect(), body: scrubber.clean_bytes(self.body) }
-    }
 }
 
 /// One request of the several that redirects can make of one.
@@ -305,7 +271,7 @@ impl Hop {
         }
         // A body that comes compressed would be larger than what is counted.
         headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        if let Ok(key) = HeaderValue::from_str(send.idempotency_key) {
+        if let Some(Ok(key)) = send.idempotency_key.map(HeaderValue::from_str) {
             headers.entry("idempotency-key").or_insert(key);
         }
         Ok(Self { method: method(fetch.method), url: fetch.url.clone(), headers, body: fetch.body.clone() })
@@ -392,22 +358,14 @@ fn method(method: Method) -> reqwest::Method {
     }
 }
 
-fn headers_of(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let mut all: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        all.entry(name.as_str().to_owned())
-            .and_modify(|before| {
-                before.push_str(", ");
-                before.push_str(&value);
-            })
-            .or_insert_with(|| value.into_owned());
-    }
-    all
+async fn in_time<T>(send: &Send<'_>, within: impl Future<Output = Result<T, EgressError>>) -> Result<T, EgressError> {
+    let limit = send.fetch.timeout.unwrap_or(TIMEOUT_DEFAULT);
+    let late = || EgressError::TimedOut { host: shown(&send.fetch.url), seconds: limit.as_secs_f64() };
+    tokio::time::timeout(limit, within).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Host and port, which are no secret.
-fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let host = url.host_str().unwrap_or("the server");
     match url.port() {
         Some(port) => format!("{host}:{port}"),
@@ -416,7 +374,7 @@ fn shown(url: &Url) -> String {
 }
 
 /// Looks for what the reason behind all reasons is.
-fn unreachable(url: &Url, error: &reqwest::Error) -> EgressError {
+pub(crate) fn unreachable(url: &Url, error: &reqwest::Error) -> EgressError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     let mut reason = String::new();
     while let Some(error) = cause {

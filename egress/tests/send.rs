@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-use agentruntime_egress::{Egress, EgressConfig, EgressError, Lookup, Reach, Reply, Secret, Send as Sending};
+use agentruntime_egress::{
+    Egress, EgressConfig, EgressError, LineLimits, Lookup, Reach, Reply, Secret, Send as Sending,
+};
 use agentruntime_host_api::{Act, Fetch, HostPattern, HostRequest};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use futures_util::TryStreamExt;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::{
@@ -144,7 +147,9 @@ async fn send_with(
     let secret = Secret { value: SecretString::from(SECRET), hosts: hosts(bound) };
     let secrets = BTreeMap::from([("key".to_owned(), secret)]);
     let (fetch, granted) = (fetch(arguments), hosts(granted));
-    egress.send(Sending { fetch: &fetch, hosts: &granted, secrets: &secrets, idempotency_key: "run/step/0" }).await
+    egress
+        .send(Sending { fetch: &fetch, hosts: &granted, secrets: &secrets, idempotency_key: Some("run/step/0") })
+        .await
 }
 
 fn with_key(url: String) -> Value {
@@ -342,4 +347,42 @@ async fn a_compressed_body_is_not_unpacked() {
     .await;
     let reply = send(&local(), json!({ "url": server.origin() }), &[server.origin()]).await.unwrap();
     assert_eq!(reply.body, [0x1f, 0x8b, 0x08, 0x00]);
+}
+
+/// What comes of a stream, read by lines.
+async fn lines(body: Vec<u8>, limits: LineLimits) -> Result<Vec<String>, EgressError> {
+    let server = Server::start(move |_| {
+        [b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n", &*body].concat()
+    })
+    .await;
+    let secret = Secret { value: SecretString::from(SECRET), hosts: hosts(&[server.origin()]) };
+    let (fetch, granted) = (fetch(json!({ "url": server.url("/") })), hosts(&[server.origin()]));
+    let secrets = BTreeMap::from([("key".to_owned(), secret)]);
+    let sending = Sending { fetch: &fetch, hosts: &granted, secrets: &secrets, idempotency_key: None };
+    let opened = local().open(sending).await.unwrap();
+    assert_eq!((opened.status, &*opened.headers["content-type"]), (200, "text/event-stream"));
+    opened.lines(limits).map_ok(|line| String::from_utf8(line).unwrap()).try_collect().await
+}
+
+#[tokio::test]
+async fn a_stream_is_read_by_lines_without_secrets() {
+    let limits = LineLimits { line_bytes_max: 100_000, bytes_max: 1_000_000 };
+    let body = format!("data: a\r\ndata: {SECRET}\n\n{}\nlast", "x".repeat(90_000));
+    let found = lines(body.into_bytes(), limits).await.unwrap();
+    let long = format!("{}\n", "x".repeat(90_000));
+    assert_eq!(found, ["data: a\r", "\n", "data: [redacted]\n", "\n", &long, "last"]);
+}
+
+#[tokio::test]
+async fn a_stream_is_not_read_beyond_its_limits() {
+    let limits = LineLimits { line_bytes_max: 1_000, bytes_max: 100_000 };
+    assert_eq!(lines(b"a\n".repeat(50_000), limits).await.unwrap().len(), 50_000);
+    let error = lines(b"a\n".repeat(50_001), limits).await.unwrap_err();
+    assert!(matches!(error, EgressError::TooLarge { limit: 100_000, .. }), "{error}");
+    let line = |length: usize| [vec![b'a'; length - 1], b"\n".to_vec()].concat();
+    assert_eq!(lines(line(1_000), limits).await.unwrap().len(), 1);
+    for too_long in [line(1_001), vec![b'a'; 90_000]] {
+        let error = lines(too_long, limits).await.unwrap_err();
+        assert!(matches!(error, EgressError::TooLarge { limit: 1_000, .. }), "{error}");
+    }
 }

@@ -79,7 +79,7 @@ impl Outside {
         let (headers, timeout) = (BTreeMap::new(), Some(TEST_TIMEOUT));
         let fetch = Fetch { method: Method::Head, url, headers, body: None, timeout };
         let hosts = std::slice::from_ref(host);
-        let send = Send { fetch: &fetch, hosts, secrets: &BTreeMap::new(), idempotency_key: "test" };
+        let send = Send { fetch: &fetch, hosts, secrets: &BTreeMap::new(), idempotency_key: None };
         match self.egress.send(send).await {
             // It answers, be it by leading elsewhere.
             Ok(_) | Err(EgressError::RedirectNotGranted { .. } | EgressError::TooManyRedirects(_)) => Ok(()),
@@ -91,7 +91,7 @@ impl Outside {
         let secrets = self.open(errand).await?;
         let key = errand.idempotency_key();
         let hosts = errand.permit.hosts();
-        let send = Send { fetch, hosts, secrets: &secrets, idempotency_key: key.as_str() };
+        let send = Send { fetch, hosts, secrets: &secrets, idempotency_key: Some(key.as_str()) };
         let reply = self.egress.send(send).await.map_err(|error| refused(&error))?;
         Ok(reply.into_json().into())
     }

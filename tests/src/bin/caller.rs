@@ -33,7 +33,8 @@ impl Host for Outside {
                 return Err(StepError::new(ErrorCode::DependencyUnavailable, "there are only requests here"));
             };
             let (key, secrets) = (errand.idempotency_key(), BTreeMap::new());
-            let send = Send { fetch, hosts: errand.permit.hosts(), secrets: &secrets, idempotency_key: key.as_str() };
+            let send =
+                Send { fetch, hosts: errand.permit.hosts(), secrets: &secrets, idempotency_key: Some(key.as_str()) };
             let reply = self.0.send(send).await;
             reply
                 .map(|reply| reply.into_json().into())

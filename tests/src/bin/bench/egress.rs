@@ -42,7 +42,7 @@ pub(crate) fn request(scale: Scale) -> Result<()> {
             let begun = Instant::now();
             let permit = broker::permit(&grants, &request)?;
             let Act::Fetch(fetch) = permit.act() else { bail!("it is a request") };
-            let send = Send { fetch, hosts: permit.hosts(), secrets: &secrets, idempotency_key: "bench/ask/0" };
+            let send = Send { fetch, hosts: permit.hosts(), secrets: &secrets, idempotency_key: Some("bench/ask/0") };
             let reply = agentruntime_host_api::Json::from(egress.send(send).await?.into_json());
             brokered.push(begun.elapsed());
             if reply.as_str().len() <= length {
