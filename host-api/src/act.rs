@@ -3,7 +3,7 @@
 //! Owns the names of capabilities and the form of their arguments. An [`Act`] says what is to be done and holds no secret:
 //! where one belongs, it has the secret's name. Never decides whether it may be done.
 
-use crate::{ErrorCode, HostRequest, Json, ModelGrant, StepError};
+use crate::{ErrorCode, HostRequest, Json, ModelGrant, StepError, ToolServer};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -22,6 +22,8 @@ pub enum Act {
     Ask(Ask),
     /// `schema.check`: check a value by a JSON Schema.
     Check(Check),
+    /// `mcp.call`: call a tool of an MCP server.
+    Call(ToolCall),
 }
 
 /// A request by HTTP.
@@ -85,6 +87,19 @@ pub struct Check {
     pub value: Value,
 }
 
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolCall {
+    /// Whose tool.
+    pub server: ToolServer,
+    /// Its name.
+    pub tool: String,
+    /// What it is called with.
+    pub arguments: serde_json::Map<String, Value>,
+    /// How long it may take; nothing: the default.
+    pub timeout: Option<Duration>,
+}
+
 /// The name that a step gives a secret, in the form `{ "$secret": "name" }`: what Lua's `secret("name")` makes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,7 +147,7 @@ pub const HEADERS_MAX: usize = 64;
 pub const HEADER_BYTES_MAX: usize = 8 << 10;
 
 /// Headers that the connection decides.
-const OWN_HEADERS: [&str; 9] =
+pub const OWN_HEADERS: [&str; 9] =
     ["host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "expect"];
 
 impl Act {
@@ -147,6 +162,7 @@ impl Act {
             "llm.resolve" => arguments(request).map(Self::Resolve),
             "llm.request" => arguments(request).map(Self::Ask),
             "schema.check" => arguments(request).map(Self::Check),
+            "mcp.call" => call(&request.arguments).map(Self::Call),
             other => Err(unknown(other)),
         }
     }
@@ -156,14 +172,14 @@ impl Act {
         match self {
             Self::Fetch(fetch) => fetch.headers.values().flat_map(Text::secrets).collect(),
             Self::Sign(sign) => vec![&sign.secret],
-            Self::Resolve(_) | Self::Ask(_) | Self::Check(_) => Vec::new(),
+            Self::Resolve(_) | Self::Ask(_) | Self::Check(_) | Self::Call(_) => Vec::new(),
         }
     }
 
     /// Whether others can see that it was done, so that it must be written down before.
     pub fn acts_outside(&self) -> bool {
         match self {
-            Self::Fetch(_) | Self::Ask(_) => true,
+            Self::Fetch(_) | Self::Ask(_) | Self::Call(_) => true,
             Self::Sign(_) | Self::Resolve(_) | Self::Check(_) => false,
         }
     }
@@ -172,7 +188,7 @@ impl Act {
     pub fn model(&self) -> Option<&ModelGrant> {
         match self {
             Self::Resolve(model) | Self::Ask(Ask { model, .. }) => Some(model),
-            Self::Fetch(_) | Self::Sign(_) | Self::Check(_) => None,
+            Self::Fetch(_) | Self::Sign(_) | Self::Check(_) | Self::Call(_) => None,
         }
     }
 }
@@ -253,7 +269,7 @@ fn fetch(given: &Json) -> Result<Fetch, StepError> {
         }
         (body, None) => body,
     };
-    let timeout = timeout_s.map(timeout).transpose()?;
+    let timeout = timeout_s.map(|seconds| timeout("http.fetch", seconds)).transpose()?;
     Ok(Fetch { method, url, headers, body, timeout })
 }
 
@@ -310,11 +326,41 @@ fn is_header_text(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
-fn timeout(seconds: f64) -> Result<Duration, StepError> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallArguments {
+    #[serde(default)]
+    instance_id: Option<String>,
+    #[serde(default)]
+    server_url: Option<String>,
+    tool: String,
+    #[serde(default)]
+    arguments: Option<Value>,
+    #[serde(default)]
+    timeout_s: Option<f64>,
+}
+
+fn call(given: &Json) -> Result<ToolCall, StepError> {
+    let CallArguments { instance_id, server_url, tool, arguments, timeout_s } = read("mcp.call", given)?;
+    let server = match (instance_id, server_url) {
+        (Some(instance), None) => ToolServer::Instance(instance),
+        (None, Some(url)) => ToolServer::at(&url).map_err(|error| invalid(format!("mcp.call: {error}")))?,
+        _ => return Err(invalid("mcp.call: say whose tool it is, by `instance_id` or by `server_url`".into())),
+    };
+    let arguments = match arguments {
+        Some(Value::Object(members)) => members,
+        None | Some(Value::Null) => serde_json::Map::new(),
+        Some(_) => return Err(invalid("mcp.call: `arguments` is an object".into())),
+    };
+    let timeout = timeout_s.map(|seconds| timeout("mcp.call", seconds)).transpose()?;
+    Ok(ToolCall { server, tool, arguments, timeout })
+}
+
+fn timeout(capability: &str, seconds: f64) -> Result<Duration, StepError> {
     let is_fit = seconds > 0.0 && seconds <= REQUEST_TIMEOUT_MAX.as_secs_f64();
     is_fit.then(|| Duration::from_secs_f64(seconds)).ok_or_else(|| {
         let most = REQUEST_TIMEOUT_MAX.as_secs();
-        invalid(format!("http.fetch: `timeout_s` is more than 0 and at most {most}"))
+        invalid(format!("{capability}: `timeout_s` is more than 0 and at most {most}"))
     })
 }
 
@@ -333,7 +379,8 @@ fn invalid(message: String) -> StepError {
 fn unknown(capability: &str) -> StepError {
     let shown: String = capability.chars().take(100).collect();
     let message = format!(
-        "there is no capability `{shown}`; a step can ask for http.fetch, crypto.hmac, llm.resolve, llm.request and schema.check"
+        "there is no capability `{shown}`; a step can ask for http.fetch, crypto.hmac, llm.resolve, llm.request, \
+         schema.check and mcp.call"
     );
     StepError::new(ErrorCode::CapabilityDenied, message)
 }
@@ -406,6 +453,35 @@ mod tests {
         refused(json!({ "url": url, "verify": false }), "verify");
         refused(json!({ "url": url, "method": "CONNECT" }), "CONNECT");
         refused(json!({ "url": format!("{url}{}", "a".repeat(URL_BYTES_MAX)) }), "at most");
+    }
+
+    #[test]
+    fn a_tool_is_called_by_instance_or_by_address() {
+        let call = |arguments: Value| {
+            act("mcp.call", arguments).map(|act| match act {
+                Act::Call(call) => call,
+                _ => unreachable!(),
+            })
+        };
+        let called = call(json!({ "instance_id": "crm", "tool": "search", "arguments": { "q": 1 } })).unwrap();
+        assert_eq!((called.server, &*called.tool), (ToolServer::Instance("crm".into()), "search"));
+        assert_eq!(Value::Object(called.arguments), json!({ "q": 1 }));
+        let called = call(json!({ "server_url": "HTTPS://A.example:443/mcp", "tool": "x", "timeout_s": 2 })).unwrap();
+        assert_eq!(called.server, ToolServer::Url("https://a.example/mcp".into()), "in one spelling");
+        assert_eq!(called.timeout, Some(Duration::from_secs(2)));
+        for (arguments, part) in [
+            (json!({ "tool": "x" }), "by `instance_id` or by `server_url`"),
+            (json!({ "tool": "x", "instance_id": "a", "server_url": "https://a.example" }), "by `instance_id`"),
+            (json!({ "instance_id": "a" }), "tool"),
+            (json!({ "instance_id": "a", "tool": "x", "arguments": [1] }), "`arguments` is an object"),
+            (json!({ "instance_id": "a", "tool": "x", "timeout_s": 601 }), "at most 600"),
+            (json!({ "instance_id": "a", "tool": "x", "args": {} }), "args"),
+            (json!({ "server_url": "stdio:server", "tool": "x" }), "begins with https://"),
+            (json!({ "server_url": "https://u:p@a.example", "tool": "x" }), "user or a password"),
+        ] {
+            let error = call(arguments).unwrap_err();
+            assert!(error.starts_with("INVALID_INPUT") && error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -51,6 +51,13 @@ pub fn permit(grants: &Grants, request: &HostRequest) -> Result<Permit, StepErro
         let granted: Vec<String> = grants.models.iter().map(ToString::to_string).collect();
         return Err(denied(&shown(&model.to_string()), &granted));
     }
+    if let Act::Call(call) = &act
+        && !grants.tools.iter().any(|granted| granted.covers(&call.server, &call.tool))
+    {
+        let granted = Grants { tools: grants.tools.clone(), ..Grants::default() };
+        let granted: Vec<String> = granted.listed().into_iter().collect();
+        return Err(denied(&format!("tool `{}` of {}", shown(&call.tool), shown(&call.server.to_string())), &granted));
+    }
     let mut secrets = BTreeMap::new();
     for used in act.secrets() {
         match grants.secrets.get(&used.name) {
@@ -121,6 +128,30 @@ mod tests {
         assert!(ask(json!({}), "llm.resolve", plain).is_err());
         let check = json!({ "schema": {}, "value": 1 });
         assert!(ask(json!({}), "schema.check", check).is_ok(), "it reaches nothing");
+    }
+
+    #[test]
+    fn a_tool_is_called_where_it_was_granted_and_by_the_same_word() {
+        let call = |grant: Value, server: Value| {
+            let mut arguments = server;
+            arguments["tool"] = json!("search");
+            ask(json!({ "tools": [grant] }), "mcp.call", arguments)
+        };
+        let crm = json!({ "instance_id": "crm" });
+        let url = json!({ "server_url": "https://a.example/mcp" });
+        assert!(call(json!({ "instance_id": "crm", "tools": ["search"] }), crm.clone()).is_ok());
+        assert!(call(json!({ "server_url": "https://A.example:443/mcp", "tools": ["search"] }), url.clone()).is_ok());
+        for (grant, server) in [
+            (json!({ "instance_id": "crm", "tools": ["delete"] }), &crm),
+            (json!({ "instance_id": "erp", "tools": ["search"] }), &crm),
+            (json!({ "server_url": "https://a.example/mcp", "tools": ["search"] }), &crm),
+            (json!({ "server_url": "https://a.example/other", "tools": ["search"] }), &url),
+            (json!({ "instance_id": "crm", "tools": ["search"] }), &url),
+        ] {
+            let error = call(grant, server.clone()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::CapabilityDenied);
+            assert!(error.message.contains("the tool `search` of "), "{error}");
+        }
     }
 
     #[test]

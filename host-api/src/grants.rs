@@ -92,6 +92,9 @@ pub struct ModelGrant {
     pub scope: Option<String>,
 }
 
+/// The longest address of a tool server.
+pub const SERVER_URL_BYTES_MAX: usize = 2 << 10;
+
 /// A text that is no grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -126,6 +129,43 @@ impl ModelGrant {
         covers(Some(&self.model), Some(&wanted.model))
             && covers(self.credential.as_deref(), wanted.credential.as_deref())
             && covers(self.scope.as_deref(), wanted.scope.as_deref())
+    }
+}
+
+impl ToolGrant {
+    /// Whether this tool of this server may be called. A server is meant by the word that the grant has for it: who names an
+    /// instance by its name and by its id names two.
+    pub fn covers(&self, server: &ToolServer, tool: &str) -> bool {
+        let is_same = match (&self.server, server) {
+            (ToolServer::Url(granted), ToolServer::Url(_)) => ToolServer::at(granted).is_ok_and(|it| it == *server),
+            (granted, server) => granted == server,
+        };
+        is_same && self.tools.contains(tool)
+    }
+}
+
+impl ToolServer {
+    /// The server at an address, in the one spelling that is compared.
+    ///
+    /// # Errors
+    /// It is no address that a server can have.
+    pub fn at(text: &str) -> Result<Self, NotAGrant> {
+        let shown: String = text.chars().take(200).collect();
+        let wrong = |reason: &str| NotAGrant(format!("`{shown}` is no address of an MCP server: {reason}"));
+        if text.len() > SERVER_URL_BYTES_MAX {
+            return Err(wrong(&format!("it has more than {SERVER_URL_BYTES_MAX} bytes")));
+        }
+        let mut url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            let reason = "one begins with https:// and is served over Streamable HTTP; servers that are started as a \
+                program (stdio) cannot be reached";
+            return Err(wrong(reason));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("it must not hold a user or a password: bind credentials in a config profile"));
+        }
+        url.set_fragment(None);
+        Ok(Self::Url(url.into()))
     }
 }
 

@@ -18,11 +18,11 @@ mod request;
 mod time;
 
 pub use act::{
-    Act, Ask, Check, Fetch, HEADER_BYTES_MAX, HEADERS_MAX, Method, Operation, Part, REQUEST_TIMEOUT_MAX, SecretName,
-    Sign, Text, URL_BYTES_MAX,
+    Act, Ask, Check, Fetch, HEADER_BYTES_MAX, HEADERS_MAX, Method, OWN_HEADERS, Operation, Part, REQUEST_TIMEOUT_MAX,
+    SecretName, Sign, Text, ToolCall, URL_BYTES_MAX,
 };
 pub use error::{ErrorCode, StepError};
-pub use grants::{Grants, HostPattern, ModelGrant, NotAGrant, SecretRef, ToolGrant, ToolServer};
+pub use grants::{Grants, HostPattern, ModelGrant, NotAGrant, SERVER_URL_BYTES_MAX, SecretRef, ToolGrant, ToolServer};
 pub use host::{Caller, Errand, Host, IdempotencyKey, NoHost};
 pub use id::{ProjectId, RunId, TaskId, TenantId, WorkflowId};
 pub use json::{Json, JsonError};

@@ -16,11 +16,12 @@ const SLUG_CHARS_MAX: usize = LABEL_BYTES_MAX;
 
 /// Slugs that nobody gets: words of the API's paths, so that a slug can stand in a path beside them, and words that mean no
 /// workspace or project in particular. A test holds them together with the paths.
-const SLUGS_RESERVED: &str = "accept admin api audit auth callback catalog command complete connections context \
-    current diff docs domains events forgot google healthz inbound-webhooks integrity invite invites llm login \
-    logout mcp me members metrics new none null oauth openapi password pats pending project projects providers \
-    readyz reset resolve rotate-secret runs schema sessions settings signup start static stream summary system tasks \
-    tenant tenants triggers undefined users v1 validate vault verify versions workflows workspace www";
+const SLUGS_RESERVED: &str = "accept admin api audit auth callback catalog command complete config-profiles \
+    connections context current diff discover docs domains events forgot google healthz inbound-webhooks instances \
+    integrity invite invites llm login logout mcp me members metrics new none null oauth openapi password pats \
+    pending platform-catalog project projects providers readyz reset resolve rotate-secret runs schema servers \
+    sessions set-active settings signup start static stream summary system tasks tenant tenants tools triggers \
+    undefined users v1 validate vault verify versions workflows workspace www";
 
 /// A name as it is kept: without blanks around it. Refuses one that is empty or too long, and one with characters that could
 /// make a reader see something else than what is there.

@@ -16,5 +16,6 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
         Migration::common("0004_triggers", include_str!("../../migrations/0004_triggers.sql")),
         Migration::common("0005_master_key", include_str!("../../migrations/0005_master_key.sql")),
         Migration::common("0006_integrations", include_str!("../../migrations/0006_integrations.sql")),
+        Migration::common("0007_mcp", include_str!("../../migrations/0007_mcp.sql")),
     ],
 };

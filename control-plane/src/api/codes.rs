@@ -73,6 +73,16 @@ const CODES: &[Code] = &[
     code("IDENTITY_TAKEN", &[409], "this account elsewhere is linked to another one here"),
     code("LAST_DOMAIN", &[409], "the workspace is restricted to its domains, and this is the last"),
     code("LAST_OWNER", &[409], "the last active owner of a workspace stays one"),
+    code(
+        "MCP_INSTANCE_AMBIGUOUS",
+        &[409],
+        "the project has several instances of the server at this address; say which by `instance_id`",
+    ),
+    code("MCP_INSTANCE_NAME_TAKEN", &[409], "the project has an instance of an MCP server of this name"),
+    code("MCP_NOT_DISCOVERED", &[409], "the MCP server was not asked for its tools yet; discover them first"),
+    code("MCP_PROFILE_NAME_TAKEN", &[409], "the instance has a config profile of this name"),
+    code("MCP_SERVER_EXISTS", &[409], "the project has an MCP server of this name, or at this address"),
+    code("MCP_SERVER_IN_USE", &[409], "instances are of this MCP server; delete them first"),
     code("NO_VERIFIED_DOMAIN", &[409], "the workspace has no verified domain to restrict itself to"),
     code("OWN_DOMAIN_MISSING", &[409], "your own address is in none of the workspace's verified domains"),
     code("PROVIDER_NAME_TAKEN", &[409], "the project has a provider of this name"),
@@ -82,6 +92,10 @@ const CODES: &[Code] = &[
     code("TOO_MANY_CONNECTIONS", &[409], "the project has as many connections as it can"),
     code("TOO_MANY_DOMAINS", &[409], "the workspace has as many domains as it can"),
     code("TOO_MANY_INVITES", &[409], "the workspace has as many open invitations as it can"),
+    code("TOO_MANY_MCP_INSTANCES", &[409], "the project has as many instances of MCP servers as it can"),
+    code("TOO_MANY_MCP_PROFILES", &[409], "the instance has as many config profiles as it can"),
+    code("TOO_MANY_MCP_SERVERS", &[409], "the project has as many MCP servers as it can"),
+    code("TOO_MANY_MCP_VERSIONS", &[409], "the MCP server has as many versions as it can"),
     code(
         "TOO_MANY_PROJECTS",
         &[409, 422],
@@ -119,6 +133,11 @@ const CODES: &[Code] = &[
     code("INVALID_GRAPH", &[422], "the graph has errors; `issues` names each with its place"),
     code("INVALID_INPUT", &[422], "the input does not fit the workflow's `input_schema`; `issues` names each place"),
     code("INVALID_PARAMS", &[422], "a parameter of a command does not hold what it should; `details.field` names it"),
+    code(
+        "MCP_SERVER_FAILED",
+        &[422],
+        "the MCP server cannot be asked, or did not answer as it should; the sentence says what it did",
+    ),
     code("OTHER_WORKFLOW", &[422], "the run to resume from is of another workflow"),
     code("UNKNOWN_STEP", &[422], "the start names a step that the graph does not have"),
     code("RATE_LIMITED", &[429], "too many requests; `Retry-After` says when the next is taken"),
@@ -162,8 +181,9 @@ mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
     /// Words in the same form that are no codes of answers.
-    const OTHERS: [&str; 14] = [
+    const OTHERS: [&str; 15] = [
         "ACCESS_REFUSED",
+        "CARGO_PKG_VERSION",
         "DELETE",
         "DNS",
         "GET",

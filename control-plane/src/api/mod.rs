@@ -45,6 +45,8 @@ pub(crate) mod health;
 mod invites;
 pub(crate) mod limits;
 mod llm;
+mod mcp_instances;
+mod mcp_servers;
 mod members;
 mod openid;
 mod origins;
@@ -100,7 +102,9 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
                 .merge(connections::routes())
                 .merge(vault::routes())
                 .merge(providers::routes())
-                .merge(llm::routes()),
+                .merge(llm::routes())
+                .merge(mcp_servers::routes())
+                .merge(mcp_instances::routes()),
         )
         .split_for_parts();
     (routes, description::completed(document))

@@ -273,6 +273,9 @@ impl From<IntegrationError> for Problem {
         match error {
             IntegrationError::Access(error) => error.into(),
             IntegrationError::Seal(error) => TriggerError::Seal(error).into(),
+            IntegrationError::McpServer(sentence) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MCP_SERVER_FAILED", sentence)
+            }
         }
     }
 }

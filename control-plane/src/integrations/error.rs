@@ -12,6 +12,9 @@ pub(crate) enum IntegrationError {
     /// Access, or a field, was refused.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// A server of MCP was asked, and did not answer as it should.
+    #[error("{0}")]
+    McpServer(String),
     /// A secret could not be kept, or not be had.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -19,7 +22,7 @@ pub(crate) enum IntegrationError {
 
 impl IntegrationError {
     /// A field that does not hold what it should.
-    pub(super) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         AccessError::Invalid { field, message: message.into() }.into()
     }
 }

@@ -12,6 +12,7 @@
 //! | `secrets` | finding and opening what a step uses |
 //! | `llm` | language models and their providers |
 //! | `schemas` | checks by a JSON Schema |
+//! | `mcp` | servers of MCP, their tools, and calling them |
 //! | `outside` | carrying out what the broker let pass |
 
 pub(crate) mod connections;
@@ -19,6 +20,7 @@ mod error;
 mod fields;
 mod hosts;
 pub(crate) mod llm;
+pub(crate) mod mcp;
 mod outside;
 mod schemas;
 mod secrets;
@@ -37,4 +39,14 @@ uuid_id! {
 uuid_id! {
     /// A provider of language models.
     ProviderId
+}
+
+uuid_id! {
+    /// A server of MCP.
+    McpServerId
+}
+
+uuid_id! {
+    /// An instance of a server of MCP.
+    McpInstanceId
 }

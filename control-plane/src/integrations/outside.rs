@@ -1,11 +1,11 @@
 //! Carries out what steps asked for and the broker let pass.
 
-use super::{llm::Endpoint, schemas, secrets};
+use super::{llm::Endpoint, mcp, schemas, secrets};
 use crate::{settings::EgressSettings, vault::Sealer};
 use agentruntime_egress::{Egress, EgressConfig, EgressError, Reach, Secret, Send, hmac_sha256};
-use agentruntime_engine::{database::Database, store::Scope};
+use agentruntime_engine::database::Database;
 use agentruntime_host_api::{
-    Act, Caller, Errand, ErrorCode, Fetch, Host, HostPattern, HostReply, Json, Method, SecretRef, Sign, StepError,
+    Act, Errand, ErrorCode, Fetch, Host, HostPattern, HostReply, Json, Method, SecretRef, Sign, StepError,
 };
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -61,10 +61,6 @@ impl Outside {
         Ok(Self { secrets, providers: providers.into(), egress })
     }
 
-    pub(super) fn egress(&self) -> &Egress {
-        &self.egress
-    }
-
     pub(super) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
@@ -85,6 +81,11 @@ impl Outside {
             Ok(_) | Err(EgressError::RedirectNotGranted { .. } | EgressError::TooManyRedirects(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The one way out.
+    pub(super) fn egress(&self) -> &Egress {
+        &self.egress
     }
 
     async fn fetch(&self, errand: &Errand, fetch: &Fetch) -> HostReply {
@@ -126,7 +127,7 @@ impl Outside {
         let (caller, permit) = (&errand.caller, &errand.permit);
         match &self.secrets {
             Secrets::Kept { database, sealer } => {
-                secrets::open(database, sealer, &scope_of(caller), permit.secrets()).await
+                secrets::open(database, sealer, &secrets::scope(caller), permit.secrets()).await
             }
             Secrets::Given(given) => secrets::given(given, permit),
         }
@@ -142,14 +143,10 @@ impl Host for Outside {
                 Act::Resolve(model) => self.tell(&errand, model).await,
                 Act::Ask(ask) => self.ask(&errand, ask).await,
                 Act::Check(check) => schemas::check(check).await,
+                Act::Call(call) => mcp::call(&self.secrets, &self.egress, &errand, call).await,
             }
         })
     }
-}
-
-/// Where a step's run lies.
-pub(super) fn scope_of(caller: &Caller) -> Scope {
-    Scope { tenant: caller.tenant.clone(), project: caller.project.clone() }
 }
 
 fn refused(error: &EgressError) -> StepError {

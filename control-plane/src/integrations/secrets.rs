@@ -7,9 +7,14 @@ use agentruntime_engine::{
     database::{Database, StoreError},
     store::Scope,
 };
-use agentruntime_host_api::{ErrorCode, SecretRef, StepError, broker::Permit};
+use agentruntime_host_api::{Caller, ErrorCode, SecretRef, StepError, broker::Permit};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, sync::Arc};
+
+/// Where a step's secrets and instances are.
+pub(super) fn scope(caller: &Caller) -> Scope {
+    Scope { tenant: caller.tenant.clone(), project: caller.project.clone() }
+}
 
 /// Opens the secrets of a place, by the names that a step gives them.
 pub(super) async fn open(
@@ -79,9 +84,10 @@ pub(super) fn unreadable(error: &SealError) -> StepError {
     StepError::new(ErrorCode::DependencyUnavailable, message)
 }
 
+/// A database that does not answer.
 pub(super) fn unavailable(error: &StoreError) -> StepError {
     if !error.is_outage() {
-        tracing::error!(%error, "a secret cannot be read");
+        tracing::error!(%error, "what a step uses cannot be read");
     }
-    StepError::new(ErrorCode::DependencyUnavailable, "the database did not give the secrets that the step uses")
+    StepError::new(ErrorCode::DependencyUnavailable, "the database did not give what the step uses")
 }

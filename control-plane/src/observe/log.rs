@@ -40,11 +40,12 @@ fn filter(wanted: &str) -> impl Filter<Registry> + Send + Sync + 'static {
 }
 
 /// Libraries tell at debug and trace what they send and receive: headers, statements, conversations with mail servers.
-/// Secrets are in there, so nobody can ask for it. The engine's spans are for traces; a line does without.
+/// Secrets are in there, so nobody can ask for it. What the client of MCP tells is what somebody's server says, and callers
+/// are told of it. The engine's spans are for traces; a line does without.
 fn may_be_told(metadata: &Metadata<'_>) -> bool {
     let is_ours = metadata.target().starts_with("agentruntime");
     match metadata.is_span() {
         true => metadata.target().starts_with("agentruntime::"),
-        false => is_ours || *metadata.level() <= Level::INFO,
+        false => is_ours || (*metadata.level() <= Level::INFO && !metadata.target().starts_with("rmcp")),
     }
 }

@@ -11,12 +11,12 @@ use tokio::{
     net::TcpListener,
 };
 
-const SECRET: &str = "sk-live-7f3a9c01d2e4";
-const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+pub(crate) const SECRET: &str = "sk-live-7f3a9c01d2e4";
+pub(crate) const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 /// What is served here may be reached.
-const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
+pub(crate) const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
@@ -57,7 +57,7 @@ impl Echo {
     }
 }
 
-async fn connect(client: &Client, name: &str, hosts: &[&str]) -> Value {
+pub(crate) async fn connect(client: &Client, name: &str, hosts: &[&str]) -> Value {
     let body = json!({
         "display_name": name, "provider": "acme", "service": "crm", "credentials": { "api_key": SECRET },
         "allowed_hosts": hosts,
@@ -66,7 +66,7 @@ async fn connect(client: &Client, name: &str, hosts: &[&str]) -> Value {
 }
 
 /// A workflow of one script that may ask for some things.
-async fn script(client: Client, source: &str, capabilities: Value) -> Workflow {
+pub(crate) async fn script(client: Client, source: &str, capabilities: Value) -> Workflow {
     let step = json!({ "id": "ask", "type": "lua_script", "script": source, "capabilities": capabilities });
     Workflow::publish(client, json!({ "steps": [step] })).await
 }

@@ -14,8 +14,12 @@ use std::collections::BTreeSet;
 use world::{Objects, World};
 
 /// The matrix asks more often than anybody may.
-const UNLIMITED: [&str; 3] =
-    ["--requests-per-minute=0", "--anonymous-requests-per-minute=0", "--failed-authentications-per-minute=0"];
+const UNLIMITED: [&str; 4] = [
+    "--requests-per-minute=0",
+    "--anonymous-requests-per-minute=0",
+    "--failed-authentications-per-minute=0",
+    "--egress-allowed-networks=127.0.0.0/8",
+];
 
 /// What somebody should get.
 #[derive(Clone, Copy, Debug)]
@@ -273,6 +277,10 @@ fn kind(path: &str, name: &str) -> &'static str {
         ("inbound-webhooks", "id") => "webhook",
         ("connections", "id") => "connection",
         ("providers", "id") => "provider",
+        ("mcp", "id") if path.starts_with("/mcp/servers") => "MCP server",
+        ("mcp", "id") => "MCP instance",
+        ("mcp", "version") => "version",
+        ("mcp", "profile") => "config profile",
         ("vault", "path") => "vault path",
         ("pats", "id") => "pat",
         ("projects", "id") => "project",

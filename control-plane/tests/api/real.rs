@@ -1,4 +1,4 @@
-//! Real servers to test against: an issuer of OpenID Connect from npm, an SMTP server from PyPI. Each is installed once into
+//! Real servers to test against: an issuer of OpenID Connect and a server of MCP from npm, an SMTP server from PyPI. Each is installed once into
 //! the folder of build products. Where its interpreter is missing, there is none, and the test says so.
 
 use serde_json::Value;
@@ -11,6 +11,7 @@ use std::{
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
 const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
+const MCP_EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31";
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 const STRANGERS: [&str; 3] = ["openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 
@@ -52,6 +53,16 @@ pub(crate) fn issuers() -> Option<Real> {
         vec![npm]
     })?;
     Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/oidc.mjs")).arg(folder.join("node_modules"))))
+}
+
+/// A server of MCP that has tools of every kind, if there are Node.js and npm.
+pub(crate) fn mcp_everything() -> Option<Real> {
+    let folder = installed("mcp", "npm", |folder| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(folder).arg(MCP_EVERYTHING);
+        vec![npm]
+    })?;
+    Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/everything.mjs")).arg(folder.join("node_modules"))))
 }
 
 /// An SMTP server, if there is Python. Port 0 is any.

@@ -234,6 +234,7 @@ fn capabilities(capabilities: &Value) -> Grants {
     Grants {
         hosts: hosts.filter_map(|host| host.parse::<HostPattern>().ok()).collect(),
         secrets: secrets.filter_map(secret).collect(),
+        tools: serde_json::from_value(capabilities["tools"].clone()).unwrap_or_default(),
         ..Grants::default()
     }
 }

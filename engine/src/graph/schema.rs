@@ -108,7 +108,22 @@ fn capabilities() -> Value {
         "properties": {
             "hosts": optional(json!({ "type": "array", "items": { "type": "string" } })),
             "secrets": optional(json!({ "type": "object", "additionalProperties": { "type": "string" } })),
+            "tools": optional(json!({ "type": "array", "items": tool_grant() })),
         },
+        "additionalProperties": false,
+    })
+}
+
+fn tool_grant() -> Value {
+    json!({
+        "type": "object",
+        "required": ["tools"],
+        "properties": {
+            "instance_id": { "type": "string", "minLength": 1 },
+            "server_url": { "type": "string" },
+            "tools": { "type": "array", "items": { "type": "string" } },
+        },
+        "oneOf": [{ "required": ["instance_id"] }, { "required": ["server_url"] }],
         "additionalProperties": false,
     })
 }

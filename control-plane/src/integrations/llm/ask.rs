@@ -62,7 +62,7 @@ pub(in crate::integrations) async fn ask(egress: &Egress, asking: Asking<'_>) ->
     let url = vendor::address(&endpoint.base_url, operation, model);
     let timeout = Some(REQUEST_TIMEOUT_MAX);
     let fetch = Fetch { method: Method::Post, url, headers, body: Some(Value::Object(body).to_string()), timeout };
-    let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key: asking.idempotency_key };
+    let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key: Some(asking.idempotency_key) };
     repeat(egress, &send, &endpoint.name).await
 }
 

@@ -74,7 +74,7 @@ async fn ask(egress: &Egress, endpoint: &Endpoint, key: Option<SecretString>) ->
         body: None,
         timeout: Some(TIMEOUT),
     };
-    let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key: "models" };
+    let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key: None };
     let reply = egress.send(send).await.map_err(|error| error.to_string())?;
     if reply.status != 200 {
         return Err(format!("it answered {} when it was asked for its models", reply.status));

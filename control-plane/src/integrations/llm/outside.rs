@@ -1,7 +1,7 @@
 //! What the host does for steps that ask models.
 
 use super::{
-    super::{Outside, Secrets, outside::scope_of, secrets},
+    super::{Outside, Secrets, secrets},
     ask::{Asking, ask},
     catalog::{self, Listed},
     endpoint::{Endpoint, Key},
@@ -26,7 +26,7 @@ impl Outside {
 
     /// What a step is told of that: no address and no key.
     pub(in crate::integrations) async fn tell(&self, errand: &Errand, wanted: &ModelGrant) -> HostReply {
-        let Resolved { endpoint, model } = self.resolve(&scope_of(&errand.caller), wanted).await?;
+        let Resolved { endpoint, model } = self.resolve(&secrets::scope(&errand.caller), wanted).await?;
         let operations: Vec<&str> = endpoint.vendor.operations().iter().map(|operation| word(*operation)).collect();
         Ok(json!({
             "provider": endpoint.name, "vendor": endpoint.vendor, "model": model, "tier": endpoint.tier,
@@ -36,7 +36,7 @@ impl Outside {
     }
 
     pub(in crate::integrations) async fn ask(&self, errand: &Errand, wanted: &Ask) -> HostReply {
-        let scope = scope_of(&errand.caller);
+        let scope = secrets::scope(&errand.caller);
         let Resolved { endpoint, model } = self.resolve(&scope, &wanted.model).await?;
         let key = self.key(&scope, &endpoint).await?;
         let (operation, body) = (wanted.operation, wanted.body.clone());

@@ -3,6 +3,7 @@
 use super::routes::{ProjectRole, TenantRole};
 use crate::{
     mails::{self, Browser, PASSWORD, mail, signed_in},
+    mcp_server::{self, McpServer},
     server::{Client, Server},
 };
 use serde_json::{Value, json};
@@ -238,11 +239,24 @@ impl Objects {
         ids.insert("connection", text(&client.post("/v1/connections", body).await.expect(201)["id"]));
         let body = json!({ "vendor": "openai", "api_key": "a secret of this place", "models": ["x"] });
         ids.insert("provider", text(&client.post("/v1/providers", body).await.expect(201)["id"]));
+        mcp(client, &mut ids).await;
         let path = format!("of/{}", ids["pat"]);
         client.put(&format!("/v1/vault/{path}"), json!({ "value": "a secret of this place" })).await.expect(200);
         ids.insert("vault path", path);
         Self(ids)
     }
+}
+
+/// A server of MCP, an instance of it and a config profile of that.
+async fn mcp(client: &Client, ids: &mut HashMap<&'static str, String>) {
+    let mcp = McpServer::start().await;
+    let (server, path) = mcp_server::instance(client, &format!("of {}", ids["pat"]), &mcp.url()).await;
+    let body = json!({ "name": format!("of {}", ids["pat"]), "bindings": {} });
+    let profile = client.post(&format!("{path}/config-profiles"), body).await.expect(201);
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    ids.insert("MCP server", last(&server));
+    ids.insert("MCP instance", last(&path));
+    ids.insert("config profile", text(&profile["name"]));
 }
 
 /// Waits for the question of a run.

@@ -121,10 +121,15 @@ fn what_a_version_newly_asks_for_is_listed() {
         of(json!([{ "id": "each", "type": "for_each", "for_each_items": [], "for_each_body_steps": [ask] }]))
     };
     let before = with(json!({ "hosts": ["a.example"] }));
-    let after = with(json!({ "hosts": ["b.example:8443"], "secrets": { "key": "connection/crm/api_key" } }));
+    let after = with(json!({
+        "hosts": ["b.example:8443"], "secrets": { "key": "connection/crm/api_key" },
+        "tools": [{ "instance_id": "crm", "tools": ["search"] }, { "server_url": "https://a.example/mcp", "tools": ["x"] }],
+    }));
     let GraphDiff { grants_added, grants_removed, .. } = diff(&before, &after);
     let grant = |grant: &str| GrantRef { parent: Some("each".into()), id: "ask".into(), grant: grant.into() };
-    assert_eq!(grants_added, [grant("host b.example:8443"), grant("secret connection/crm/api_key")]);
+    let tools = [grant("tool `search` of instance `crm`"), grant("tool `x` of the server https://a.example/mcp")];
+    assert_eq!(grants_added[..2], [grant("host b.example:8443"), grant("secret connection/crm/api_key")]);
+    assert_eq!(grants_added[2..], tools);
     assert_eq!(grants_removed, [grant("host a.example")]);
     let moved =
         of(json!([{ "id": "ask", "type": "lua_script", "script": "", "capabilities": { "hosts": ["a.example"] } }]));

@@ -13,7 +13,7 @@ use crate::graph::{
     report::ScriptFound,
     template::Template,
 };
-use agentruntime_host_api::{Grants, SecretRef};
+use agentruntime_host_api::{Grants, SecretRef, ToolGrant, ToolServer};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -66,13 +66,14 @@ fn capabilities(fields: &mut Fields<'_, '_>) -> Grants {
     let mut grants = Grants::default();
     let Some(members) = fields.object("capabilities") else { return grants };
     let mut inner = Fields::new(members, fields.place.key("capabilities"), &mut *fields.sink);
-    inner.only(&["hosts", "secrets"], "`capabilities`");
+    inner.only(&["hosts", "secrets", "tools"], "`capabilities`");
     for (text, place) in inner.texts("hosts").unwrap_or_default() {
         match text.parse() {
             Ok(host) => grants.hosts.push(host),
             Err(error) => inner.sink.report.push(place.error(IssueCode::ValueOutOfRange, error.to_string())),
         }
     }
+    grants.tools = tools(&mut inner);
     let Some(secrets) = inner.object("secrets") else { return grants };
     let mut named = Fields::new(secrets, inner.place.key("secrets"), &mut *inner.sink);
     for name in named.keys() {
@@ -85,6 +86,34 @@ fn capabilities(fields: &mut Fields<'_, '_>) -> Grants {
         }
     }
     grants
+}
+
+/// The tools that a script may call.
+fn tools(fields: &mut Fields<'_, '_>) -> Vec<ToolGrant> {
+    let mut granted = Vec::new();
+    for (index, item) in fields.list("tools").unwrap_or_default().iter().enumerate() {
+        let place = fields.place.key("tools").index(index);
+        let Some(members) = item.as_object() else {
+            let issue = place.error(IssueCode::GraphSchemaValidation, "what may be called is an object");
+            let example = "write `{ \"instance_id\": \"crm\", \"tools\": [\"search\"] }`";
+            fields.sink.report.push(issue.suggest(example));
+            continue;
+        };
+        let mut inner = Fields::new(members, place, &mut *fields.sink);
+        inner.only(&["instance_id", "server_url", "tools"], "a server whose tools may be called");
+        inner.require("tools", "a server whose tools may be called");
+        let names: Vec<&str> = inner.texts("tools").unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+        let server = match (inner.name("instance_id"), inner.text("server_url")) {
+            (Some(instance), None) => Ok(ToolServer::Instance(instance.to_owned())),
+            (None, Some(url)) => ToolServer::at(url).map_err(|error| ("server_url", error.to_string())),
+            _ => Err(("instance_id", "say whose tools they are: by `instance_id` or by `server_url`".to_owned())),
+        };
+        match server {
+            Ok(server) => granted.push(ToolGrant { server, tools: names.into_iter().map(str::to_owned).collect() }),
+            Err((key, message)) => inner.error(key, IssueCode::ValueOutOfRange, message),
+        }
+    }
+    granted
 }
 
 fn mcp_call(fields: &mut Fields<'_, '_>) -> McpCall {

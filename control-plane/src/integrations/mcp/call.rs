@@ -1,0 +1,116 @@
+//! Carries out `mcp.call`: finds the server, checks what goes and what comes, and hands the reply on as data.
+
+use super::{
+    failure::Failure,
+    fields, schemas,
+    session::{Session, converse},
+    target::{Pinned, Target},
+    tools::{Tool, ToolList},
+    wire::{Ends, Wire},
+};
+use crate::integrations::{
+    outside::Secrets,
+    secrets::{self, scope},
+};
+use agentruntime_egress::{Egress, Scrubber, TIMEOUT_DEFAULT};
+use agentruntime_host_api::{Errand, ErrorCode, HostReply, Json, StepError, ToolCall};
+use futures_util::FutureExt;
+use rmcp::model::CallToolResult;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Calls a tool.
+pub(in crate::integrations) async fn call(
+    kept: &Secrets,
+    egress: &Egress,
+    errand: &Errand,
+    call: &ToolCall,
+) -> HostReply {
+    let scope = scope(&errand.caller);
+    let target = match kept {
+        Secrets::Kept { database, .. } => Target::find(database, &scope, call).await?,
+        Secrets::Given(_) => Target::unregistered(call)?,
+    };
+    if let Some(pinned) = &target.pinned {
+        schemas::check_arguments(&pinned.tool, Value::Object(call.arguments.clone())).await?;
+    }
+    let secrets = match kept {
+        Secrets::Kept { database, sealer } => secrets::open(database, sealer, &scope, &target.bindings).await?,
+        Secrets::Given(_) => BTreeMap::new(),
+    };
+    let limit = call.timeout.unwrap_or(TIMEOUT_DEFAULT);
+    let key = errand.idempotency_key().to_string();
+    let wire = Wire::new(Ends {
+        egress: egress.clone(),
+        url: target.url,
+        headers: fields::headers(&target.fields, &target.bindings),
+        secrets,
+        idempotency_key: Some(key.clone()),
+        timeout: limit,
+    });
+    let scrubber = wire.scrubber();
+    let (asked, pinned) = (call.clone(), target.pinned);
+    let conversation = converse(wire, target.handshake, limit, move |session| ask(session, asked, pinned, key).boxed());
+    let (tool, result) = conversation.await?;
+    // What failed has no result that a schema could be about.
+    if result.is_error != Some(true) {
+        schemas::check_result(&tool, result.structured_content.as_ref()).await?;
+    }
+    reply(result, &scrubber)
+}
+
+async fn ask(
+    session: &Session,
+    call: ToolCall,
+    pinned: Option<Pinned>,
+    key: String,
+) -> Result<(Tool, CallToolResult), Failure> {
+    let shown = session.tools().await?;
+    let tool = match pinned {
+        Some(pinned) => unchanged(pinned, &shown)?,
+        None => {
+            let tool = shown.named(&call.tool).cloned().ok_or_else(|| {
+                let names = shown.some_names();
+                let message = format!("the MCP server has no tool `{}`; its tools are: {names}", call.tool);
+                StepError::new(ErrorCode::McpToolFailed, message)
+            })?;
+            schemas::check_arguments(&tool, Value::Object(call.arguments.clone())).await?;
+            tool
+        }
+    };
+    let result = session.call(&call.tool, call.arguments, &key).await?;
+    Ok((tool, result))
+}
+
+/// The frozen tool, if the server still shows the same.
+fn unchanged(pinned: Pinned, shown: &ToolList) -> Result<Tool, StepError> {
+    let Pinned { tool, instance, version } = pinned;
+    let what = match shown.named(&tool.name) {
+        Some(now) if now.hash() == tool.hash() => return Ok(tool),
+        Some(_) => "shows it differently now",
+        None => "does not show it any more",
+    };
+    let message = format!(
+        "the tool `{}` was frozen in version {version} of the instance `{instance}`, and its server {what}: nothing was \
+         called. Look at what changed (POST /v1/mcp/servers/{{id}}/validate); if it is right, discover the tools, make a \
+         new version and have the instance use it",
+        tool.name
+    );
+    Err(StepError::new(ErrorCode::McpToolFailed, message)
+        .with_details(json!({ "tool": tool.name, "version": version })))
+}
+
+/// The reply as a step gets it.
+fn reply(result: CallToolResult, scrubber: &Scrubber) -> HostReply {
+    let mut members = Map::new();
+    if let Some(structured) = result.structured_content {
+        members.insert("structured_content".into(), structured);
+    }
+    members.insert("content".into(), serde_json::to_value(result.content).unwrap_or_default());
+    members.insert("is_error".into(), result.is_error.unwrap_or(false).into());
+    // Once more, now that texts are as they are meant: a server may have spelled a secret with escapes.
+    Json::parse(scrubber.clean(Value::Object(members).to_string())).map_err(|error| {
+        let message = format!("what the MCP server answered cannot be handed on: {error}");
+        StepError::new(ErrorCode::UpstreamError, message)
+    })
+}

@@ -1,0 +1,68 @@
+//! Tools of MCP servers: which servers a project knows, which of their tools are frozen, and calling one.
+//!
+//! Owns the registry (servers, versions of their tool lists, instances, config profiles) and the client. A server is not
+//! trusted: what it sends is bounded, what it shows is compared to what was frozen, and what it answers is handed on as data.
+//! Every byte to and from it goes through [`agentruntime_egress`]. Never decides what a step may call: that is the broker's.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `servers` | servers, and what they showed when they were asked |
+//! | `versions` | lists of tools that were frozen |
+//! | `instances` | what workflows name, and their config profiles |
+//! | `catalog` | all tools of a project |
+//! | `target` | where a call goes: by instance or by address |
+//! | `fields` | which credentials a server wants, and in which headers |
+//! | `tools` | a tool as it is shown, its hash, and what of it may be kept |
+//! | `schemas` | checking arguments and results |
+//! | `wire` | the client's HTTP, over the egress |
+//! | `session` | one conversation with a server |
+//! | `failure` | how a conversation fails |
+//! | `call` | carrying out `mcp.call` |
+
+mod call;
+pub(crate) mod catalog;
+mod failure;
+pub(crate) mod fields;
+pub(crate) mod instances;
+mod schemas;
+pub(crate) mod servers;
+mod session;
+mod target;
+pub(crate) mod tools;
+pub(crate) mod versions;
+mod wire;
+
+pub(super) use call::call;
+
+use std::time::Duration;
+
+/// The longest message of a server: it goes into the journal and into the sandbox.
+pub(crate) const MCP_MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Everything that a server may send for one request: a long call tells of its progress.
+pub(crate) const MCP_STREAM_BYTES_MAX: usize = 4 << 20;
+/// How many tools a server may show.
+pub(crate) const MCP_TOOLS_MAX: usize = 500;
+/// How long the list of a server's tools may be as JSON: it is kept with each version.
+pub(crate) const MCP_TOOL_LIST_BYTES_MAX: usize = 1 << 20;
+/// How many pages a list of tools may have: an empty page costs a request like a full one.
+pub(crate) const MCP_TOOL_PAGES_MAX: usize = 100;
+/// The longest name of a tool, in bytes.
+pub(crate) const MCP_TOOL_NAME_BYTES_MAX: usize = 128;
+/// The longest description of a tool, in bytes: models read it.
+pub(crate) const MCP_TOOL_DESCRIPTION_BYTES_MAX: usize = 16 << 10;
+/// The longest schema of a tool, in bytes of JSON: every call is checked by it.
+pub(crate) const MCP_TOOL_SCHEMA_BYTES_MAX: usize = 64 << 10;
+/// How much of a server's own words an error repeats, in characters.
+pub(crate) const MCP_SHOWN_CHARS_MAX: usize = 500;
+/// How long a server may take to show its tools to whoever looks after it.
+pub(crate) const MCP_DISCOVERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Servers of one project: more than people look after.
+pub(crate) const MCP_SERVERS_MAX: u32 = 100;
+/// Frozen versions of one server: each holds all its tools.
+pub(crate) const MCP_VERSIONS_MAX: u32 = 50;
+/// Instances of one project: more than people look after.
+pub(crate) const MCP_INSTANCES_MAX: u32 = 500;
+/// Config profiles of one instance.
+pub(crate) const MCP_PROFILES_MAX: u32 = 20;
+/// Credentials that one server may want.
+pub(crate) const MCP_CREDENTIAL_FIELDS_MAX: usize = 16;

@@ -1,0 +1,343 @@
+//! Servers that a project knows, and asking them what tools they have.
+
+use super::{
+    MCP_DISCOVERY_TIMEOUT, MCP_SERVERS_MAX,
+    failure::Failure,
+    fields::{self, CredentialField},
+    session::{Handshake, Session, converse},
+    tools::{ToolChanges, ToolList},
+    versions,
+    wire::{Ends, Wire},
+};
+use crate::{
+    access::{
+        AccessError, May, UserId,
+        audit::{self, Entry},
+        field,
+        permission::{ReadConnections, WriteConnections},
+    },
+    app::App,
+    integrations::{ConnectionId, IntegrationError, McpServerId, secrets},
+};
+use agentruntime_engine::{
+    database::{Database, Row, StoreError, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time},
+    store::Scope,
+};
+use agentruntime_host_api::{ErrorCode, SecretRef, StepError, Timestamp, ToolServer};
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use url::Url;
+use uuid::Uuid;
+
+/// The columns that [`server`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "server_id, name, canonical_url, credential_fields, discovered_hash, protocol_version, discovered_at, created_by, \
+         created_at"
+    };
+}
+
+const INSERT: &str = concat!(
+    "INSERT INTO mcp_servers (tenant_id, project_id, ",
+    columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, NULL, NULL, NULL, $7, $8) RETURNING ",
+    columns!()
+);
+
+const COUNT: &str = "SELECT COUNT(*) FROM mcp_servers WHERE tenant_id = $1 AND project_id = $2";
+
+const TAKEN: &str = "SELECT name FROM mcp_servers \
+    WHERE tenant_id = $1 AND project_id = $2 AND (name = $3 OR canonical_url = $4) ORDER BY created_at LIMIT 1";
+
+const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM mcp_servers WHERE tenant_id = $1 AND project_id = $2 AND (created_at, server_id) > ($3, $4) \
+     ORDER BY created_at, server_id LIMIT $5"
+);
+
+const SELECT: &str =
+    concat!("SELECT ", columns!(), " FROM mcp_servers WHERE tenant_id = $1 AND project_id = $2 AND server_id = $3");
+
+const SHOWN: &str = "SELECT discovered FROM mcp_servers WHERE tenant_id = $1 AND project_id = $2 AND server_id = $3";
+
+const DISCOVERED: &str = concat!(
+    "UPDATE mcp_servers SET discovered = $4, discovered_hash = $5, protocol_version = $6, discovered_at = $7 \
+     WHERE tenant_id = $1 AND project_id = $2 AND server_id = $3 RETURNING ",
+    columns!()
+);
+
+/// Whether a server is there.
+pub(super) const EXISTS: &str =
+    "SELECT server_id FROM mcp_servers WHERE tenant_id = $1 AND project_id = $2 AND server_id = $3";
+
+const USED: &str = "SELECT name FROM mcp_instances WHERE tenant_id = $1 AND project_id = $2 AND server_id = $3 LIMIT 1";
+
+const DELETE: &str =
+    "DELETE FROM mcp_servers WHERE tenant_id = $1 AND project_id = $2 AND server_id = $3 RETURNING server_id";
+
+const DELETE_VERSIONS: &str =
+    "DELETE FROM mcp_server_versions WHERE tenant_id = $1 AND project_id = $2 AND server_id = $3 RETURNING version";
+
+/// A server.
+#[derive(Debug)]
+pub(crate) struct McpServer {
+    /// Its id.
+    pub(crate) id: McpServerId,
+    /// For people; one of a kind in its project.
+    pub(crate) name: String,
+    /// Where it is; one of a kind in its project.
+    pub(crate) canonical_url: String,
+    /// What it wants to be told of who asks.
+    pub(crate) credential_fields: Vec<CredentialField>,
+    /// The hash of the tools that it showed when it was asked last.
+    pub(crate) discovered_hash: Option<String>,
+    /// The revision of MCP that it spoke then.
+    pub(crate) protocol_version: Option<String>,
+    /// When that was.
+    pub(crate) discovered_at: Option<Timestamp>,
+    /// Who registered it.
+    pub(crate) created_by: UserId,
+    /// When.
+    pub(crate) created_at: Timestamp,
+}
+
+/// What a server shows now, compared to a version.
+pub(crate) struct Validated {
+    /// The version's number.
+    pub(crate) version: u32,
+    /// The hash of the version.
+    pub(crate) version_hash: String,
+    /// The hash of what it shows now.
+    pub(crate) shown_hash: String,
+    /// What differs.
+    pub(crate) changes: ToolChanges,
+}
+
+/// Registers a server. It is not asked anything.
+pub(crate) async fn create(
+    app: &App,
+    may: &May<WriteConnections>,
+    name: &str,
+    url: &str,
+    credential_fields: Vec<CredentialField>,
+) -> Result<McpServer, IntegrationError> {
+    let name = field::name("name", name)?;
+    let url = canonical(url)?;
+    fields::check(&credential_fields)?;
+    let (database, scope) = (app.database(), scope(may));
+    let (id, now) = (McpServerId::new_v7(), database.time());
+    let mut tx = database.begin().await?;
+    // The entry first: it makes those who change things of one workspace take turns.
+    record(&mut tx, may, "mcp_server.create", id.to_string(), json!({ "name": name, "canonical_url": url }), now)
+        .await?;
+    let mut values = Values::default();
+    values.scope(&scope).text(&name).text(&url);
+    if let Some(row) = tx.row(TAKEN, values).await? {
+        let other = text(&row, 0)?;
+        let message = format!("this project has a server `{other}` of this name or at this address already");
+        return Err(AccessError::Conflict { code: "MCP_SERVER_EXISTS", message }.into());
+    }
+    let mut values = Values::default();
+    values.scope(&scope);
+    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
+    if number::<u32>(&row, 0)? >= MCP_SERVERS_MAX {
+        let message = format!("a project has at most {MCP_SERVERS_MAX} MCP servers; delete one first");
+        return Err(AccessError::Conflict { code: "TOO_MANY_MCP_SERVERS", message }.into());
+    }
+    let mut values = Values::default();
+    values.scope(&scope).id(id).text(name).text(url).text(json(&credential_fields));
+    values.id(may.caller.user).number(now.as_micros());
+    let row = tx.row(INSERT, values).await?.ok_or(StoreError::AlreadyExists)?;
+    tx.commit().await?;
+    Ok(server(&row)?)
+}
+
+/// Servers of a project, in the order in which they were registered.
+pub(crate) async fn list(
+    database: &Database,
+    may: &May<ReadConnections>,
+    after: Option<(i64, Uuid)>,
+    limit: u32,
+) -> Result<Vec<McpServer>, IntegrationError> {
+    let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
+    let mut values = Values::default();
+    values.scope(&scope(may)).number(created_at).id(id).number(limit);
+    Ok(database.rows(LIST, values).await?.iter().map(server).collect::<Result<_, _>>()?)
+}
+
+/// One server.
+pub(crate) async fn get(database: &Database, scope: &Scope, id: McpServerId) -> Result<McpServer, IntegrationError> {
+    let rows = database.rows(SELECT, key(scope, id)).await?;
+    Ok(server(rows.first().ok_or_else(|| unknown(id))?)?)
+}
+
+/// The tools that a server showed when it was asked last.
+pub(crate) async fn shown(
+    database: &Database,
+    scope: &Scope,
+    id: McpServerId,
+) -> Result<Option<ToolList>, IntegrationError> {
+    let rows = database.rows(SHOWN, key(scope, id)).await?;
+    let row = rows.first().ok_or_else(|| unknown(id))?;
+    Ok(maybe_text(row, 0)?.map(document).transpose()?)
+}
+
+/// One server, for a call.
+pub(super) async fn find(database: &Database, scope: &Scope, id: McpServerId) -> Result<Option<McpServer>, StoreError> {
+    database.rows(SELECT, key(scope, id)).await?.first().map(server).transpose()
+}
+
+/// Deletes a server and its versions. One that instances are of is kept.
+pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: McpServerId) -> Result<(), IntegrationError> {
+    let (now, scope) = (app.database().time(), scope(may));
+    let mut tx = app.database().begin().await?;
+    record(&mut tx, may, "mcp_server.delete", id.to_string(), Value::Null, now).await?;
+    if let Some(row) = tx.row(USED, key(&scope, id)).await? {
+        let message = format!("the instance `{}` is of this server; delete it first", text(&row, 0)?);
+        return Err(AccessError::Conflict { code: "MCP_SERVER_IN_USE", message }.into());
+    }
+    tx.row(DELETE, key(&scope, id)).await?.ok_or_else(|| unknown(id))?;
+    tx.rows(DELETE_VERSIONS, key(&scope, id)).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Asks a server for its tools, and keeps what it shows as the newest discovery.
+pub(crate) async fn discover(
+    app: &App,
+    may: &May<WriteConnections>,
+    id: McpServerId,
+    connection: Option<ConnectionId>,
+) -> Result<(McpServer, ToolList), IntegrationError> {
+    let scope = scope(may);
+    let found = get(app.database(), &scope, id).await?;
+    let (tools, protocol_version) = ask(app, &scope, &found, connection).await?;
+    let mut values = key(&scope, id);
+    let now = app.database().time();
+    values.text(tools.text()).text(tools.hash()).maybe_text(protocol_version).number(now.as_micros());
+    let mut tx = app.database().begin().await?;
+    let row = tx.row(DISCOVERED, values).await?.ok_or_else(|| unknown(id))?;
+    tx.commit().await?;
+    Ok((server(&row)?, tools))
+}
+
+/// Asks a server for its tools, and compares them to a version.
+pub(crate) async fn validate(
+    app: &App,
+    may: &May<WriteConnections>,
+    id: McpServerId,
+    version: u32,
+    connection: Option<ConnectionId>,
+) -> Result<Validated, IntegrationError> {
+    let scope = scope(may);
+    let found = get(app.database(), &scope, id).await?;
+    let frozen = versions::get(app.database(), &scope, id, version).await?;
+    let (shown, _) = ask(app, &scope, &found, connection).await?;
+    let changes = frozen.tools.changes_to(&shown);
+    Ok(Validated { version, version_hash: frozen.tools_hash, shown_hash: shown.hash(), changes })
+}
+
+/// What a server shows, asked with the credentials of a connection: each field gets the one of its name.
+async fn ask(
+    app: &App,
+    scope: &Scope,
+    server: &McpServer,
+    connection: Option<ConnectionId>,
+) -> Result<(ToolList, Option<String>), IntegrationError> {
+    let bound = |field: &CredentialField| {
+        let connection = connection?.to_string();
+        Some((field.name.clone(), SecretRef::Connection { connection, key: field.name.clone() }))
+    };
+    let bindings: BTreeMap<String, SecretRef> = server.credential_fields.iter().filter_map(bound).collect();
+    let opened = secrets::open(app.database(), &app.sealer, scope, &bindings).await.map_err(not_opened)?;
+    let ends = Ends {
+        egress: app.outside.egress().clone(),
+        url: server.url()?,
+        headers: fields::headers(&server.credential_fields, &bindings),
+        secrets: opened,
+        idempotency_key: None,
+        timeout: MCP_DISCOVERY_TIMEOUT,
+    };
+    // What it spoke before does not count: it is asked anew.
+    let (wire, handshake) = (Wire::new(ends), Handshake::Unknown);
+    let asked = converse(wire, handshake, MCP_DISCOVERY_TIMEOUT, |session| shown_in(session).boxed()).await;
+    asked.map_err(|failure| IntegrationError::McpServer(failure.to_string()))
+}
+
+async fn shown_in(session: &Session) -> Result<(ToolList, Option<String>), Failure> {
+    Ok((session.tools().await?, session.protocol_version()))
+}
+
+fn not_opened(error: StepError) -> IntegrationError {
+    match error.code {
+        ErrorCode::InvalidInput => IntegrationError::invalid("connection_id", error.message),
+        _ => IntegrationError::McpServer(error.message),
+    }
+}
+
+impl McpServer {
+    /// Its address.
+    pub(super) fn url(&self) -> Result<Url, StoreError> {
+        Url::parse(&self.canonical_url).map_err(|_| StoreError::Corrupt("the address of an MCP server".into()))
+    }
+
+    /// How it wants to be greeted.
+    pub(super) fn handshake(&self) -> Handshake {
+        Handshake::of(self.protocol_version.as_deref())
+    }
+}
+
+/// An address in the one spelling that is compared.
+pub(crate) fn canonical(text: &str) -> Result<String, IntegrationError> {
+    match ToolServer::at(text) {
+        Ok(ToolServer::Url(url)) => Ok(url),
+        Ok(server @ ToolServer::Instance(_)) => Ok(server.to_string()),
+        Err(error) => Err(IntegrationError::invalid("canonical_url", error.to_string())),
+    }
+}
+
+/// Where somebody may look after servers.
+pub(crate) fn scope<P>(may: &May<P>) -> Scope
+where
+    P: crate::access::permission::Permission<Place = crate::access::InProject>,
+{
+    Scope { tenant: may.place.tenant.tenant.clone(), project: may.place.project.clone() }
+}
+
+/// Writes into the log what was done.
+pub(super) async fn record(
+    tx: &mut Tx<'_>,
+    may: &May<WriteConnections>,
+    action: &'static str,
+    target: String,
+    details: Value,
+    now: Timestamp,
+) -> Result<(), IntegrationError> {
+    let entry = Entry { action, target, details };
+    Ok(audit::record(tx, &may.place.tenant.tenant, &may.caller, entry, now.as_micros()).await?)
+}
+
+pub(super) fn unknown(id: McpServerId) -> IntegrationError {
+    AccessError::NotFound { kind: "MCP server", id: id.to_string() }.into()
+}
+
+pub(super) fn key(scope: &Scope, id: McpServerId) -> Values {
+    let mut values = Values::default();
+    values.scope(scope).id(id);
+    values
+}
+
+fn server(row: &Row) -> Result<McpServer, StoreError> {
+    Ok(McpServer {
+        id: id(row, 0)?,
+        name: text(row, 1)?.to_owned(),
+        canonical_url: text(row, 2)?.to_owned(),
+        credential_fields: document(text(row, 3)?)?,
+        discovered_hash: maybe_text(row, 4)?.map(str::to_owned),
+        protocol_version: maybe_text(row, 5)?.map(str::to_owned),
+        discovered_at: maybe_time(row, 6)?,
+        created_by: id(row, 7)?,
+        created_at: time(row, 8)?,
+    })
+}
