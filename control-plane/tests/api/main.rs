@@ -19,6 +19,7 @@ mod load;
 mod mails;
 mod matrix;
 mod mcp;
+mod mcp_hostile;
 mod mcp_real;
 mod mcp_server;
 mod models;
