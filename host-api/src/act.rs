@@ -24,6 +24,8 @@ pub enum Act {
     Check(Check),
     /// `mcp.call`: call a tool of an MCP server.
     Call(ToolCall),
+    /// `mcp.describe`: say what a tool is for and what it is called with.
+    Describe(ToolCall),
 }
 
 /// A request by HTTP.
@@ -162,7 +164,8 @@ impl Act {
             "llm.resolve" => arguments(request).map(Self::Resolve),
             "llm.request" => arguments(request).map(Self::Ask),
             "schema.check" => arguments(request).map(Self::Check),
-            "mcp.call" => call(&request.arguments).map(Self::Call),
+            "mcp.call" => call("mcp.call", &request.arguments).map(Self::Call),
+            "mcp.describe" => call("mcp.describe", &request.arguments).map(Self::Describe),
             other => Err(unknown(other)),
         }
     }
@@ -172,14 +175,14 @@ impl Act {
         match self {
             Self::Fetch(fetch) => fetch.headers.values().flat_map(Text::secrets).collect(),
             Self::Sign(sign) => vec![&sign.secret],
-            Self::Resolve(_) | Self::Ask(_) | Self::Check(_) | Self::Call(_) => Vec::new(),
+            Self::Resolve(_) | Self::Ask(_) | Self::Check(_) | Self::Call(_) | Self::Describe(_) => Vec::new(),
         }
     }
 
     /// Whether others can see that it was done, so that it must be written down before.
     pub fn acts_outside(&self) -> bool {
         match self {
-            Self::Fetch(_) | Self::Ask(_) | Self::Call(_) => true,
+            Self::Fetch(_) | Self::Ask(_) | Self::Call(_) | Self::Describe(_) => true,
             Self::Sign(_) | Self::Resolve(_) | Self::Check(_) => false,
         }
     }
@@ -188,7 +191,15 @@ impl Act {
     pub fn model(&self) -> Option<&ModelGrant> {
         match self {
             Self::Resolve(model) | Self::Ask(Ask { model, .. }) => Some(model),
-            Self::Fetch(_) | Self::Sign(_) | Self::Check(_) | Self::Call(_) => None,
+            Self::Fetch(_) | Self::Sign(_) | Self::Check(_) | Self::Call(_) | Self::Describe(_) => None,
+        }
+    }
+
+    /// The tool that it is about.
+    pub fn tool(&self) -> Option<&ToolCall> {
+        match self {
+            Self::Call(call) | Self::Describe(call) => Some(call),
+            Self::Fetch(_) | Self::Sign(_) | Self::Resolve(_) | Self::Ask(_) | Self::Check(_) => None,
         }
     }
 }
@@ -340,19 +351,19 @@ struct CallArguments {
     timeout_s: Option<f64>,
 }
 
-fn call(given: &Json) -> Result<ToolCall, StepError> {
-    let CallArguments { instance_id, server_url, tool, arguments, timeout_s } = read("mcp.call", given)?;
+fn call(capability: &str, given: &Json) -> Result<ToolCall, StepError> {
+    let CallArguments { instance_id, server_url, tool, arguments, timeout_s } = read(capability, given)?;
     let server = match (instance_id, server_url) {
         (Some(instance), None) => ToolServer::Instance(instance),
-        (None, Some(url)) => ToolServer::at(&url).map_err(|error| invalid(format!("mcp.call: {error}")))?,
-        _ => return Err(invalid("mcp.call: say whose tool it is, by `instance_id` or by `server_url`".into())),
+        (None, Some(url)) => ToolServer::at(&url).map_err(|error| invalid(format!("{capability}: {error}")))?,
+        _ => return Err(invalid(format!("{capability}: say whose tool it is, by `instance_id` or by `server_url`"))),
     };
     let arguments = match arguments {
         Some(Value::Object(members)) => members,
         None | Some(Value::Null) => serde_json::Map::new(),
-        Some(_) => return Err(invalid("mcp.call: `arguments` is an object".into())),
+        Some(_) => return Err(invalid(format!("{capability}: `arguments` is an object"))),
     };
-    let timeout = timeout_s.map(|seconds| timeout("mcp.call", seconds)).transpose()?;
+    let timeout = timeout_s.map(|seconds| timeout(capability, seconds)).transpose()?;
     Ok(ToolCall { server, tool, arguments, timeout })
 }
 
@@ -380,7 +391,7 @@ fn unknown(capability: &str) -> StepError {
     let shown: String = capability.chars().take(100).collect();
     let message = format!(
         "there is no capability `{shown}`; a step can ask for http.fetch, crypto.hmac, llm.resolve, llm.request, \
-         schema.check and mcp.call"
+         schema.check, mcp.call and mcp.describe"
     );
     StepError::new(ErrorCode::CapabilityDenied, message)
 }

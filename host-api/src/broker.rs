@@ -51,7 +51,7 @@ pub fn permit(grants: &Grants, request: &HostRequest) -> Result<Permit, StepErro
         let granted: Vec<String> = grants.models.iter().map(ToString::to_string).collect();
         return Err(denied(&shown(&model.to_string()), &granted));
     }
-    if let Act::Call(call) = &act
+    if let Some(call) = act.tool()
         && !grants.tools.iter().any(|granted| granted.covers(&call.server, &call.tool))
     {
         let granted = Grants { tools: grants.tools.clone(), ..Grants::default() };
@@ -141,6 +141,10 @@ mod tests {
         let url = json!({ "server_url": "https://a.example/mcp" });
         assert!(call(json!({ "instance_id": "crm", "tools": ["search"] }), crm.clone()).is_ok());
         assert!(call(json!({ "server_url": "https://A.example:443/mcp", "tools": ["search"] }), url.clone()).is_ok());
+        // What is known only when the step runs was granted as any, and by the same word.
+        assert!(call(json!({ "instance_id": "*", "tools": ["*"] }), crm.clone()).is_ok());
+        assert!(call(json!({ "server_url": "*", "tools": ["search"] }), url.clone()).is_ok());
+        assert!(call(json!({ "server_url": "*", "tools": ["*"] }), crm.clone()).is_err());
         for (grant, server) in [
             (json!({ "instance_id": "crm", "tools": ["delete"] }), &crm),
             (json!({ "instance_id": "erp", "tools": ["search"] }), &crm),

@@ -95,6 +95,9 @@ pub struct ModelGrant {
 /// The longest address of a tool server.
 pub const SERVER_URL_BYTES_MAX: usize = 2 << 10;
 
+/// What stands for any tool, server or model in a grant: that of a step which takes the name from its input.
+pub const ANY: &str = "*";
+
 /// A text that is no grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -120,12 +123,9 @@ impl Grants {
 }
 
 impl ModelGrant {
-    /// What stands for any model: a version whose step takes the name from its input.
-    pub const ANY: &str = "*";
-
     /// Whether this model may be asked with this key.
     pub fn covers(&self, wanted: &Self) -> bool {
-        let covers = |granted: Option<&str>, wanted: Option<&str>| granted == Some(Self::ANY) || granted == wanted;
+        let covers = |granted: Option<&str>, wanted: Option<&str>| granted == Some(ANY) || granted == wanted;
         covers(Some(&self.model), Some(&wanted.model))
             && covers(self.credential.as_deref(), wanted.credential.as_deref())
             && covers(self.scope.as_deref(), wanted.scope.as_deref())
@@ -137,10 +137,15 @@ impl ToolGrant {
     /// instance by its name and by its id names two.
     pub fn covers(&self, server: &ToolServer, tool: &str) -> bool {
         let is_same = match (&self.server, server) {
+            (ToolServer::Instance(any), ToolServer::Instance(_)) | (ToolServer::Url(any), ToolServer::Url(_))
+                if any == ANY =>
+            {
+                true
+            }
             (ToolServer::Url(granted), ToolServer::Url(_)) => ToolServer::at(granted).is_ok_and(|it| it == *server),
             (granted, server) => granted == server,
         };
-        is_same && self.tools.contains(tool)
+        is_same && (self.tools.contains(tool) || self.tools.contains(ANY))
     }
 }
 
@@ -300,7 +305,7 @@ impl fmt::Display for ToolServer {
 impl fmt::Display for ModelGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.model.as_str() {
-            Self::ANY => f.write_str("any model")?,
+            ANY => f.write_str("any model")?,
             model => write!(f, "model {model}")?,
         }
         if let Some(credential) = &self.credential {

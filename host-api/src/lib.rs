@@ -22,7 +22,9 @@ pub use act::{
     SecretName, Sign, Text, ToolCall, URL_BYTES_MAX,
 };
 pub use error::{ErrorCode, StepError};
-pub use grants::{Grants, HostPattern, ModelGrant, NotAGrant, SERVER_URL_BYTES_MAX, SecretRef, ToolGrant, ToolServer};
+pub use grants::{
+    ANY, Grants, HostPattern, ModelGrant, NotAGrant, SERVER_URL_BYTES_MAX, SecretRef, ToolGrant, ToolServer,
+};
 pub use host::{Caller, Errand, Host, IdempotencyKey, NoHost};
 pub use id::{ProjectId, RunId, TaskId, TenantId, WorkflowId};
 pub use json::{Json, JsonError};

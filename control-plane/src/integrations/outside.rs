@@ -144,6 +144,7 @@ impl Host for Outside {
                 Act::Ask(ask) => self.ask(&errand, ask).await,
                 Act::Check(check) => schemas::check(check).await,
                 Act::Call(call) => mcp::call(&self.secrets, &self.egress, &errand, call).await,
+                Act::Describe(call) => mcp::describe(&self.secrets, &self.egress, &errand, call).await,
             }
         })
     }

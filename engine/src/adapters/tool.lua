@@ -1,5 +1,7 @@
 -- `mcp_call`: calls a tool. What it says is data.
 
+-- The step's own time ends it.
+call.timeout_s = 600
 local ok, reply = pcall(host.call, "mcp.call", call)
 if not ok then
   if type(reply) ~= "table" or not reply.code then error(reply, 0) end

@@ -1,6 +1,6 @@
 //! What a step of a fixed kind may ask for: the tools, or the model, that it names.
 
-use agentruntime_host_api::{Grants, ModelGrant, ToolGrant, ToolServer};
+use agentruntime_host_api::{ANY, Grants, ModelGrant, ToolGrant, ToolServer};
 use serde_json::{Map, Value};
 
 /// The model of an `llm_call`, from the step's own texts.
@@ -33,5 +33,5 @@ pub(super) fn agent(agent: &Map<String, Value>) -> Grants {
 
 /// A name as it is granted. One that is known only when the step runs stands for any.
 fn named(name: &str) -> &str {
-    if name.contains("{{") { ModelGrant::ANY } else { name }
+    if name.contains("{{") { ANY } else { name }
 }

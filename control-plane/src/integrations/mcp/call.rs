@@ -1,4 +1,4 @@
-//! Carries out `mcp.call`: finds the server, checks what goes and what comes, and hands the reply on as data.
+//! Carries out `mcp.call` and `mcp.describe`: finds the server, checks what goes and what comes, and hands the reply on as data.
 
 use super::{
     failure::Failure,
@@ -17,7 +17,7 @@ use agentruntime_host_api::{Errand, ErrorCode, HostReply, Json, StepError, ToolC
 use futures_util::FutureExt;
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Calls a tool.
 pub(in crate::integrations) async fn call(
@@ -26,28 +26,13 @@ pub(in crate::integrations) async fn call(
     errand: &Errand,
     call: &ToolCall,
 ) -> HostReply {
-    let scope = scope(&errand.caller);
-    let target = match kept {
-        Secrets::Kept { database, .. } => Target::find(database, &scope, call).await?,
-        Secrets::Given(_) => Target::unregistered(call)?,
-    };
+    let target = target(kept, errand, call).await?;
     if let Some(pinned) = &target.pinned {
         schemas::check_arguments(&pinned.tool, Value::Object(call.arguments.clone())).await?;
     }
-    let secrets = match kept {
-        Secrets::Kept { database, sealer } => secrets::open(database, sealer, &scope, &target.bindings).await?,
-        Secrets::Given(_) => BTreeMap::new(),
-    };
     let limit = call.timeout.unwrap_or(TIMEOUT_DEFAULT);
     let key = errand.idempotency_key().to_string();
-    let wire = Wire::new(Ends {
-        egress: egress.clone(),
-        url: target.url,
-        headers: fields::headers(&target.fields, &target.bindings),
-        secrets,
-        idempotency_key: Some(key.clone()),
-        timeout: limit,
-    });
+    let wire = wire(kept, egress, errand, &target, limit).await?;
     let scrubber = wire.scrubber();
     let (asked, pinned) = (call.clone(), target.pinned);
     let conversation = converse(wire, target.handshake, limit, move |session| ask(session, asked, pinned, key).boxed());
@@ -59,21 +44,78 @@ pub(in crate::integrations) async fn call(
     reply(result, &scrubber)
 }
 
+/// Says what a tool is for and what it is called with: as it was frozen, or as a server without an instance shows it now.
+pub(in crate::integrations) async fn describe(
+    kept: &Secrets,
+    egress: &Egress,
+    errand: &Errand,
+    call: &ToolCall,
+) -> HostReply {
+    let target = target(kept, errand, call).await?;
+    let tool = match target.pinned {
+        Some(pinned) => pinned.tool,
+        None => {
+            let limit = call.timeout.unwrap_or(TIMEOUT_DEFAULT);
+            let wire = wire(kept, egress, errand, &target, limit).await?;
+            let name = call.tool.clone();
+            converse(wire, target.handshake, limit, move |session| look(session, name).boxed()).await?
+        }
+    };
+    let Tool { name, description, input_schema, .. } = tool;
+    Ok(json!({ "name": name, "description": description, "input_schema": input_schema }).into())
+}
+
+async fn target(kept: &Secrets, errand: &Errand, call: &ToolCall) -> Result<Target, StepError> {
+    match kept {
+        Secrets::Kept { database, .. } => Target::find(database, &scope(&errand.caller), call).await,
+        Secrets::Given(_) => Target::unregistered(call),
+    }
+}
+
+async fn wire(
+    kept: &Secrets,
+    egress: &Egress,
+    errand: &Errand,
+    target: &Target,
+    timeout: Duration,
+) -> Result<Wire, StepError> {
+    let secrets = match kept {
+        Secrets::Kept { database, sealer } => {
+            secrets::open(database, sealer, &scope(&errand.caller), &target.bindings).await?
+        }
+        Secrets::Given(_) => BTreeMap::new(),
+    };
+    Ok(Wire::new(Ends {
+        egress: egress.clone(),
+        url: target.url.clone(),
+        headers: fields::headers(&target.fields, &target.bindings),
+        secrets,
+        idempotency_key: Some(errand.idempotency_key().to_string()),
+        timeout,
+    }))
+}
+
+/// The tool as the server shows it now.
+async fn look(session: &Session, name: String) -> Result<Tool, Failure> {
+    let shown = session.tools().await?;
+    let found = shown.named(&name).cloned().ok_or_else(|| {
+        let names = shown.some_names();
+        let message = format!("the MCP server has no tool `{name}`; its tools are: {names}");
+        StepError::new(ErrorCode::McpToolFailed, message)
+    })?;
+    Ok(found)
+}
+
 async fn ask(
     session: &Session,
     call: ToolCall,
     pinned: Option<Pinned>,
     key: String,
 ) -> Result<(Tool, CallToolResult), Failure> {
-    let shown = session.tools().await?;
     let tool = match pinned {
-        Some(pinned) => unchanged(pinned, &shown)?,
+        Some(pinned) => unchanged(pinned, &session.tools().await?)?,
         None => {
-            let tool = shown.named(&call.tool).cloned().ok_or_else(|| {
-                let names = shown.some_names();
-                let message = format!("the MCP server has no tool `{}`; its tools are: {names}", call.tool);
-                StepError::new(ErrorCode::McpToolFailed, message)
-            })?;
+            let tool = look(session, call.tool.clone()).await?;
             schemas::check_arguments(&tool, Value::Object(call.arguments.clone())).await?;
             tool
         }

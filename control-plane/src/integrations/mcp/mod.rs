@@ -17,7 +17,7 @@
 //! | `wire` | the client's HTTP, over the egress |
 //! | `session` | one conversation with a server |
 //! | `failure` | how a conversation fails |
-//! | `call` | carrying out `mcp.call` |
+//! | `call` | carrying out `mcp.call` and `mcp.describe` |
 
 mod call;
 pub(crate) mod catalog;
@@ -32,7 +32,7 @@ pub(crate) mod tools;
 pub(crate) mod versions;
 mod wire;
 
-pub(super) use call::call;
+pub(super) use call::{call, describe};
 
 use std::time::Duration;
 
