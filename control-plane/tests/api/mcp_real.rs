@@ -48,3 +48,24 @@ async fn the_server_with_everything_is_discovered_and_called() {
     assert_eq!(run["error"]["code"], "INVALID_INPUT", "{run:#}");
     assert!(text(&run["error"]["message"]).contains("$.a"), "{run:#}");
 }
+
+#[tokio::test]
+async fn a_server_of_the_newest_revision_is_spoken_to_in_it() {
+    let Some(tools) = real::mcp_python() else { return };
+    let server = Server::start_with(None, &LOOPBACK);
+    let owner = server.owner();
+    let (server_path, _) = instance(&owner, "tools", tools.hello["url"].as_str().unwrap()).await;
+    assert_eq!(owner.get(&server_path).await.expect(200)["protocol_version"], "2026-07-28");
+    let workflow = script(owner.clone(), CALL, granted("tools", &["add_up", "fails"])).await;
+    let call = |tool: &str, arguments: Value| {
+        workflow.command_and_wait("start", json!({ "instance_id": "tools", "tool": tool, "arguments": arguments }))
+    };
+    let run = call("add_up", json!({ "prices": [1, 2] })).await.expect(200);
+    let total = json!({ "total": 3, "lines": ["1 EUR", "2 EUR"] });
+    assert_eq!(run["outputs"]["ask"]["structured_content"], total, "{run:#}");
+    let run = call("add_up", json!({ "prices": "1" })).await.expect(200);
+    assert_eq!(run["error"]["code"], "INVALID_INPUT", "{run:#}");
+    let run = call("fails", json!({ "reason": "no luck" })).await.expect(200);
+    assert_eq!(run["outputs"]["ask"]["is_error"], true, "{run:#}");
+    assert!(run["outputs"]["ask"]["content"].to_string().contains("no luck"), "{run:#}");
+}

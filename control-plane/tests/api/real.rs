@@ -1,5 +1,6 @@
-//! Real servers to test against: an issuer of OpenID Connect and a server of MCP from npm, an SMTP server from PyPI. Each is installed once into
-//! the folder of build products. Where its interpreter is missing, there is none, and the test says so.
+//! Real servers to test against: an issuer of OpenID Connect and a server of MCP from npm, an SMTP server and another one of MCP
+//! from PyPI. Each is installed once into the folder of build products. Where its interpreter is missing, there is none, and the
+//! test says so.
 
 use serde_json::Value;
 use std::{
@@ -12,6 +13,7 @@ use std::{
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
 const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 const MCP_EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31";
+const MCP_PYTHON: &str = "mcp==2.3.0";
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 const STRANGERS: [&str; 3] = ["openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 
@@ -63,6 +65,18 @@ pub(crate) fn mcp_everything() -> Option<Real> {
         vec![npm]
     })?;
     Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/everything.mjs")).arg(folder.join("node_modules"))))
+}
+
+/// A server of MCP that speaks its newest revision, if there is Python.
+pub(crate) fn mcp_python() -> Option<Real> {
+    let folder = installed("mcp-python", "python3", |folder| {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(folder);
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "--quiet", MCP_PYTHON]);
+        vec![venv, pip]
+    })?;
+    Some(Real::start(Command::new(folder.join("bin/python")).arg(format!("{SCRIPTS}/tools.py"))))
 }
 
 /// An SMTP server, if there is Python. Port 0 is any.
