@@ -20,6 +20,7 @@ mod mails;
 mod matrix;
 mod mcp;
 mod mcp_hostile;
+mod mcp_limits;
 mod mcp_real;
 mod mcp_server;
 mod models;

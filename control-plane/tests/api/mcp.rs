@@ -98,6 +98,45 @@ async fn the_tools_of_a_server_are_discovered_frozen_and_compared() {
 }
 
 #[tokio::test]
+async fn a_server_is_asked_with_the_credentials_of_a_connection() {
+    on_both_with(&LOOPBACK, |server| async move {
+        let wanted = format!("Bearer {SECRET}");
+        let mcp = McpServer::twisted(move |heard| {
+            let is_known = heard.headers.get("authorization") == Some(&wanted);
+            (!is_known).then(|| Answer::Bytes(bytes(401, "", "")))
+        })
+        .await;
+        let owner = server.owner();
+        let path = register(&owner, "crm", &mcp.url()).await;
+        let discover = format!("{path}/discover");
+        let ask = |connection: &Value| owner.post(&discover, json!({ "connection_id": connection["id"] }));
+        let problem = owner.post(&discover, json!({})).await.refused(422, "MCP_SERVER_FAILED");
+        assert!(text(&problem["error"]).contains("the status 401"), "{problem}");
+        let connection = |name: &str, key: &str, host: &str| {
+            owner.post(
+                "/v1/connections",
+                json!({ "display_name": name, "provider": "x", "service": "x", "credentials": { key: SECRET }, "allowed_hosts": [host] }),
+            )
+        };
+        let good = connection("good", "token", &mcp.origin).await.expect(201);
+        ask(&good).await.expect(200);
+        let validated = json!({ "version": 1, "connection_id": good["id"] });
+        owner.post(&format!("{path}/versions"), json!({})).await.expect(201);
+        owner.post(&format!("{path}/validate"), validated).await.expect(200);
+        let before = mcp.messages();
+        let other_name = connection("other name", "key", &mcp.origin).await.expect(201);
+        let problem = ask(&other_name).await.refused(422, "INVALID_FIELD");
+        assert!(text(&problem["error"]).contains("no credential `token`"), "{problem}");
+        let elsewhere = connection("elsewhere", "token", "https://api.example.com").await.expect(201);
+        let problem = ask(&elsewhere).await.refused(422, "MCP_SERVER_FAILED");
+        assert!(text(&problem["error"]).contains("allows api.example.com"), "{problem}");
+        ask(&json!({ "id": NOBODY })).await.refused(422, "INVALID_FIELD");
+        assert_eq!(mcp.messages(), before, "nothing went out");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_instance_is_found_by_id_name_and_address_with_its_tools() {
     on_both_with(&LOOPBACK, |server| async move {
         let (owner, mcp) = (server.owner(), McpServer::start().await);
@@ -244,7 +283,7 @@ async fn what_a_call_may_not_do_is_refused_before_the_server_hears_of_it() {
         admin.post("/v1/projects", json!({ "slug": "other", "name": "Other" })).await.expect(201);
         let other = admin.with("x-project-id", "other");
         let (_, foreign) = instance(&other, "foreign", &mcp.url()).await;
-        let before = mcp.heard().len();
+        let before = mcp.messages();
         let refused = |grants: Value, input: Value, code: &'static str, part: &'static str| {
             let owner = owner.clone();
             async move {
@@ -277,7 +316,7 @@ async fn what_a_call_may_not_do_is_refused_before_the_server_hears_of_it() {
         owner.post(&format!("{path}/config-profiles"), body).await.expect(201);
         owner.post(&format!("{path}/config-profiles/set-active"), json!({ "name": "bound" })).await.expect(200);
         refused(crm(), echo("crm", good.clone()), "CAPABILITY_DENIED", "allows api.example.com").await;
-        assert_eq!(mcp.heard().len(), before, "nothing went out");
+        assert_eq!(mcp.messages(), before, "nothing went out");
     })
     .await;
 }

@@ -83,7 +83,7 @@ async fn what_is_no_answer_is_told_as_such_at_once() {
         result(heard, asked)
     })
     .await;
-    assert_eq!(run["status"], "failed", "{run}");
+    failed(&run, "UPSTREAM_ERROR", "asks for input");
 }
 
 #[tokio::test]
@@ -171,6 +171,29 @@ async fn a_list_of_tools_that_cannot_be_kept_is_refused() {
     mcp.shows(json!(many(500)));
     let path = register(&owner, "as many as there may be", &mcp.url()).await;
     owner.post(&format!("{path}/discover"), json!({})).await.expect(200);
+    // Each page may come, and all of them are too much.
+    for (name, pages, is_kept) in [("sixteen pages", 16, true), ("eighteen pages", 18, false)] {
+        let paged = McpServer::twisted(move |heard| {
+            let cursor = heard.message["params"]["cursor"].as_str().unwrap_or("1");
+            let page: usize = cursor.parse().unwrap();
+            let schema = json!({ "title": "x".repeat(60_000) });
+            let mut shown = json!({ "tools": [{ "name": format!("t{page}"), "inputSchema": schema }] });
+            if page < pages {
+                shown["nextCursor"] = json!((page + 1).to_string());
+            }
+            heard.is("tools/list").then(|| result(heard, shown))
+        })
+        .await;
+        let path = register(&owner, name, &paged.url()).await;
+        let answer = owner.post(&format!("{path}/discover"), json!({})).await;
+        match is_kept {
+            true => assert_eq!(answer.expect(200)["tools"].as_array().unwrap().len(), pages),
+            false => {
+                let problem = answer.refused(422, "MCP_SERVER_FAILED");
+                assert!(text(&problem["error"]).contains("more than 1048576 bytes of them"), "{problem}");
+            }
+        }
+    }
     // A list that never ends: each page says that there is another.
     let endless = McpServer::twisted(|heard| {
         heard.is("tools/list").then(|| result(heard, json!({ "tools": [], "nextCursor": "again" })))

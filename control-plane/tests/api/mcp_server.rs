@@ -119,6 +119,11 @@ impl McpServer {
         self.state.heard.lock().unwrap().clone()
     }
 
+    /// How many messages came. The end of a session is none: nobody waits for it.
+    pub(crate) fn messages(&self) -> usize {
+        self.heard().iter().filter(|heard| heard.method == "POST").count()
+    }
+
     /// The requests of one method that came.
     pub(crate) fn heard_of(&self, method: &str) -> Vec<Heard> {
         self.heard().into_iter().filter(|heard| heard.is(method)).collect()

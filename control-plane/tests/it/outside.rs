@@ -92,6 +92,32 @@ fn what_was_not_given_or_allowed_is_told_with_what_to_type() {
 }
 
 #[test]
+fn a_tool_is_called_by_the_address_of_its_server_and_not_by_an_instance() {
+    let (desk, (origin, came)) = (Desk::new(), echo());
+    let error = |server: Value| {
+        let mut granted = server.clone();
+        granted["tools"] = json!(["echo"]);
+        let step = json!({ "id": "ask", "type": "lua_script", "script": "return host.call('mcp.call', input)",
+            "capabilities": { "tools": [granted] } });
+        let graph = desk.graph("tool", &json!({ "name": "tool", "steps": [step] }));
+        let mut input = server;
+        input["tool"] = json!("echo");
+        let given = ["run", &graph, "-i", &input.to_string(), "--allow-network", "127.0.0.0/8", "--json"];
+        let ended = desk.run(&given).expect(1).summary();
+        (ended["error"]["code"].clone(), ended["error"]["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let (code, message) = error(json!({ "instance_id": "crm" }));
+    assert_eq!(code, "INVALID_INPUT", "{message}");
+    assert!(message.contains("name the server by `server_url`"), "{message}");
+    assert!(came.try_recv().is_err(), "nothing went out");
+    // It is no server of MCP, and was asked.
+    let (code, message) = error(json!({ "server_url": format!("{origin}/mcp") }));
+    assert_eq!(code, "UPSTREAM_ERROR", "{message}");
+    assert!(message.contains("neither JSON nor a stream of events"), "{message}");
+    assert!(came.recv().unwrap().starts_with("POST /mcp "));
+}
+
+#[test]
 fn secrets_that_are_none_are_refused_before_anything_starts() {
     let desk = Desk::new();
     let graph = desk.graph("ask", &graph("https://a.example"));

@@ -286,11 +286,13 @@ fn is_legacy(status: u16) -> bool {
     (400..=499).contains(&status) && !matches!(status, 401 | 403)
 }
 
-/// The message, if it answers this request. An error that names none can only be about this one.
+/// The message, if it answers this request. An error that names none can only be about this one. Servers may write a number
+/// as a text.
 fn answering(message: ServerJsonRpcMessage, asked: &RequestId) -> Option<ServerJsonRpcMessage> {
+    let is_asked = |id: &RequestId| id.to_string() == asked.to_string();
     match message {
-        ServerJsonRpcMessage::Response(reply) if reply.id == *asked => Some(ServerJsonRpcMessage::Response(reply)),
-        ServerJsonRpcMessage::Error(error) if error.id.as_ref().is_none_or(|id| id == asked) => {
+        ServerJsonRpcMessage::Response(reply) if is_asked(&reply.id) => Some(ServerJsonRpcMessage::Response(reply)),
+        ServerJsonRpcMessage::Error(error) if error.id.as_ref().is_none_or(is_asked) => {
             Some(ServerJsonRpcMessage::error(error.error, Some(asked.clone())))
         }
         _ => None,
