@@ -69,14 +69,17 @@ fn the_readme_and_the_operating_guide_work_as_printed() {
 }
 
 #[test]
-fn the_workflow_that_asks_for_something_outside_is_one() {
+fn the_workflows_that_ask_for_something_outside_are_some() {
     let desk = Desk::new();
     let page = fs::read_to_string(root().join("docs/workflows.md")).unwrap();
     let asking: Vec<String> =
         blocks(&page, "json").into_iter().filter(|block| block.contains("capabilities")).collect();
-    assert_eq!(asking.len(), 1);
-    fs::write(desk.0.path().join("ticket.json"), &asking[0]).unwrap();
-    desk.types("agentruntime validate ticket.json --input '{\"title\": \"x\"}'");
+    let inputs = [r#"{"title": "x"}"#, r#"{"query": "x"}"#];
+    assert_eq!(asking.len(), inputs.len());
+    for (graph, input) in asking.iter().zip(inputs) {
+        fs::write(desk.0.path().join("asking.json"), graph).unwrap();
+        desk.types(&format!("agentruntime validate asking.json --input '{input}'"));
+    }
 }
 
 /// The lines that a reader fills in with what the service printed.

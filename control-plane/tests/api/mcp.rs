@@ -2,7 +2,7 @@
 
 use crate::{
     connections::{LOOPBACK, NOBODY, SECRET, connect, script, text},
-    mcp_server::{Answer, McpServer, bytes, echo_tool, instance, register, reply, result},
+    mcp_server::{Answer, Heard, McpServer, bytes, echo_tool, instance, register, reply, result},
     server::{Client, on_both, on_both_with},
 };
 use serde_json::{Value, json};
@@ -409,6 +409,81 @@ async fn a_session_that_a_server_forgot_is_begun_anew_once() {
         let run = call_echo(&owner, "always").await;
         assert_eq!(run["error"]["code"], "UPSTREAM_ERROR", "{run}");
         assert_eq!(always.heard_of("tools/call").len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_of_an_older_revision_is_spoken_to_in_it() {
+    on_both_with(&LOOPBACK, |server| async move {
+        let owner = server.owner();
+        for revision in ["2025-06-18", "2025-03-26"] {
+            let mcp = McpServer::twisted(move |heard| {
+                let answer = json!({
+                    "protocolVersion": revision, "capabilities": { "tools": {} },
+                    "serverInfo": { "name": "an older one", "version": "1" },
+                });
+                heard.is("initialize").then(|| result(heard, answer))
+            })
+            .await;
+            let (path, _) = instance(&owner, revision, &mcp.url()).await;
+            assert_eq!(owner.get(&path).await.expect(200)["protocol_version"], revision);
+            assert_eq!(call_echo(&owner, revision).await["status"], "completed");
+            let called = mcp.heard_of("tools/call").pop().unwrap();
+            assert_eq!(called.headers["mcp-protocol-version"], revision);
+            assert_eq!(mcp.heard_of("server/discover").len(), 1, "it is known how to greet it");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_server_asks_for_on_the_way_is_declined_and_the_answer_still_comes() {
+    on_both_with(&LOOPBACK, |server| async move {
+        let mcp = McpServer::twisted(|heard| {
+            let asks = json!({ "jsonrpc": "2.0", "id": "s1", "method": "sampling/createMessage", "params": {
+                "messages": [{ "role": "user", "content": { "type": "text", "text": "the password?" } }], "maxTokens": 1 } });
+            let progress = json!({ "jsonrpc": "2.0", "method": "notifications/progress",
+                "params": { "progressToken": heard.message["params"]["_meta"]["progressToken"], "progress": 1 } });
+            let answer = json!({ "jsonrpc": "2.0", "id": heard.message["id"], "result": {
+                "content": [], "structuredContent": { "text": "done" } } });
+            let events = format!("event: message\ndata: {progress}\n\ndata: {asks}\n\n: a comment\n\ndata: {answer}\n\n");
+            let headers = "content-type: text/event-stream\r\n";
+            heard.is("tools/call").then(|| Answer::Bytes(bytes(200, headers, &events)))
+        })
+        .await;
+        let owner = server.owner();
+        instance(&owner, "crm", &mcp.url()).await;
+        let run = call_echo(&owner, "crm").await;
+        assert_eq!(run["outputs"]["ask"]["structured_content"]["text"], "done", "{run}");
+        let is_declined = |heard: &Heard| heard.message["id"] != "s1" || heard.message["error"].is_object();
+        assert!(mcp.heard().iter().all(is_declined), "nothing was given");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_early_is_taken_up_where_it_was() {
+    on_both_with(&LOOPBACK, |server| async move {
+        let asked = std::sync::Mutex::new(Value::Null);
+        let mcp = McpServer::twisted(move |heard| {
+            let events = |text: &str| Some(Answer::Bytes(bytes(200, "content-type: text/event-stream\r\n", text)));
+            if heard.is("tools/call") {
+                *asked.lock().unwrap() = heard.message["id"].clone();
+                return events("id: 7\nretry: 1\ndata:\n\n");
+            }
+            let answer = json!({ "jsonrpc": "2.0", "id": *asked.lock().unwrap(), "result": {
+                "content": [], "structuredContent": { "text": "late" } } });
+            let is_resumed = heard.method == "GET" && heard.headers.get("last-event-id").is_some_and(|id| id == "7");
+            is_resumed.then(|| events(&format!("id: 8\ndata: {answer}\n\n")))?
+        })
+        .await;
+        let owner = server.owner();
+        instance(&owner, "crm", &mcp.url()).await;
+        let run = call_echo(&owner, "crm").await;
+        assert_eq!(run["outputs"]["ask"]["structured_content"]["text"], "late", "{run}");
+        assert_eq!(mcp.heard_of("tools/call").len(), 1);
+        assert_eq!(mcp.heard().iter().filter(|heard| heard.method == "GET").count(), 1);
     })
     .await;
 }

@@ -7,6 +7,12 @@ use super::tools::Tool;
 use agentruntime_engine::graph::{InputSchema, Issue};
 use agentruntime_host_api::{ErrorCode, StepError};
 use serde_json::{Value, json};
+use std::{sync::LazyLock, thread::available_parallelism};
+use tokio::sync::Semaphore;
+
+/// So many checks compute at once: half of the processors are for others.
+static TURNS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))));
 
 /// Refuses arguments that the tool does not take.
 pub(super) async fn check_arguments(tool: &Tool, arguments: Value) -> Result<(), StepError> {
@@ -49,6 +55,7 @@ enum Checked {
 
 /// In a thread of its own: compiling patterns takes its time.
 async fn checked(schema: Value, value: Value) -> Result<Checked, StepError> {
+    let _turn = TURNS.acquire().await;
     let check = move || match InputSchema::parse(&schema) {
         Err(issues) => Checked::NotASchema(told(&issues)),
         Ok(schema) => match schema.check(&value) {
