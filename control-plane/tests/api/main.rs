@@ -24,6 +24,7 @@ mod mcp_limits;
 mod mcp_real;
 mod mcp_server;
 mod models;
+mod models_real;
 mod openid;
 mod outages;
 mod owner;

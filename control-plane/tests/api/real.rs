@@ -14,6 +14,7 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
 const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 const MCP_EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31";
 const MCP_PYTHON: &str = "mcp==2.3.0";
+const LLMOCK: &str = "llmock==0.2.2";
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 const STRANGERS: [&str; 3] = ["openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 
@@ -77,6 +78,18 @@ pub(crate) fn mcp_python() -> Option<Real> {
         vec![venv, pip]
     })?;
     Some(Real::start(Command::new(folder.join("bin/python")).arg(format!("{SCRIPTS}/tools.py"))))
+}
+
+/// Vendors of language models, if there is Python. It calls each tool that it is offered once.
+pub(crate) fn models() -> Option<Real> {
+    let folder = installed("models", "python3", |folder| {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(folder);
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "--quiet", LLMOCK]);
+        vec![venv, pip]
+    })?;
+    Some(Real::start(Command::new(folder.join("bin/python")).arg(format!("{SCRIPTS}/models.py"))))
 }
 
 /// An SMTP server, if there is Python. Port 0 is any.

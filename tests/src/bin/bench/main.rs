@@ -6,6 +6,7 @@
 mod egress;
 mod figure;
 mod lua;
+mod outside;
 mod parked;
 mod program;
 mod ready;
@@ -20,7 +21,7 @@ use figure::Scale;
 
 type Bench = fn(Scale) -> Result<()>;
 
-const BENCHES: [(&str, Bench); 17] = [
+const BENCHES: [(&str, Bench); 20] = [
     ("sandbox-start", sandbox::start),
     ("lua-cpu", lua::cpu),
     ("request-roundtrip", sandbox::roundtrip),
@@ -38,6 +39,9 @@ const BENCHES: [(&str, Bench); 17] = [
     ("api-read", service::read),
     ("webhook", service::webhook),
     ("stream-fanout", service::stream_fanout),
+    ("mcp-call", outside::tool),
+    ("agent-loop", outside::agent),
+    ("parked-llm", outside::parked),
 ];
 
 /// Measures what a step, a run and a waiting run cost. Prints one JSON line per figure.

@@ -28,7 +28,7 @@ use std::{
 use tempfile::TempDir;
 
 /// A running service with its first token.
-struct Service {
+pub(crate) struct Service {
     process: Child,
     url: String,
     token: String,
@@ -38,12 +38,18 @@ struct Service {
 
 impl Service {
     fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// With more arguments than every service has.
+    pub(crate) fn start_with(arguments: &[&str]) -> Result<Self> {
         // Whoever comes second finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir()?;
         let mut process = Command::new(program("agentruntime-control-plane", "agentruntime")?)
             .args(["dev", "--json", "--listen", "127.0.0.1:0", "--data"])
             .arg(folder.path().join("data"))
+            .args(arguments)
             .envs(UNLIMITED)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -58,16 +64,16 @@ impl Service {
         Ok(Self { process, url, token, client: Client::builder().build()?, _folder: folder })
     }
 
-    fn get(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token)
     }
 
-    fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
         self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body)
     }
 
     /// A published workflow.
-    async fn publish(&self, graph: &Value) -> Result<String> {
+    pub(crate) async fn publish(&self, graph: &Value) -> Result<String> {
         let workflow = sent(self.post("/v1/workflows", &json!({ "name": "bench", "graph": graph }))).await?;
         let id = workflow["id"].as_str().context("a workflow has an id")?.to_owned();
         sent(self.post(&format!("/v1/workflows/{id}/versions"), &json!({}))).await?;
@@ -84,7 +90,7 @@ impl Service {
     }
 
     /// Memory that it holds, in MiB.
-    fn resident(&self) -> Result<f64> {
+    pub(crate) fn resident(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
@@ -102,7 +108,8 @@ impl Drop for Service {
 /// What lifts the limits that protect a service from clients like this one.
 const UNLIMITED: [(&str, &str); 1] = [("AGENTRUNTIME_REQUESTS_PER_MINUTE", "0")];
 
-async fn sent(request: RequestBuilder) -> Result<Value> {
+/// The answer of a request that has to succeed.
+pub(crate) async fn sent(request: RequestBuilder) -> Result<Value> {
     let response = request.send().await?;
     let status = response.status();
     let text = response.text().await?;

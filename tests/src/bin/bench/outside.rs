@@ -1,0 +1,266 @@
+//! What steps that call tools and models cost: against a service of its own, and servers in this process that answer at once.
+
+use crate::{
+    figure::{Figure, Scale, micros, percentile},
+    service::{Service, sent},
+    world,
+};
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
+use reqwest::Client;
+use serde_json::{Value, json};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+
+/// Turns of an agent, a tool's call in each but the last.
+const TURNS: usize = 50;
+
+/// `mcp-call`: a call of a tool as a step makes it, beside a bare client that says the same to the same server.
+pub(crate) fn tool(scale: Scale) -> Result<()> {
+    world::runtime()?.block_on(async {
+        let server = Server::start(Server::tool).await?;
+        let service = Service::start_with(&[LOOPBACK])?;
+        let url = format!("{}/mcp", server.origin);
+        let made = json!({ "name": "bench", "canonical_url": url });
+        let made = sent(service.post("/v1/mcp/servers", &made)).await?;
+        let path = format!("/v1/mcp/servers/{}", text(&made["id"])?);
+        sent(service.post(&format!("{path}/discover"), &json!({}))).await?;
+        sent(service.post(&format!("{path}/versions"), &json!({}))).await?;
+        let instance = json!({ "name": "bench", "server_id": made["id"], "version": 1 });
+        sent(service.post("/v1/mcp/instances", &instance)).await?;
+        let step = json!({ "id": "call", "type": "mcp_call", "tool_name": "echo", "instance_id": "bench", "tool_args": { "text": "x" } });
+        let workflow = service.publish(&json!({ "steps": [step] })).await?;
+        let (mut bare, mut brokered) = (Vec::new(), Vec::new());
+        let client = Client::new();
+        // In turns, so that what the machine does besides falls on both.
+        for _ in 0..scale.of(1_000, 10) {
+            let begun = Instant::now();
+            converse(&client, &url).await?;
+            bare.push(begun.elapsed());
+            let run = ended(&service, &workflow).await?;
+            ensure!(run["status"] == "completed", "{run}");
+            let events = format!("/v1/workflows/{workflow}/runs/{}/events", text(&run["run_id"])?);
+            let events = sent(service.get(&events)).await?;
+            let completed = events["items"].as_array().into_iter().flatten();
+            let completed = completed.filter(|event| event["event_type"] == "request_completed");
+            let took = completed.filter_map(|event| event["data"]["duration_ms"].as_f64());
+            brokered.extend(took.map(|ms| Duration::from_secs_f64(ms / 1e3)));
+        }
+        for (part, name) in [(0.5, "p50"), (0.99, "p99")] {
+            let (alone, all) = (percentile(&mut bare, part), percentile(&mut brokered, part));
+            Figure::lower("mcp-call", &format!("bare client, {name}"), micros(alone), "µs").print();
+            Figure::lower("mcp-call", &format!("broker, checks and egress, {name}"), micros(all), "µs").print();
+            if name == "p50" {
+                let more = micros(all.saturating_sub(alone));
+                Figure::lower("mcp-call", "more than the bare client, p50", more, "µs").aim(150.0).print();
+            }
+        }
+        Ok(())
+    })
+}
+
+/// `agent-loop`: turns per second of agents whose model answers at once.
+pub(crate) fn agent(scale: Scale) -> Result<()> {
+    world::runtime()?.block_on(async {
+        let server = Server::start(Server::model).await?;
+        let service = Service::start_with(&[LOOPBACK])?;
+        provide(&service, &server.origin).await?;
+        let agent = json!({ "model": "direct.bench.m", "max_turns": TURNS });
+        let step = json!({ "id": "work", "type": "agent_call", "agent": agent, "prompt": "go" });
+        let workflow = service.publish(&json!({ "steps": [step] })).await?;
+        ended(&service, &workflow).await?;
+        for (agents, count) in [(1, scale.of(20, 1)), (16, scale.of(160, 16))] {
+            let begun = Instant::now();
+            for _ in 0..count / agents {
+                let runs = try_join_all((0..agents).map(|_| ended(&service, &workflow))).await?;
+                ensure!(runs.iter().all(|run| run["outputs"]["work"]["turns"] == TURNS), "{runs:?}");
+            }
+            let rate = (count * TURNS) as f64 / begun.elapsed().as_secs_f64();
+            Figure::higher("agent-loop", &format!("turns per second, {agents} agents"), rate, "1/s").print();
+        }
+        Ok(())
+    })
+}
+
+/// `parked-llm`: what a call that waits for its model holds.
+pub(crate) fn parked(scale: Scale) -> Result<()> {
+    let calls = scale.of(7_500, 100);
+    world::runtime()?.block_on(async {
+        let server = Server::start(Server::silence).await?;
+        let many = calls.to_string();
+        let settings = ["active-runs-max", "egress-requests-max", "workspace-egress-requests-max"];
+        let settings: Vec<String> = settings.iter().map(|name| format!("--{name}={many}")).collect();
+        let arguments: Vec<&str> = [LOOPBACK].into_iter().chain(settings.iter().map(String::as_str)).collect();
+        let service = Service::start_with(&arguments)?;
+        provide(&service, &server.origin).await?;
+        let step = json!({ "id": "ask", "type": "llm_call", "model": "direct.bench.m", "prompt": "go" });
+        let workflow = service.publish(&json!({ "steps": [step] })).await?;
+        let path = format!("/v1/workflows/{workflow}/command");
+        let start = json!({ "command": "start", "params": {} });
+        // What the first ones make the process hold, it holds in any case.
+        let first = calls / 10;
+        start_until_heard(&service, &path, &start, &server, first).await?;
+        let before = service.resident()?;
+        start_until_heard(&service, &path, &start, &server, calls).await?;
+        let each = (service.resident()? - before) * 1024.0 / (calls - first) as f64;
+        let label = format!("memory of a call in flight, of {calls}");
+        Figure::lower("parked-llm", &label, each, "KiB").aim(32.0).print();
+        Ok(())
+    })
+}
+
+async fn start_until_heard(service: &Service, path: &str, start: &Value, server: &Server, count: usize) -> Result<()> {
+    const AT_ONCE: usize = 50;
+    let mut left = count - server.heard.load(Ordering::SeqCst);
+    while left > 0 {
+        let now = left.min(AT_ONCE);
+        try_join_all((0..now).map(|_| sent(service.post(path, start)))).await?;
+        left -= now;
+    }
+    loop {
+        let came = server.came.notified();
+        if server.heard.load(Ordering::SeqCst) >= count {
+            return Ok(());
+        }
+        came.await;
+    }
+}
+
+/// Servers here may be reached.
+const LOOPBACK: &str = "--egress-allowed-networks=127.0.0.0/8";
+
+async fn provide(service: &Service, origin: &str) -> Result<()> {
+    let body =
+        json!({ "vendor": "openai_compatible", "name": "bench", "base_url": origin, "api_key": "sk-0123456789abcdef" });
+    sent(service.post("/v1/providers", &body)).await.map(drop)
+}
+
+/// Starts a run and waits for its end.
+async fn ended(service: &Service, workflow: &str) -> Result<Value> {
+    let path = format!("/v1/workflows/{workflow}/command?wait=60s");
+    sent(service.post(&path, &json!({ "command": "start", "params": {} }))).await
+}
+
+fn text(value: &Value) -> Result<&str> {
+    value.as_str().context("it is a text")
+}
+
+/// What a client says to call a tool of a server that it knows: the same as a step's.
+async fn converse(client: &Client, url: &str) -> Result<()> {
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "bench", "version": "1" } });
+    let call = json!({ "name": "echo", "arguments": { "text": "x" } });
+    for (id, method, params) in [
+        (Some(0), "initialize", hello),
+        (None, "notifications/initialized", json!({})),
+        (Some(1), "tools/list", json!({})),
+        (Some(2), "tools/call", call),
+    ] {
+        let mut message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
+        if let Some(id) = id {
+            message["id"] = json!(id);
+        }
+        let request = client.post(url).header("accept", "application/json, text/event-stream").json(&message);
+        request.send().await?.error_for_status()?.bytes().await?;
+    }
+    Ok(())
+}
+
+/// A server that answers at once, or never.
+struct Server {
+    origin: String,
+    heard: Arc<AtomicUsize>,
+    came: Arc<Notify>,
+}
+
+/// The body of an answer, if there is one.
+type Reply = fn(&Value, &str) -> Option<String>;
+
+impl Server {
+    async fn start(reply: Reply) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let origin = format!("http://{}", listener.local_addr()?);
+        let (heard, came) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let (hearing, coming) = (heard.clone(), came.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, reply, hearing.clone(), coming.clone()));
+            }
+        });
+        Ok(Self { origin, heard, came })
+    }
+
+    fn silence(_: &Value, _: &str) -> Option<String> {
+        None
+    }
+
+    /// Wants a tool called until it was told often enough.
+    fn model(_: &Value, body: &str) -> Option<String> {
+        let message = match body.matches("\"role\":\"tool\"").count() + 1 < TURNS {
+            false => json!({ "role": "assistant", "content": "done" }),
+            true => {
+                let call = json!({ "id": "c", "type": "function", "function": { "name": "again", "arguments": "{}" } });
+                json!({ "role": "assistant", "content": null, "tool_calls": [call] })
+            }
+        };
+        let usage = json!({ "prompt_tokens": 1, "completion_tokens": 1 });
+        Some(json!({ "model": "m", "choices": [{ "message": message }], "usage": usage }).to_string())
+    }
+
+    /// A server of MCP with one tool.
+    fn tool(message: &Value, _: &str) -> Option<String> {
+        let schema = json!({ "type": "object", "properties": { "text": { "type": "string" } } });
+        let result = match message["method"].as_str() {
+            Some("initialize") => json!({
+                "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": { "name": "b", "version": "1" },
+            }),
+            Some("tools/list") => json!({ "tools": [{ "name": "echo", "inputSchema": schema }] }),
+            Some("tools/call") => json!({ "content": [{ "type": "text", "text": "x" }] }),
+            _ => return Some(String::new()),
+        };
+        Some(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string())
+    }
+}
+
+/// Answers each request of a connection.
+async fn serve(mut stream: TcpStream, reply: Reply, heard: Arc<AtomicUsize>, came: Arc<Notify>) {
+    let mut bytes = Vec::new();
+    loop {
+        let whole = bytes.windows(4).position(|end| end == b"\r\n\r\n").and_then(|end| {
+            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or_default();
+            bytes
+                .get(end + 4..end + 4 + length)
+                .map(|body| (String::from_utf8_lossy(body).into_owned(), end + 4 + length))
+        });
+        let Some((body, length)) = whole else {
+            let mut buffer = [0; 1024];
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+            }
+            continue;
+        };
+        bytes.drain(..length);
+        heard.fetch_add(1, Ordering::SeqCst);
+        came.notify_one();
+        let message = serde_json::from_str(&body).unwrap_or_default();
+        let Some(answer) = reply(&message, &body) else { continue };
+        let status = if answer.is_empty() { "202 Accepted" } else { "200 OK" };
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
+        if stream.write_all(format!("{head}{answer}").as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
