@@ -7,7 +7,11 @@ use crate::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::{io::Write, net::TcpStream, time::Instant};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Instant,
+};
 
 /// A body has up to 2,000 bytes, a workspace or an address as much, and all together twice that.
 const SMALL: [&str; 3] = ["--body-bytes-max=2000", "--workspace-bodies-bytes-max=2000", "--bodies-bytes-max=4000"];
@@ -21,10 +25,22 @@ fn unfinished(server: &Server, path: &str, headers: &[String], length: &str, par
     stream
 }
 
+/// The same, once the service wants the body: then it has its room, which somebody who asks at the same moment does not get.
+fn held(server: &Server, path: &str, headers: &[String], length: &str, part: &str) -> TcpStream {
+    const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let headers = [headers, &["expect: 100-continue".to_owned()]].concat();
+    let mut stream = unfinished(server, path, &headers, length, "");
+    let mut answer = [0; GO_ON.len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, GO_ON, "{}", String::from_utf8_lossy(&answer));
+    stream.write_all(part.as_bytes()).unwrap();
+    stream
+}
+
 /// A body of the owner's that is there but for its last byte.
 fn of_owner(server: &Server) -> TcpStream {
     let token = format!("authorization: Bearer {}", server.token);
-    unfinished(server, "/v1/workflows", &[token], "content-length: 2000", "{\"name\":\"")
+    held(server, "/v1/workflows", &[token], "content-length: 2000", "{\"name\":\"")
 }
 
 /// Asks until the answer is this one: what another connection sent is noticed soon.
@@ -68,7 +84,7 @@ async fn a_body_that_does_not_say_how_long_it_is_counts_as_it_comes() {
     let server = Server::start_with(None, &SMALL);
     let token = format!("authorization: Bearer {}", server.token);
     let part = format!("7c0\r\n{}\r\n", " ".repeat(0x7c0));
-    let held = unfinished(&server, "/v1/workflows", &[token], "transfer-encoding: chunked", &part);
+    let held = held(&server, "/v1/workflows", &[token], "transfer-encoding: chunked", &part);
     until(&server.owner(), "/v1/workflows", invalid_of(100), 429).await;
     drop(held);
     until(&server.owner(), "/v1/workflows", invalid_of(100), 422).await;
@@ -85,7 +101,7 @@ async fn who_has_no_credential_uses_up_the_room_of_nobody_who_has() {
     // A wrong token is no way into a workspace's room: its body is not read.
     let made_up = [format!("authorization: Bearer {}x", server.token)];
     let _unread = unfinished(&server, "/v1/workflows", &made_up, "content-length: 2000", "{");
-    let held = unfinished(&server, "/v1/auth/login", &[], "content-length: 2000", "{");
+    let held = held(&server, "/v1/auth/login", &[], "content-length: 2000", "{");
     until(&server.anybody(), "/v1/auth/login", login.clone(), 429).await;
     server.owner().post("/v1/workflows", invalid()).await.refused(422, "INVALID_FIELD");
     drop(held);
@@ -99,7 +115,7 @@ async fn all_together_have_so_much() {
     browser.post("/v1/tenants", json!({ "slug": "eves", "name": "Eve's" })).await.expect(201);
     let eve = browser.client.with("cookie", &browser.cookie_header()).with("x-csrf-token", &browser.csrf);
     let eve = eve.with("x-tenant-id", "eves");
-    let stranger = unfinished(&server, "/v1/auth/login", &[], "content-length: 2000", "{");
+    let stranger = held(&server, "/v1/auth/login", &[], "content-length: 2000", "{");
     let owner = of_owner(&server);
     let new = json!({ "slug": "x", "name": "" });
     until(&eve, "/v1/projects", new.clone(), 503).await;

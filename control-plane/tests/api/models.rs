@@ -204,12 +204,15 @@ async fn an_answer_in_json_is_checked_and_asked_for_once_more() {
     assert_eq!(stubborn.came().len(), 2, "once more, and no more");
 }
 
+/// What a vendor says in turn, how often it is asked, and what of a failure is told: a part of the message, and the status.
+type Fault = (Vec<Said>, usize, Option<(&'static str, u64)>);
+
 #[tokio::test]
 async fn what_a_vendor_refuses_is_told_and_what_it_puts_off_is_repeated() {
     let server = Server::start_with(None, &LOOPBACK);
     let soon = [("retry-after-ms", "5")];
     let busy = || no(429, &soon, json!({ "error": { "message": "slow down", "type": "rate_limit_error" } }));
-    let table: Vec<(Vec<Said>, usize, Option<(&str, u64)>)> = vec![
+    let table: Vec<Fault> = vec![
         (vec![busy(), no(503, &soon, json!({})), ok(chat("at last"))], 3, None),
         (vec![busy()], 3, Some(("slow down", 429))),
         (vec![no(529, &soon, json!({ "error": { "message": "overloaded" } })), ok(chat("x"))], 2, None),
