@@ -170,6 +170,19 @@ impl Act {
         }
     }
 
+    /// The name of its capability.
+    pub fn capability(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) => "http.fetch",
+            Self::Sign(_) => "crypto.hmac",
+            Self::Resolve(_) => "llm.resolve",
+            Self::Ask(_) => "llm.request",
+            Self::Check(_) => "schema.check",
+            Self::Call(_) => "mcp.call",
+            Self::Describe(_) => "mcp.describe",
+        }
+    }
+
     /// The secrets that it uses.
     pub fn secrets(&self) -> Vec<&SecretName> {
         match self {
@@ -411,6 +424,22 @@ mod tests {
             Act::Fetch(fetch) => fetch,
             other => unreachable!("{other:?}"),
         })
+    }
+
+    #[test]
+    fn every_act_is_read_under_its_own_name() {
+        let (model, tool) = (json!({ "model": "m" }), json!({ "instance_id": "i", "tool": "t" }));
+        for (capability, arguments) in [
+            ("http.fetch", json!({ "url": "https://a.example/" })),
+            ("crypto.hmac", json!({ "secret": { "$secret": "s" }, "data": "" })),
+            ("llm.resolve", model.clone()),
+            ("llm.request", json!({ "model": model, "operation": "chat", "body": {} })),
+            ("schema.check", json!({ "schema": {}, "value": null })),
+            ("mcp.call", tool.clone()),
+            ("mcp.describe", tool),
+        ] {
+            assert_eq!(act(capability, arguments).unwrap().capability(), capability);
+        }
     }
 
     #[test]

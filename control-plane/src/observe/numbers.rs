@@ -63,6 +63,13 @@ fn describe() {
     describe_gauge!("agentruntime_active_runs", "Runs that this process works on");
     describe_counter!("agentruntime_runs_started_total", "Runs that were started here");
     describe_counter!("agentruntime_runs_finished_total", "Runs that ended here, by status");
+    describe_counter!(
+        "agentruntime_step_requests_total",
+        "Requests of steps that were answered, by capability and outcome"
+    );
+    describe_histogram!("agentruntime_step_request_duration_seconds", "How long they took, without waiting for a turn");
+    describe_gauge!("agentruntime_step_requests_under_way", "Requests of steps that are being carried out");
+    describe_gauge!("agentruntime_step_requests_waiting", "Requests of steps that wait for their turn");
     describe_histogram!("agentruntime_commit_batch", "Runs whose events were written in one transaction");
     describe_histogram!("agentruntime_commit_duration_seconds", "How long such a transaction took");
 }

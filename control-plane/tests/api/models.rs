@@ -320,3 +320,26 @@ async fn the_models_of_all_providers_are_listed_and_found() {
     owner.post("/v1/llm/resolve", json!({})).await.refused(422, "INVALID_FIELD");
     assert!(!catalog.to_string().contains(KEY) && !resolved.to_string().contains(KEY));
 }
+
+#[tokio::test]
+async fn what_steps_ask_for_is_counted() {
+    let server = Server::start_with(None, &LOOPBACK);
+    let vendor = Vendor::start(vec![ok(chat("x")), no(400, &[], json!({}))]).await;
+    provide(&server.owner(), "openai", &vendor.origin).await;
+    let workflow = asking(server.owner(), "direct.openai.gpt-x", json!({})).await;
+    for _ in 0..2 {
+        started(&workflow).await;
+    }
+    let numbers = server.anybody().get("/metrics").await.expect(200);
+    let numbers = numbers.as_str().unwrap();
+    for line in [
+        r#"agentruntime_step_requests_total{capability="llm.request",outcome="ok"} 1"#,
+        r#"agentruntime_step_requests_total{capability="llm.request",outcome="LLM_REQUEST_FAILED"} 1"#,
+        r#"agentruntime_step_requests_total{capability="llm.resolve",outcome="ok"} 2"#,
+        r#"agentruntime_step_request_duration_seconds_count{capability="llm.request"} 2"#,
+        "agentruntime_step_requests_under_way 0",
+        "agentruntime_step_requests_waiting 0",
+    ] {
+        assert!(numbers.contains(line), "{line} in {numbers}");
+    }
+}

@@ -4,7 +4,7 @@
 //! program that is begun again asks for the same and is handed what is written. This serves a crash as well as a long wait:
 //! a program whose reply takes its time is given up meanwhile, so that waiting costs no sandbox.
 
-use super::{own_time::OwnTime, turns::Turns};
+use super::{numbers, own_time::OwnTime, turns::Turns};
 use crate::run::{Executing, Job, Recorded, Work};
 use agentruntime_host_api::{
     Caller, Errand, ErrorCode, Grants, Guest, Host, HostReply, HostRequest, Invocation, Outcome, StepError, StepOutput,
@@ -208,17 +208,24 @@ impl Attempt<'_> {
         let fetching = open.into_iter().map(|(number, permit)| {
             let (host, turns, caller) = (&host, &turns, caller.clone());
             async move {
-                let turn = match &permit {
-                    Ok(permit) if permit.act().acts_outside() => Some(own.turn(turns.take(&caller.tenant)).await),
-                    _ => None,
+                let permit = match permit {
+                    Ok(permit) => permit,
+                    Err(denied) => return (number, Err(denied), Duration::ZERO),
                 };
+                let capability = permit.act().capability();
+                let turn = if permit.act().acts_outside() {
+                    let _waiting = numbers::one("agentruntime_step_requests_waiting");
+                    Some(own.turn(turns.take(&caller.tenant)).await)
+                } else {
+                    None
+                };
+                let under_way = numbers::one("agentruntime_step_requests_under_way");
                 let begun = Instant::now();
-                let reply = match permit {
-                    Ok(permit) => host.carry_out(Errand { caller, number, permit }).await,
-                    Err(denied) => Err(denied),
-                };
-                drop(turn);
-                (number, reply, begun.elapsed())
+                let reply = host.carry_out(Errand { caller, number, permit }).await;
+                let took = begun.elapsed();
+                numbers::replied(capability, &reply, took);
+                drop((turn, under_way));
+                (number, reply, took)
             }
         });
         let fetching: Vec<_> = fetching.collect();

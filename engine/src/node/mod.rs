@@ -22,6 +22,7 @@ mod claim;
 mod commit;
 mod compute;
 mod execute;
+mod numbers;
 mod own_time;
 mod start;
 mod turns;
