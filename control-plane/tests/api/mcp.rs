@@ -131,6 +131,9 @@ async fn a_server_is_asked_with_the_credentials_of_a_connection() {
         let problem = ask(&elsewhere).await.refused(422, "MCP_SERVER_FAILED");
         assert!(text(&problem["error"]).contains("allows api.example.com"), "{problem}");
         ask(&json!({ "id": NOBODY })).await.refused(422, "INVALID_FIELD");
+        let audit = server.admin().get("/v1/audit?limit=1").await.expect(200);
+        let (action, details) = (&audit["items"][0]["action"], &audit["items"][0]["details"]);
+        assert_eq!((action, details), (&json!("mcp_server.discover"), &json!({ "connection_id": NOBODY })));
         assert_eq!(mcp.messages(), before, "nothing went out");
     })
     .await;

@@ -50,6 +50,20 @@ async fn a_reply_that_is_too_large_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_server_cannot_keep_us_asking_for_ever() {
+    let server = Server::start_with(None, &LOOPBACK);
+    let owner = server.owner();
+    let mcp = McpServer::twisted(|heard| {
+        let again = || Answer::Bytes(bytes(200, "content-type: text/event-stream\r\n", "id: 1\nretry: 0\ndata:\n\n"));
+        (heard.is("tools/call") || heard.method == "GET").then(again)
+    })
+    .await;
+    instance(&owner, "again", &mcp.url()).await;
+    failed(&call_echo(&owner, "again").await, "UPSTREAM_ERROR", "more than 500 requests");
+    assert!(mcp.heard().iter().filter(|heard| heard.method == "GET").count() < 500);
+}
+
+#[tokio::test]
 async fn what_is_no_answer_is_told_as_such_at_once() {
     let server = Server::start_with(None, &LOOPBACK);
     let owner = server.owner();

@@ -40,6 +40,8 @@ use std::time::Duration;
 pub(crate) const MCP_MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Everything that a server may send for one request: a long call tells of its progress.
 pub(crate) const MCP_STREAM_BYTES_MAX: usize = 4 << 20;
+/// How many requests by HTTP one conversation may take: a server can ask back, and have its streams taken up, without end.
+pub(crate) const MCP_REQUESTS_MAX: usize = 500;
 /// How many tools a server may show.
 pub(crate) const MCP_TOOLS_MAX: usize = 500;
 /// How long the list of a server's tools may be as JSON: it is kept with each version.

@@ -212,6 +212,7 @@ pub(crate) async fn discover(
 ) -> Result<(McpServer, ToolList), IntegrationError> {
     let scope = scope(may);
     let found = get(app.database(), &scope, id).await?;
+    asking(app, may, "mcp_server.discover", id, connection).await?;
     let (tools, protocol_version) = ask(app, &scope, &found, connection).await?;
     let mut values = key(&scope, id);
     let now = app.database().time();
@@ -233,9 +234,24 @@ pub(crate) async fn validate(
     let scope = scope(may);
     let found = get(app.database(), &scope, id).await?;
     let frozen = versions::get(app.database(), &scope, id, version).await?;
+    asking(app, may, "mcp_server.validate", id, connection).await?;
     let (shown, _) = ask(app, &scope, &found, connection).await?;
     let changes = frozen.tools.changes_to(&shown);
     Ok(Validated { version, version_hash: frozen.tools_hash, shown_hash: shown.hash(), changes })
+}
+
+/// Writes into the log that a server is asked, before a credential is used for that.
+async fn asking(
+    app: &App,
+    may: &May<WriteConnections>,
+    action: &'static str,
+    id: McpServerId,
+    connection: Option<ConnectionId>,
+) -> Result<(), IntegrationError> {
+    let now = app.database().time();
+    let mut tx = app.database().begin().await?;
+    record(&mut tx, may, action, id.to_string(), json!({ "connection_id": connection }), now).await?;
+    Ok(tx.commit().await?)
 }
 
 /// What a server shows, asked with the credentials of a connection: each field gets the one of its name.

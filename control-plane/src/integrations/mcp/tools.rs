@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// What tools say of their effects. A server may say more, and the client's library know it one day: it is no part of what is
+/// frozen, so that a new version of the library makes no tool another one.
+const ANNOTATIONS: [&str; 5] = ["title", "readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"];
+
 /// A tool. What servers add for clients' screens, such as icons, is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tool {
@@ -70,7 +74,7 @@ impl Tool {
             description: shown.description.as_deref().map(str::to_owned),
             input_schema: schema(&shown.input_schema)?,
             output_schema: shown.output_schema.as_deref().map(schema).transpose()?,
-            annotations: shown.annotations.as_ref().and_then(|it| serde_json::to_value(it).ok()),
+            annotations: shown.annotations.as_ref().and_then(|it| serde_json::to_value(it).ok()).map(known),
             name,
         })
     }
@@ -88,6 +92,13 @@ impl Tool {
     fn text(&self) -> String {
         canonical_text(&serde_json::to_value(self).unwrap_or_default())
     }
+}
+
+fn known(mut annotations: Value) -> Value {
+    if let Some(members) = annotations.as_object_mut() {
+        members.retain(|name, _| ANNOTATIONS.contains(&name.as_str()));
+    }
+    annotations
 }
 
 impl ToolList {
@@ -181,6 +192,16 @@ mod tests {
         assert_eq!(list(&[]).hash(), "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945", "of `[]`");
         assert_eq!(list(&[b.clone(), a.clone()]).named("b"), Some(&b));
         assert_eq!(ToolList::new(vec![a.clone(), a]).unwrap_err(), "it shows two tools of the name `a`");
+    }
+
+    #[test]
+    fn of_annotations_what_is_known_is_kept() {
+        let shown = json!({ "name": "a", "inputSchema": {}, "icons": [], "_meta": { "x": 1 },
+            "annotations": { "readOnlyHint": true, "newestHint": true } });
+        let tool = Tool::read(&serde_json::from_value(shown).unwrap()).unwrap();
+        let kept = json!({ "name": "a", "input_schema": {}, "annotations": { "readOnlyHint": true } });
+        assert_eq!(serde_json::to_value(&tool).unwrap(), kept);
+        assert_eq!(known(json!({ "title": "x", "newestHint": true })), json!({ "title": "x" }));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! One wire serves one conversation. What fails on it is remembered, because the library above tells it with less words, or
 //! not at all.
 
-use super::{MCP_MESSAGE_BYTES_MAX, MCP_STREAM_BYTES_MAX, failure::Failure};
+use super::{MCP_MESSAGE_BYTES_MAX, MCP_REQUESTS_MAX, MCP_STREAM_BYTES_MAX, failure::Failure};
 use agentruntime_egress::{Egress, EgressError, LineLimits, Opened, Scrubber, Secret, Send as Sending};
 use agentruntime_host_api::{Fetch, HostPattern, Method, Part, Text};
 use axum::http::{HeaderName, HeaderValue};
@@ -21,7 +21,10 @@ use sse_stream::{Sse, SseStream};
 use std::{
     collections::{BTreeMap, HashMap},
     io::Cursor,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -51,6 +54,7 @@ struct Inner {
     ends: Ends,
     /// Requests, and redirects of them, stay with the server.
     hosts: Vec<HostPattern>,
+    sent: AtomicUsize,
     failure: Mutex<Option<Failure>>,
     failed: CancellationToken,
 }
@@ -68,8 +72,8 @@ impl Wire {
     pub(super) fn new(ends: Ends) -> Self {
         // A URL that begins with a scheme and a host has an origin that is a pattern.
         let hosts = ends.url.origin().ascii_serialization().parse().into_iter().collect();
-        let (failure, failed) = (Mutex::default(), CancellationToken::new());
-        Self(Arc::new(Inner { ends, hosts, failure, failed }))
+        let (sent, failure, failed) = (AtomicUsize::new(0), Mutex::default(), CancellationToken::new());
+        Self(Arc::new(Inner { ends, hosts, sent, failure, failed }))
     }
 
     /// Waits until something failed that the conversation cannot survive.
@@ -102,6 +106,10 @@ impl Wire {
     }
 
     async fn open(&self, method: Method, request: Request, key: Option<&str>) -> Result<Opened, Refused> {
+        if self.0.sent.fetch_add(1, Relaxed) >= MCP_REQUESTS_MAX {
+            let what = format!("it makes more than {MCP_REQUESTS_MAX} requests of one");
+            return Err(self.fail(Failure::misfit(what)));
+        }
         let Ends { egress, url, headers, secrets, timeout, .. } = &self.0.ends;
         let mut all = request.headers;
         // What carries credentials is the registry's to say, not the library's.
