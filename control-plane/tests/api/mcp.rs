@@ -441,6 +441,18 @@ async fn a_server_of_an_older_revision_is_spoken_to_in_it() {
 }
 
 #[tokio::test]
+async fn a_server_that_answers_with_nothing_what_it_does_not_know_is_an_older_one() {
+    on_both_with(&LOOPBACK, |server| async move {
+        let mcp = McpServer::twisted(|heard| heard.is("server/discover").then(|| result(heard, json!({})))).await;
+        let owner = server.owner();
+        let (path, _) = instance(&owner, "crm", &mcp.url()).await;
+        assert_eq!(owner.get(&path).await.expect(200)["protocol_version"], "2025-11-25");
+        assert_eq!(call_echo(&owner, "crm").await["status"], "completed");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_a_server_asks_for_on_the_way_is_declined_and_the_answer_still_comes() {
     on_both_with(&LOOPBACK, |server| async move {
         let mcp = McpServer::twisted(|heard| {

@@ -14,7 +14,7 @@ use rmcp::{
         CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ClientRequest,
         Implementation, JsonObject, PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ServerResult,
     },
-    service::{ClientLifecycleMode, ClientServiceExt, PeerRequestOptions, RunningService},
+    service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt, PeerRequestOptions, RunningService},
     transport::{
         common::client_side_sse::FixedInterval,
         streamable_http_client::{StreamableHttpClientTransport, StreamableHttpClientTransportConfig},
@@ -101,25 +101,23 @@ pub(super) async fn converse<T: Send + 'static>(
 
 impl Session {
     async fn begin(bounds: Bounds, handshake: Handshake) -> Result<Self, Failure> {
-        let mut retries = FixedInterval::default();
-        retries.max_times = Some(RESUMPTIONS_MAX);
-        let mut config = StreamableHttpClientTransportConfig::with_uri(bounds.wire.url().as_str());
-        config.retry_config = Arc::new(retries);
-        let transport = StreamableHttpClientTransport::with_client(bounds.wire.clone(), config);
-        let who = Implementation::new("agentruntime", env!("CARGO_PKG_VERSION"));
-        let legacy_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
-        let client =
-            ClientConfig::new(ClientCapabilities::default(), who).with_protocol_version(legacy_version.clone());
-        let lifecycle = match handshake {
-            Handshake::Initialize => ClientLifecycleMode::Initialize,
-            Handshake::Unknown => ClientLifecycleMode::Auto {
-                preferred_versions: vec![ProtocolVersion::LATEST],
-                legacy_version: Some(legacy_version),
-            },
+        let begun = match handshake {
+            Handshake::Initialize => bounds.greet(ClientLifecycleMode::Initialize).await?,
+            Handshake::Unknown => {
+                let newest_first = ClientLifecycleMode::Auto {
+                    preferred_versions: vec![ProtocolVersion::LATEST],
+                    legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+                };
+                match bounds.greet(newest_first).await? {
+                    // Servers answer with nothing what they do not know. That is how older ones say so, too.
+                    Err(ClientInitializeError::ExpectedInitResult(_)) => {
+                        bounds.greet(ClientLifecycleMode::Initialize).await?
+                    }
+                    begun => begun,
+                }
+            }
         };
-        let beginning = client.serve_with_lifecycle(transport, lifecycle);
-        let service = bounds.wait(async { beginning.await.map_err(Failure::of_start) }).await?;
-        Ok(Self { service, bounds })
+        Ok(Self { service: begun.map_err(|error| bounds.told(Failure::of_start(error)))?, bounds })
     }
 
     /// The revision that both speak.
@@ -188,15 +186,35 @@ impl Session {
 }
 
 impl Bounds {
+    /// Greets the server in one way.
+    async fn greet(
+        &self,
+        lifecycle: ClientLifecycleMode,
+    ) -> Result<Result<RunningService<RoleClient, ClientConfig>, ClientInitializeError>, Failure> {
+        let mut retries = FixedInterval::default();
+        retries.max_times = Some(RESUMPTIONS_MAX);
+        let mut config = StreamableHttpClientTransportConfig::with_uri(self.wire.url().as_str());
+        config.retry_config = Arc::new(retries);
+        let transport = StreamableHttpClientTransport::with_client(self.wire.clone(), config);
+        let who = Implementation::new("agentruntime", env!("CARGO_PKG_VERSION"));
+        let client = ClientConfig::new(ClientCapabilities::default(), who);
+        let client = client.with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE);
+        self.wait(async { Ok(client.serve_with_lifecycle(transport, lifecycle).await) }).await
+    }
+
     /// Waits, but not for ever. What failed on the wire is told rather than what followed from it.
     async fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
             biased;
-            done = work => done.map_err(|failure| self.wire.failure().unwrap_or(failure)),
+            done = work => done.map_err(|failure| self.told(failure)),
             failure = self.wire.failed() => Err(failure),
             () = self.stop.cancelled() => Err(Failure::Stopped),
             () = sleep_until(self.deadline) => Err(self.late()),
         }
+    }
+
+    fn told(&self, failure: Failure) -> Failure {
+        self.wire.failure().unwrap_or(failure)
     }
 
     fn late(&self) -> Failure {
