@@ -2,6 +2,7 @@
 
 use crate::{
     connections::{LOOPBACK, NOBODY, SECRET, connect, script, text},
+    mails::signed_in,
     mcp_server::{Answer, Heard, McpServer, bytes, echo_tool, instance, register, reply, result},
     server::{Client, on_both, on_both_with},
 };
@@ -286,6 +287,13 @@ async fn what_a_call_may_not_do_is_refused_before_the_server_hears_of_it() {
         admin.post("/v1/projects", json!({ "slug": "other", "name": "Other" })).await.expect(201);
         let other = admin.with("x-project-id", "other");
         let (_, foreign) = instance(&other, "foreign", &mcp.url()).await;
+        // Another workspace.
+        let mut bob = signed_in(&server, "bob@two.example").await;
+        bob.post("/v1/tenants", json!({ "slug": "two", "name": "Two" })).await.expect(201);
+        let two = bob.client.with("cookie", &bob.cookie_header()).with("x-csrf-token", &bob.csrf);
+        let two = two.with("x-tenant-id", "two").with("x-project-id", "main");
+        two.post("/v1/projects", json!({ "slug": "main", "name": "Main" })).await.expect(201);
+        let (_, theirs) = instance(&two, "theirs", &mcp.url()).await;
         let before = mcp.messages();
         let refused = |grants: Value, input: Value, code: &'static str, part: &'static str| {
             let owner = owner.clone();
@@ -306,10 +314,10 @@ async fn what_a_call_may_not_do_is_refused_before_the_server_hears_of_it() {
         refused(granted("crm", &["more"]), echo("crm", good.clone()), "CAPABILITY_DENIED", "tool `more` of").await;
         let by_url = json!({ "server_url": mcp.url(), "tool": "echo", "arguments": good });
         refused(crm(), by_url, "CAPABILITY_DENIED", "tool `echo` of the server http://127.0.0.1").await;
-        let theirs = granted("foreign", &["echo"]);
-        refused(theirs, echo("foreign", good.clone()), "INVALID_INPUT", "no instance `foreign`").await;
-        let id = foreign.rsplit('/').next().unwrap();
-        refused(granted(id, &["echo"]), echo(id, good.clone()), "INVALID_INPUT", "no instance").await;
+        for named in ["foreign", "theirs", foreign.rsplit('/').next().unwrap(), theirs.rsplit('/').next().unwrap()] {
+            let grants = granted(named, &["echo"]);
+            refused(grants, echo(named, good.clone()), "INVALID_INPUT", "this project has no instance").await;
+        }
         refused(crm(), echo("crm", json!({})), "INVALID_INPUT", "$: \"text\" is a required property").await;
         refused(crm(), echo("crm", json!({ "text": 5 })), "INVALID_INPUT", "$.text").await;
         let more = json!({ "instance_id": "crm", "tool": "more" });

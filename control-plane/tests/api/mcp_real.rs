@@ -69,3 +69,20 @@ async fn a_server_of_the_newest_revision_is_spoken_to_in_it() {
     assert_eq!(run["outputs"]["ask"]["is_error"], true, "{run:#}");
     assert!(run["outputs"]["ask"]["content"].to_string().contains("no luck"), "{run:#}");
 }
+
+#[test]
+fn the_conformance_suite_is_content_with_our_client() {
+    for (scenario, tool, arguments) in [
+        ("initialize", "any", json!({})),
+        ("tools_call", "add_numbers", json!({ "a": 2, "b": 3 })),
+        ("sse-retry", "test_reconnection", json!({})),
+        ("request-metadata", "any", json!({})),
+        ("http-standard-headers", "test_headers", json!({})),
+        ("http-invalid-tool-headers", "valid_tool", json!({ "region": "x" })),
+        ("json-schema-ref-no-deref", "lookup_user", json!({})),
+    ] {
+        let Some(ended) = real::mcp_conformance(scenario, tool, &arguments) else { return };
+        let told = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success(), "{scenario}: {told}{}", String::from_utf8_lossy(&ended.stderr));
+    }
+}

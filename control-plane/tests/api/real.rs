@@ -6,13 +6,15 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Lines},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, Output, Stdio},
     sync::{Mutex, PoisonError},
 };
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real");
 const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
 const MCP_EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31";
+/// The suite wants a newer Node.js than systems have.
+const MCP_CONFORMANCE: [&str; 2] = ["node@22.23.3", "@modelcontextprotocol/conformance@0.2.0-alpha.12"];
 const MCP_PYTHON: &str = "mcp==2.3.0";
 const LLMOCK: &str = "llmock==0.2.2";
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
@@ -66,6 +68,23 @@ pub(crate) fn mcp_everything() -> Option<Real> {
         vec![npm]
     })?;
     Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/everything.mjs")).arg(folder.join("node_modules"))))
+}
+
+/// One scenario of the conformance suite of MCP for clients, with ours as the client, which calls a tool; how it ended. None
+/// where there is no npm.
+pub(crate) fn mcp_conformance(scenario: &str, tool: &str, arguments: &Value) -> Option<Output> {
+    let folder = installed("mcp-conformance", "npm", |folder| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(folder).args(MCP_CONFORMANCE);
+        vec![npm]
+    })?
+    .join("node_modules");
+    let mut suite = Command::new(folder.join("node/bin/node"));
+    suite.arg(folder.join("@modelcontextprotocol/conformance/dist/index.js"));
+    suite.args(["client", "--command"]).arg(script("conformant.sh")).args(["--scenario", scenario]);
+    suite.env("AGENTRUNTIME", env!("CARGO_BIN_EXE_agentruntime"));
+    suite.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    Some(suite.env("TOOL", tool).env("ARGUMENTS", arguments.to_string()).output().unwrap())
 }
 
 /// A server of MCP that speaks its newest revision, if there is Python.
