@@ -336,7 +336,12 @@ fn filled(text: &Text, send: &Send<'_>) -> Result<String, EgressError> {
 fn not_for_host(name: &str, url: &Url, secret: Option<&Secret>) -> EgressError {
     let hosts: Vec<String> = secret.into_iter().flat_map(|secret| &secret.hosts).map(ToString::to_string).collect();
     let allowed = if hosts.is_empty() { "no host".to_owned() } else { hosts.join(", ") };
-    EgressError::SecretNotForHost { name: name.to_owned(), host: shown(url), allowed }
+    EgressError::SecretNotForHost { name: name.to_owned(), host: spelled(url), allowed }
+}
+
+/// An address's place as grants and connections spell it: without a scheme it is HTTPS.
+fn spelled(url: &Url) -> String {
+    url.origin().ascii_serialization().trim_start_matches("https://").to_owned()
 }
 
 fn secret_of(text: &Text) -> Option<&str> {

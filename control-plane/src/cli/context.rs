@@ -1,6 +1,7 @@
 //! Opening what a command needs, and no more: reading commands open the store, working ones the sandbox and a node.
 
 use super::{
+    Ending,
     arguments::{PlaceArguments, Typed},
     desk::Desk,
     failure::Refusal,
@@ -16,13 +17,14 @@ use crate::{
     settings::EgressSettings,
 };
 use agentruntime_engine::{
-    node::{Node, NodeConfig},
+    node::{Ceilings, Node, NodeConfig},
     store::{Location, Store, SystemClock},
 };
-use agentruntime_host_api::SecretRef;
+use agentruntime_host_api::{RunId, SecretRef};
 use agentruntime_sandbox::{Sandbox, SandboxConfig, TenantBudget};
 use anyhow::Context as _;
 use secrecy::SecretString;
+use serde_json::json;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// What all commands have in common.
@@ -154,8 +156,13 @@ impl Context {
         egress: &EgressSettings,
     ) -> anyhow::Result<Node> {
         let host = Arc::new(Outside::new(Secrets::Given(supplies.secrets), supplies.providers, egress)?);
-        let config = NodeConfig { host, ..NodeConfig::default() };
-        Ok(Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock)))
+        // In a folder in which a service has its data, too, its runs are left to it: they have its credentials and may go where
+        // it lets them.
+        let ceilings = Ceilings { active_runs_max: 0, ..Ceilings::default() };
+        let config = NodeConfig { host, ceilings, ..NodeConfig::default() };
+        let node = Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock));
+        node.set_ceilings(project.scope.tenant.clone(), Some(Ceilings::default()));
+        Ok(node)
     }
 
     /// The node of a service.
@@ -163,13 +170,28 @@ impl Context {
         Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock))
     }
 
-    /// Puts a node of this process to work on what lies here. At a server, nodes are at work already.
-    pub(crate) fn workshop(&self, desk: Desk) -> anyhow::Result<Workshop> {
+    /// Puts a node of this process to work on what lies here. At a server, nodes are at work already. Nothing where the runs are
+    /// a service's that is not at work: they wait for it.
+    pub(crate) fn workshop(&self, desk: Desk) -> anyhow::Result<Option<Workshop>> {
         let node = match &desk {
+            Desk::Here(project) if project.is_of_a_service() => return Ok(None),
             Desk::Here(project) => Some(self.node(project, self.sandbox()?)?),
             Desk::Server(_) => None,
         };
-        Ok(Workshop { desk: desk.patient(), node })
+        Ok(Some(Workshop { desk: desk.patient(), node }))
+    }
+
+    /// Says that what was asked for is written down, and who carries it out.
+    pub(crate) fn tell_written_down(&self, run: RunId) -> anyhow::Result<Ending> {
+        if self.json {
+            screen::json_line(&json!({ "run_id": run, "written_down": true }))?;
+            return Ok(Ending::Done);
+        }
+        screen::print(&format!(
+            "written down for run {run}; the service whose data this is carries it out when it starts: it has the credentials and \
+             the settings that the run needs\n"
+        ))?;
+        Ok(Ending::Done)
     }
 
     /// Where a developer's mails land: beside the data, or where there is no folder, in a temporary one.

@@ -27,7 +27,7 @@ async fn command(
     let desk = context.desk().await?;
     let record = desk.find_run(run).await?;
     desk.command(&record, command).await?;
-    let workshop = context.workshop(desk)?;
+    let Some(workshop) = context.workshop(desk)? else { return context.tell_written_down(record.run) };
     let reached = reach(&workshop, &record, is_there).await?;
     if let Some(status) = reached {
         tell(context, &record, status)?;

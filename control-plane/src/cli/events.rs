@@ -54,7 +54,10 @@ async fn print_events(context: &Context, run: &str, mut after: u64, until: Until
     let mut interrupts = follow::interrupts();
     // Where nobody else can work on the run, there are no further events unless this process does.
     let workshop = match context.is_alone() {
-        true => context.workshop(desk)?,
+        true => {
+            let Some(workshop) = context.workshop(desk)? else { return Ok(Ending::Done) };
+            workshop
+        }
         false => Workshop { desk, node: None },
     };
     let mut follower = workshop.follower(run).await?;

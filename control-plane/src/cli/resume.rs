@@ -16,8 +16,9 @@ pub(crate) async fn resume(context: &Context, run: &str) -> anyhow::Result<Endin
     if is_paused {
         desk.command(&record, Command::Resume).await?;
     }
+    let Some(workshop) = context.workshop(desk)? else { return context.tell_written_down(record.run) };
     let following = Following { expects_change: is_paused, ..Following::from(record.run, record.last_seq) };
-    follow::follow(context, context.workshop(desk)?, following).await
+    follow::follow(context, workshop, following).await
 }
 
 /// Tries a failed run again.
@@ -25,6 +26,7 @@ pub(crate) async fn retry(context: &Context, run: &str) -> anyhow::Result<Ending
     let desk = context.desk().await?;
     let record = desk.find_run(run).await?;
     desk.command(&record, Command::Retry).await?;
+    let Some(workshop) = context.workshop(desk)? else { return context.tell_written_down(record.run) };
     let following = Following { expects_change: true, ..Following::from(record.run, record.last_seq) };
-    follow::follow(context, context.workshop(desk)?, following).await
+    follow::follow(context, workshop, following).await
 }

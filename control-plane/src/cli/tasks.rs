@@ -133,7 +133,8 @@ async fn give(context: &Context, desk: Desk, task: &TaskRecord, answer: Answer) 
     desk.complete_task(task, answer).await?;
     // A child's answer need not change its parent at once.
     let following = Following { expects_change: !is_child, ..Following::from(top.run, top.last_seq) };
-    follow::follow(context, context.workshop(desk)?, following).await
+    let Some(workshop) = context.workshop(desk)? else { return context.tell_written_down(top.run) };
+    follow::follow(context, workshop, following).await
 }
 
 /// A question as programs read it.

@@ -108,7 +108,7 @@ async fn at_server(
         false => anyhow::Error::from(error),
     })?;
     if wait {
-        let workshop = context.workshop(Desk::Server(server))?;
+        let workshop = context.workshop(Desk::Server(server))?.expect("at a server, nodes are at work");
         let followed = follow::follow(context, workshop, Following::from(started.run_id, 0)).await;
         return followed.map_err(|error| unseen(error, &started));
     }

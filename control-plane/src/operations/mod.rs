@@ -68,10 +68,18 @@ pub(crate) struct Project {
     pub(crate) scope: Scope,
 }
 
+/// The tenant of whoever runs graphs of their own. Those of a service have ids.
+const LOCAL: &str = "local";
+
 impl Project {
     /// The one project of a store that has no users.
     pub(crate) fn local(store: Store) -> Self {
-        Self::of(store, TenantId::new("local"), ProjectId::new("default"))
+        Self::of(store, TenantId::new(LOCAL), ProjectId::new("default"))
+    }
+
+    /// Whether it is a service's, whose node alone has what its runs need.
+    pub(crate) fn is_of_a_service(&self) -> bool {
+        self.scope.tenant.as_str() != LOCAL
     }
 
     /// A project of a tenant. Whoever calls this knows that the caller may enter it.

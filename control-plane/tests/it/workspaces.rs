@@ -65,3 +65,37 @@ fn data_without_a_server_has_one_workspace() {
     assert_eq!(desk.run(&["runs"]).expect(0).stdout, "no runs\n");
     assert_eq!(desk.run(&["runs", "--tenant", "acme", "--json"]).expect(2).error()["code"], "PLACE_NOT_FOUND");
 }
+
+/// What a service's runs need is with the service: whoever commands one of them past it starts none of them.
+#[tokio::test]
+async fn a_command_on_a_server_s_own_data_is_written_down_and_its_runs_are_left_alone() {
+    let service = Service::start();
+    let me = Account::logged_in(&service);
+    let ask =
+        json!({ "id": "ask", "type": "llm_call", "model": "direct.nowhere.m", "prompt": "x", "depends_on": ["wait"] });
+    let wait = json!({ "id": "wait", "type": "sleep", "duration_s": 1 });
+    let graph = me.graph("wait", &json!({ "steps": [wait, ask] }));
+    me.run(&["publish", &graph]).expect(0);
+    me.run(&["trigger", "wait"]).expect(0);
+    me.run(&["trigger", "wait"]).expect(0);
+    let home = service.end();
+    let data = home.path().join("data");
+    let data = data.to_str().unwrap();
+    let there = |arguments: &[&str]| {
+        me.run(&[arguments, &["--data", data, "--tenant", "dev", "--project", "default"]].concat())
+    };
+    let unfinished = || {
+        let runs = there(&["runs", "--json"]).expect(0).json();
+        let of = |run: &Value| run["status"] == "running" || run["status"] == "pending";
+        runs.as_array().unwrap().iter().filter(|run| of(run)).count()
+    };
+    assert_eq!(unfinished(), 2);
+    for command in ["resume", "pause", "stop"] {
+        let told = there(&[command, "last"]).expect(0).stdout;
+        assert!(told.contains("when it starts"), "{told}");
+    }
+    // A run of one's own is carried out there, and both of the service's wait still, though theirs are due by now.
+    let nap = me.graph("nap", &json!({ "steps": [{ "id": "nap", "type": "sleep", "duration_s": 2 }] }));
+    me.run(&["run", &nap, "--data", data]).expect(0);
+    assert_eq!(unfinished(), 2);
+}

@@ -101,8 +101,13 @@ async fn carry_out(surroundings: Surroundings, executing: &Executing, work: Work
     match work {
         Work::Program(job) => {
             let Job { invocation, caller, grants, recorded, adapter } = *job;
-            let attempt = Attempt { surroundings, executing, caller: Arc::new(caller), grants, recorded };
-            let output = attempt.run(invocation).await?;
+            let mut attempt = Attempt { surroundings, executing, caller: Arc::new(caller), grants, recorded };
+            let begun = Instant::now();
+            let mut output = attempt.run(invocation).await?;
+            if !attempt.recorded.is_empty() {
+                // What it asked for took time as well, and it may have been begun several times meanwhile.
+                output.duration = begun.elapsed();
+            }
             match adapter {
                 Some(adapter) => adapter.output(output),
                 None => Ok(output),
@@ -123,7 +128,7 @@ struct Attempt<'e> {
 }
 
 impl Attempt<'_> {
-    async fn run(mut self, mut invocation: Invocation) -> Result<StepOutput, StepError> {
+    async fn run(&mut self, mut invocation: Invocation) -> Result<StepOutput, StepError> {
         let limit = invocation.limits.time;
         let guest = self.surroundings.guest.clone();
         let mut outcome = guest.start(invocation.clone()).await;

@@ -6,7 +6,7 @@ use super::{
 };
 use agentruntime_egress::{Egress, EgressError, Reply, Secret, Send};
 use agentruntime_host_api::{
-    ErrorCode, Fetch, HostPattern, Method, Operation, Part, REQUEST_TIMEOUT_MAX, StepError, Text,
+    Caller, Errand, ErrorCode, Fetch, HostPattern, Method, Operation, Part, REQUEST_TIMEOUT_MAX, StepError, Text,
 };
 use reqwest::StatusCode;
 use secrecy::SecretString;
@@ -37,8 +37,8 @@ pub(in crate::integrations) struct Asking<'a> {
     pub(in crate::integrations) operation: Operation,
     /// The body.
     pub(in crate::integrations) body: Map<String, Value>,
-    /// What tells the vendor that it comes again.
-    pub(in crate::integrations) idempotency_key: &'a str,
+    /// For whom; the key tells the vendor that it comes again.
+    pub(in crate::integrations) errand: &'a Errand,
 }
 
 /// Asks, and gives the body that came back with an account.
@@ -62,21 +62,30 @@ pub(in crate::integrations) async fn ask(egress: &Egress, asking: Asking<'_>) ->
     let url = vendor::address(&endpoint.base_url, operation, model);
     let timeout = Some(REQUEST_TIMEOUT_MAX);
     let fetch = Fetch { method: Method::Post, url, headers, body: Some(Value::Object(body).to_string()), timeout };
-    let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key: Some(asking.idempotency_key) };
-    repeat(egress, &send, &endpoint.name).await
+    let idempotency_key = asking.errand.idempotency_key();
+    let idempotency_key = Some(idempotency_key.as_str());
+    let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key };
+    repeat(egress, &send, &endpoint.name, &asking.errand.caller).await
 }
 
-async fn repeat(egress: &Egress, send: &Send<'_>, provider: &str) -> Result<Value, StepError> {
+async fn repeat(egress: &Egress, send: &Send<'_>, provider: &str, caller: &Caller) -> Result<Value, StepError> {
     let begun = Instant::now();
     let mut attempt = 1;
     loop {
         let outcome = egress.send(send.clone()).await;
         let wait = (attempt < ATTEMPTS_MAX).then(|| wait(&outcome, attempt)).flatten();
         let Some(wait) = wait else { return finish(outcome, provider, attempt, begun.elapsed()) };
-        tracing::info!(provider, attempt, wait_ms = wait.as_millis(), "a model is asked again");
+        let (reason, wait_ms) = (reason(&outcome), wait.as_millis());
+        let Caller { tenant, run, step, .. } = caller;
+        tracing::info!(provider, attempt, reason, wait_ms, %tenant, %run, step, "a model is asked again");
         tokio::time::sleep(wait).await;
         attempt += 1;
     }
+}
+
+/// Why a request is repeated, without anybody's own words.
+fn reason(outcome: &Result<Reply, EgressError>) -> String {
+    outcome.as_ref().map_or_else(|_| "unreachable".to_owned(), |reply| reply.status.to_string())
 }
 
 /// How long to wait before it is worth asking again; nothing where it is not.
@@ -86,17 +95,36 @@ fn wait(outcome: &Result<Reply, EgressError>, attempt: u32) -> Option<Duration> 
         Err(EgressError::Unreachable { .. }) => Some(default),
         Err(_) => None,
         Ok(reply) => {
-            let said = |name: &str| reply.headers.get(name).map(String::as_str);
-            let is_passing = matches!(reply.status, 408 | 429 | 500 | 502 | 503 | 504 | 529);
-            if !is_passing || said("x-should-retry") == Some("false") {
+            if !is_passing(reply) || reply.headers.get("x-should-retry").map(String::as_str) == Some("false") {
                 return None;
             }
-            let number = |name: &str| said(name)?.trim().parse::<f64>().ok();
-            let wanted = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number("retry-after"));
-            let wanted = wanted.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(default);
+            let wanted = wanted(reply).unwrap_or(default);
             (wanted <= WAIT_MAX).then_some(wanted)
         }
     }
+}
+
+/// What there is to say where a vendor wants to be left alone for longer than is waited.
+fn late(reply: &Reply) -> String {
+    let wanted = wanted(reply).filter(|wanted| is_passing(reply) && *wanted > WAIT_MAX);
+    let most = WAIT_MAX.as_secs();
+    wanted.map_or_else(String::new, |wanted| {
+        format!(
+            " and wants to be asked again in {} s, longer than the {most} s that are waited for: try later",
+            wanted.as_secs()
+        )
+    })
+}
+
+fn is_passing(reply: &Reply) -> bool {
+    matches!(reply.status, 408 | 429 | 500 | 502 | 503 | 504 | 529)
+}
+
+/// How long the vendor wants to be left alone, if it says so.
+fn wanted(reply: &Reply) -> Option<Duration> {
+    let number = |name: &str| reply.headers.get(name)?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 fn finish(
@@ -118,7 +146,8 @@ fn finish(
             let body = String::from_utf8_lossy(&reply.body[..reply.body.len().min(FAILURE_BYTES_MAX)]);
             let details =
                 json!({ "status": reply.status, "body": body, "attempts": attempts, "duration_ms": duration_ms });
-            let message = format!("the provider `{provider}` answered {status}{times}");
+            let late = late(&reply);
+            let message = format!("the provider `{provider}` answered {status}{times}{late}");
             Err(StepError::new(ErrorCode::LlmRequestFailed, message).with_details(details))
         }
         Err(error) => {

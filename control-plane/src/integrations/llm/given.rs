@@ -32,13 +32,22 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretStr
 pub(crate) fn read(text: &SecretString, tier: Tier) -> Result<Vec<Endpoint>, String> {
     let form = "a list such as [{\"vendor\": \"openai\", \"api_key\": \"…\"}], in JSON";
     let given: Vec<Given> = serde_json::from_str(text.expose_secret())
-        .map_err(|error| format!("does not hold {form} (line {}, column {})", error.line(), error.column()))?;
+        .map_err(|error| format!("does not hold {form}: {}", told(&error)))?;
     let endpoints: Vec<Endpoint> = given.into_iter().map(|given| endpoint(given, tier)).collect::<Result<_, _>>()?;
     let twice =
         endpoints.iter().enumerate().find(|(at, it)| endpoints[..*at].iter().any(|other| other.name == it.name));
     match twice {
         Some((_, twice)) => Err(format!("names `{}` twice; give one of them another `name`", twice.name)),
         None => Ok(endpoints),
+    }
+}
+
+/// What is wrong with the form. A value could be a key, so that only names are repeated.
+fn told(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match ["unknown field", "unknown variant", "missing field"].iter().any(|beginning| text.starts_with(beginning)) {
+        true => text,
+        false => format!("it cannot be read at line {}, column {}", error.line(), error.column()),
     }
 }
 
@@ -64,7 +73,14 @@ mod tests {
         let refused = |text: &str| read(&text.into(), Tier::Platform).unwrap_err();
         assert!(refused("{}").contains("a list such as"));
         assert!(refused("[{\"vendor\": \"openai\", \"api_key\": \"sk-secret\", \"x\": 1}]").contains("line 1"));
-        assert!(!refused("[{\"vendor\": \"openai\", \"api_key\": \"sk-secret\", \"x\": 1}]").contains("sk-secret"));
+        assert!(refused("[{\"vendor\": \"openai\", \"url\": \"x\"}]").contains("`url`, expected"));
+        for wrong in [
+            "[{\"vendor\": \"openai\", \"api_key\": \"sk-secret\", \"x\": 1}]",
+            "[\"sk-secret\"]",
+            "{\"sk-secret\": 1}",
+        ] {
+            assert!(!refused(wrong).contains("sk-secret"), "{wrong}");
+        }
         assert!(refused("[{\"vendor\": \"openai_compatible\"}]").contains("base_url"));
         assert!(refused("[{\"vendor\": \"google\"}, {\"vendor\": \"google\"}]").contains("`google` twice"));
         let fine = read(&"[{\"vendor\": \"openai\"}, {\"vendor\": \"openai\", \"name\": \"b\"}]".into(), Tier::Tenant);

@@ -40,9 +40,7 @@ impl Outside {
         let Resolved { endpoint, model } = self.resolve(&scope, &wanted.model).await?;
         let key = self.key(&scope, &endpoint).await?;
         let (operation, body) = (wanted.operation, wanted.body.clone());
-        let idempotency_key = errand.idempotency_key();
-        let idempotency_key = idempotency_key.as_str();
-        let asking = Asking { endpoint: &endpoint, model: &model, key, operation, body, idempotency_key };
+        let asking = Asking { endpoint: &endpoint, model: &model, key, operation, body, errand };
         Ok(ask(self.egress(), asking).await?.into())
     }
 

@@ -225,7 +225,12 @@ impl Server {
             }),
             Some("tools/list") => json!({ "tools": [{ "name": "echo", "inputSchema": schema }] }),
             Some("tools/call") => json!({ "content": [{ "type": "text", "text": "x" }] }),
-            _ => return Some(String::new()),
+            Some(method) if method.starts_with("notifications/") => return Some(String::new()),
+            Some(_) => {
+                let error = json!({ "code": -32601, "message": "Method not found" });
+                return Some(json!({ "jsonrpc": "2.0", "id": message["id"], "error": error }).to_string());
+            }
+            None => return Some(String::new()),
         };
         Some(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string())
     }
