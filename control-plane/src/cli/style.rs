@@ -165,22 +165,32 @@ pub(crate) fn step_error(error: &StepError, indent: &str) -> String {
     text
 }
 
-/// What a dry-run found, one paragraph each.
+/// What a dry-run found, one paragraph each. What holds at several places is said once, with all of them.
 pub(crate) fn issues(issues: &[Issue]) -> String {
     let mut text = String::new();
-    for issue in issues {
+    for (first, issue) in issues.iter().enumerate() {
+        if issues[..first].iter().any(|earlier| says_the_same(earlier, issue)) {
+            continue;
+        }
         let severity = match issue.severity {
             Severity::Error => bad("error"),
             Severity::Warning => attention("warning"),
         };
-        let step = issue.step_id.as_ref().map(|id| format!("step {} ", strong(id))).unwrap_or_default();
         let _ = writeln!(text, "{severity}: {}", issue.message);
-        let _ = writeln!(text, "  {} {step}{} {}", faint("at"), issue.json_path, faint(&format!("[{}]", issue.code)));
+        for at in issues[first..].iter().filter(|other| says_the_same(issue, other)) {
+            let step = at.step_id.as_ref().map(|id| format!("step {} ", strong(id))).unwrap_or_default();
+            let _ = writeln!(text, "  {} {step}{} {}", faint("at"), at.json_path, faint(&format!("[{}]", at.code)));
+        }
         if let Some(suggestion) = &issue.suggestion {
             let _ = writeln!(text, "  {} {suggestion}", good("help:"));
         }
     }
     text
+}
+
+fn says_the_same(one: &Issue, other: &Issue) -> bool {
+    (one.severity, one.code, &one.message, &one.suggestion)
+        == (other.severity, other.code, &other.message, &other.suggestion)
 }
 
 /// A word for a POSIX shell.

@@ -38,7 +38,8 @@ fn check_leaf(leaf: &Leaf, place: &Place, report: &mut Report) {
 
 fn check_tool(call: &McpCall, place: &Place, report: &mut Report) {
     if call.instance_id.is_none() && call.server_url.is_some() {
-        let message = "the server has no instance yet; one is found or created when a run starts";
+        let message = "which instance of this server is meant is looked up when the step runs; where there is none, it is \
+                       called without credentials";
         report.push(place.key("server_url").warning(IssueCode::McpInstanceUnresolved, message));
     }
     let message = format!(
