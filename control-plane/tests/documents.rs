@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
 
@@ -102,10 +102,16 @@ fn missing(tools: &[&'static str]) -> Option<&'static str> {
 
 /// Types all commands of a page at a service of its own, and gives what they printed.
 fn typed_at_a_service(page: &str) -> String {
+    typed_at(page, &root().join("examples"), &[])
+}
+
+/// The same, with other examples and with settings of the service.
+fn typed_at(page: &str, examples: &Path, settings: &[&str]) -> String {
     let desk = Desk::new();
     let mut service = Command::new(env!("CARGO_BIN_EXE_agentruntime"))
         .args(["dev", "--json", "--listen", "127.0.0.1:0", "--data"])
         .arg(desk.0.path().join("data"))
+        .args(settings)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -113,7 +119,7 @@ fn typed_at_a_service(page: &str) -> String {
     let mut line = String::new();
     BufReader::new(service.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let script = filled_in(&blocks(page, "sh").join("\n"), &serde_json::from_str(&line).unwrap());
-    std::os::unix::fs::symlink(root().join("examples"), desk.0.path().join("examples")).unwrap();
+    std::os::unix::fs::symlink(examples, desk.0.path().join("examples")).unwrap();
     let output =
         Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(desk.0.path()).output().unwrap();
     // Whether it worked is said below.
@@ -152,6 +158,74 @@ fn the_page_on_access_works_as_printed() {
         ["\"slug\": \"billing\"", "\"role\": \"project_viewer\"", "\"SCOPE_MISSING\"", "member.update", "pat.revoke"]
     {
         assert!(shown.contains(sign), "no {sign} in:\n{shown}");
+    }
+}
+
+/// The stand-ins of the examples, and where they are.
+struct StandIns(Child, String);
+
+impl StandIns {
+    fn start() -> Self {
+        let serve = root().join("examples/stand-ins/serve.py");
+        let mut child = Command::new("python3").arg(serve).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self(child, line.trim().to_owned())
+    }
+
+    /// A text with them in the places of what they stand for, and with their keys.
+    fn instead(&self, text: &str) -> String {
+        let at = &self.1;
+        let model = format!(r#"{{"vendor": "openai", "base_url": "{at}/v1", "api_key": "sk-stand-in-1f0c9a72"}}"#);
+        [
+            ("\"mcp.example.com\"", format!("\"{at}\"")),
+            ("https://mcp.example.com", at.clone()),
+            ("\"api.hunter.io\"", format!("\"{at}\"")),
+            ("https://api.hunter.io", at.clone()),
+            (r#"{"vendor": "openai", "api_key": "sk-…"}"#, model),
+            (r#""api_key": "…""#, r#""api_key": "directory-stand-in-5b81e6d4""#.to_owned()),
+        ]
+        .iter()
+        .fold(text.to_owned(), |text, (real, ours)| text.replace(real, ours))
+    }
+
+    /// Types what the page of an example says of a service.
+    fn typed(&self, name: &str) -> String {
+        let (from, folder) = (root().join("examples").join(name), tempfile::tempdir().unwrap());
+        let to = folder.path().join(name);
+        fs::create_dir(&to).unwrap();
+        for file in ["workflow.json", "input.json"] {
+            fs::write(to.join(file), self.instead(&fs::read_to_string(from.join(file)).unwrap())).unwrap();
+        }
+        let page = self.instead(&fs::read_to_string(from.join("README.md")).unwrap());
+        let page = format!("```sh\nexport AR=\nexport TOKEN=\n```\n{page}");
+        typed_at(&page, folder.path(), &["--egress-allowed-networks=127.0.0.0/8"])
+    }
+}
+
+impl Drop for StandIns {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_examples_work_at_a_service_as_printed() {
+    if let Some(missing) = missing(&["curl", "jq", "openssl", "python3"]) {
+        eprintln!("skipped: the examples need {missing}");
+        return;
+    }
+    let stand_ins = StandIns::start();
+    for (name, signs) in [
+        ("pr-review", ["\"get_pull_request\"", "\"active_profile\": \"live\"", "issuecomment-1"]),
+        ("enrich-leads", ["\"has_key\": true", "\"credential_keys\"", "1. Contoso (90)"]),
+    ] {
+        let shown = stand_ins.typed(name);
+        for sign in signs {
+            assert!(shown.contains(sign), "no {sign} in:\n{shown}");
+        }
     }
 }
 

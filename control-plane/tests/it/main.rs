@@ -13,6 +13,7 @@ mod outside;
 mod program;
 mod remote;
 mod service;
+mod stand_ins;
 mod start;
 mod waiting;
 mod workspaces;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -33,12 +33,9 @@ impl Desk {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
-        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
-        Finished {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null());
+        Finished::of(command)
     }
 
     /// Starts a command with `--json` and leaves it at work.
@@ -53,10 +50,20 @@ impl Desk {
         path.to_str().unwrap().to_owned()
     }
 
+    /// Where its runs are kept.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agentruntime"));
+        self.command_of(env!("CARGO_BIN_EXE_agentruntime").as_ref(), arguments)
+    }
+
+    /// Another program than the program itself, which finds all as that does.
+    pub(crate) fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments);
-        command.env("AGENTRUNTIME_DATA", self.folder.path().join("data"));
+        command.env("AGENTRUNTIME_DATA", self.data());
         command.env("HOME", self.folder.path());
         command.env_remove("XDG_CONFIG_HOME");
         // One cache for all tests: the guest is compiled once.
@@ -69,6 +76,16 @@ impl Desk {
 }
 
 impl Finished {
+    /// Runs a command to its end.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// The same, if it ended with that exit code.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
