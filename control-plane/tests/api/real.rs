@@ -52,33 +52,20 @@ impl Drop for Real {
 
 /// Issuers, if there are Node.js and npm.
 pub(crate) fn issuers() -> Option<Real> {
-    let folder = installed("oidc", "npm", |folder| {
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(folder).arg(OIDC_PROVIDER);
-        vec![npm]
-    })?;
-    Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/oidc.mjs")).arg(folder.join("node_modules"))))
+    let folder = node("oidc", &[OIDC_PROVIDER])?;
+    Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/oidc.mjs")).arg(folder)))
 }
 
 /// A server of MCP that has tools of every kind, if there are Node.js and npm.
 pub(crate) fn mcp_everything() -> Option<Real> {
-    let folder = installed("mcp", "npm", |folder| {
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(folder).arg(MCP_EVERYTHING);
-        vec![npm]
-    })?;
-    Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/everything.mjs")).arg(folder.join("node_modules"))))
+    let folder = node("mcp", &[MCP_EVERYTHING])?;
+    Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/everything.mjs")).arg(folder)))
 }
 
 /// One scenario of the conformance suite of MCP for clients, with ours as the client, which calls a tool; how it ended. None
 /// where there is no npm.
 pub(crate) fn mcp_conformance(scenario: &str, tool: &str, arguments: &Value) -> Option<Output> {
-    let folder = installed("mcp-conformance", "npm", |folder| {
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(folder).args(MCP_CONFORMANCE);
-        vec![npm]
-    })?
-    .join("node_modules");
+    let folder = node("mcp-conformance", &MCP_CONFORMANCE)?;
     let mut suite = Command::new(folder.join("node/bin/node"));
     suite.arg(folder.join("@modelcontextprotocol/conformance/dist/index.js"));
     suite.args(["client", "--command"]).arg(script("conformant.sh")).args(["--scenario", scenario]);
@@ -89,56 +76,53 @@ pub(crate) fn mcp_conformance(scenario: &str, tool: &str, arguments: &Value) -> 
 
 /// A server of MCP that speaks its newest revision, if there is Python.
 pub(crate) fn mcp_python() -> Option<Real> {
-    let folder = installed("mcp-python", "python3", |folder| {
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(folder);
-        let mut pip = Command::new(folder.join("bin/pip"));
-        pip.args(["install", "--quiet", MCP_PYTHON]);
-        vec![venv, pip]
-    })?;
+    let folder = python("mcp-python", &[MCP_PYTHON])?;
     Some(Real::start(Command::new(folder.join("bin/python")).arg(format!("{SCRIPTS}/tools.py"))))
 }
 
 /// Vendors of language models, if there is Python. It calls each tool that it is offered once.
 pub(crate) fn models() -> Option<Real> {
-    let folder = installed("models", "python3", |folder| {
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(folder);
-        let mut pip = Command::new(folder.join("bin/pip"));
-        pip.args(["install", "--quiet", LLMOCK]);
-        vec![venv, pip]
-    })?;
+    let folder = python("models", &[LLMOCK])?;
     Some(Real::start(Command::new(folder.join("bin/python")).arg(format!("{SCRIPTS}/models.py"))))
 }
 
 /// An SMTP server, if there is Python. Port 0 is any.
 pub(crate) fn smtp(port: u16) -> Option<Real> {
-    let folder = installed("smtp", "python3", |folder| {
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(folder);
-        let mut pip = Command::new(folder.join("bin/pip"));
-        pip.args(["install", "--quiet", AIOSMTPD]);
-        vec![venv, pip]
-    })?;
+    let folder = python("smtp", &[AIOSMTPD])?;
     let mut python = Command::new(folder.join("bin/python"));
     Some(Real::start(python.arg(format!("{SCRIPTS}/smtp.py")).arg(port.to_string())))
 }
 
 /// The commands of a Python environment with clients that nobody here wrote, if there is Python.
 pub(crate) fn strangers() -> Option<PathBuf> {
-    let folder = installed("strangers", "python3", |folder| {
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(folder);
-        let mut pip = Command::new(folder.join("bin/pip"));
-        pip.args(["install", "--quiet"]).args(STRANGERS);
-        vec![venv, pip]
-    })?;
+    let folder = python("strangers", &STRANGERS)?;
     Some(folder.join("bin"))
 }
 
 /// Our own scripts for them.
 pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(SCRIPTS).join(name)
+}
+
+/// The modules of npm, installed into a folder of this name.
+fn node(name: &str, packages: &[&str]) -> Option<PathBuf> {
+    let folder = installed(name, "npm", |folder| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(folder).args(packages);
+        vec![npm]
+    })?;
+    Some(folder.join("node_modules"))
+}
+
+/// A Python environment with these packages, in a folder of this name.
+fn python(name: &str, packages: &[&str]) -> Option<PathBuf> {
+    installed(name, "python3", |folder| {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(folder);
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "--quiet"]).args(packages);
+        vec![venv, pip]
+    })
 }
 
 /// The folder into which packages are installed, once.
