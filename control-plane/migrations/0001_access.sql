@@ -86,6 +86,8 @@ CREATE TABLE projects (
     name TEXT NOT NULL,
     -- public or private
     visibility TEXT NOT NULL,
+    -- 1: a version that asks for more than the one in use needs an approval.
+    require_grant_approval BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL,
     archived_at BIGINT,
     UNIQUE (tenant_id, slug)

@@ -11,7 +11,7 @@ CREATE TABLE drafts (
     description TEXT NOT NULL,
     -- Raised by every change of the draft: what was read before is known to be stale.
     revision BIGINT NOT NULL,
-    -- Of the newest version; 0 before the first.
+    -- The version in use: the newest one that is approved; 0 before the first.
     published_version BIGINT NOT NULL,
     created_by TEXT NOT NULL,
     created_at BIGINT NOT NULL,
@@ -22,3 +22,20 @@ CREATE TABLE drafts (
     graph TEXT NOT NULL
 );
 CREATE INDEX drafts_listed ON drafts (tenant_id, project_id, created_at, workflow_id);
+
+-- Versions that ask for more than the one in use did, published where that needs an approval. Any other version has no row,
+-- and is approved by being published.
+CREATE TABLE version_approvals (
+    tenant_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    -- pending, approved or rejected
+    state TEXT NOT NULL,
+    -- What it asks for newly, as it was published: a JSON list.
+    new_grants TEXT NOT NULL,
+    decided_by TEXT,
+    decided_at BIGINT,
+    comment TEXT,
+    PRIMARY KEY (tenant_id, project_id, workflow_id, version)
+);

@@ -146,6 +146,8 @@ permissions! { InProject, ProjectRole:
     WriteConnections = WorkflowWrite, Contributor;
     /// Rename a project, open or close it, change its members.
     ManageProject = Admin, Admin;
+    /// Approve versions that ask for more than the one in use, or reject them.
+    ApproveVersions = Admin, Admin;
 }
 
 permissions! { InTenant, TenantRole:

@@ -28,16 +28,16 @@ const INSERT_MAKER: &str = "INSERT INTO project_members (tenant_id, project_id, 
 
 const COUNT: &str = "SELECT COUNT(*) FROM projects WHERE tenant_id = $1";
 
-const LIST: &str = "SELECT p.project_id, p.slug, p.visibility, m.role, p.name, p.created_at, p.archived_at \
+const LIST: &str = "SELECT p.project_id, p.slug, p.visibility, m.role, p.name, p.created_at, p.archived_at, p.require_grant_approval \
     FROM projects p LEFT JOIN project_members m ON m.project_id = p.project_id AND m.user_id = $2 \
     WHERE p.tenant_id = $1 AND p.project_id > $3 AND ($4 = 1 OR p.visibility = 'public' OR m.role IS NOT NULL) \
     AND ($5 = 1 OR p.archived_at IS NULL) AND ($6 IS NULL OR p.project_id = $6) ORDER BY p.project_id LIMIT $7";
 
-const READ: &str = "SELECT p.project_id, p.slug, p.visibility, m.role, p.name, p.created_at, p.archived_at \
+const READ: &str = "SELECT p.project_id, p.slug, p.visibility, m.role, p.name, p.created_at, p.archived_at, p.require_grant_approval \
     FROM projects p LEFT JOIN project_members m ON m.project_id = p.project_id AND m.user_id = $2 \
     WHERE p.tenant_id = $1 AND p.project_id = $3";
 
-const UPDATE: &str = "UPDATE projects SET name = $3, visibility = $4, archived_at = $5 \
+const UPDATE: &str = "UPDATE projects SET name = $3, visibility = $4, archived_at = $5, require_grant_approval = $6 \
     WHERE tenant_id = $1 AND project_id = $2";
 
 /// Projects of one workspace, archived ones too: lists and choices stay usable.
@@ -60,6 +60,8 @@ pub(crate) struct Project {
     pub(crate) archived_at: Option<Timestamp>,
     /// What the one who sees it is there.
     pub(crate) role: ProjectRole,
+    /// Whether a version that asks for more than the one in use needs an admin's approval.
+    pub(crate) requires_grant_approval: bool,
 }
 
 /// What is to become of a project. What is missing stays.
@@ -71,6 +73,8 @@ pub(crate) struct ProjectChange {
     pub(crate) visibility: Option<Visibility>,
     /// Whether it is out of use.
     pub(crate) archived: Option<bool>,
+    /// Whether a version that asks for more than the one in use needs an admin's approval.
+    pub(crate) requires_grant_approval: Option<bool>,
 }
 
 /// The project by slug or id, if the user may enter it.
@@ -132,7 +136,8 @@ pub(crate) async fn found(
     let made = create(&mut tx, &may.caller, &may.place, slug, &name, visibility, now.as_micros()).await?;
     tx.commit().await?;
     let InProject { project: id, slug, role, .. } = made;
-    Ok(Project { id, slug, name, visibility, created_at: now, archived_at: None, role })
+    let requires_grant_approval = false;
+    Ok(Project { id, slug, name, visibility, created_at: now, archived_at: None, role, requires_grant_approval })
 }
 
 /// Makes a project, with its maker as its admin.
@@ -177,9 +182,15 @@ pub(crate) async fn change(
     let mut values = Values::default();
     values.text(tenant.tenant.as_str()).id(may.caller.user).text(id.as_str());
     let mut changed = project(&tx.row(READ, values).await?.ok_or(StoreError::NotFound)?, tenant.role)?;
-    let details = json!({ "name": name, "visibility": change.visibility, "archived": change.archived });
+    let details = json!({
+        "name": name,
+        "visibility": change.visibility,
+        "archived": change.archived,
+        "require_grant_approval": change.requires_grant_approval,
+    });
     changed.name = name.unwrap_or(changed.name);
     changed.visibility = change.visibility.unwrap_or(changed.visibility);
+    changed.requires_grant_approval = change.requires_grant_approval.unwrap_or(changed.requires_grant_approval);
     changed.archived_at = match change.archived {
         Some(true) => changed.archived_at.or(Some(now)),
         Some(false) => None,
@@ -188,6 +199,7 @@ pub(crate) async fn change(
     let mut values = Values::default();
     values.text(tenant.tenant.as_str()).text(id.as_str()).text(&changed.name).text(changed.visibility.as_str());
     values.maybe_number(changed.archived_at.map(Timestamp::as_micros));
+    values.number(i64::from(changed.requires_grant_approval));
     tx.rows(UPDATE, values).await?;
     let entry = Entry { action: "project.update", target: id.to_string(), details };
     audit::record(&mut tx, &tenant.tenant, &may.caller, entry, now.as_micros()).await?;
@@ -205,6 +217,7 @@ fn project(row: &Row, by_tenant: TenantRole) -> Result<Project, AccessError> {
         created_at: time(row, 5)?,
         archived_at: maybe_time(row, 6)?,
         role: role_in(by_tenant, visibility, own).ok_or(StoreError::NotFound)?,
+        requires_grant_approval: number::<i64>(row, 7)? != 0,
     })
 }
 

@@ -108,6 +108,12 @@ const CODES: &[Code] = &[
     code("TOO_MANY_VAULT_PATHS", &[409], "the workspace's vault has as many paths as it can"),
     code("TOO_MANY_WEBHOOKS", &[409], "the project has as many webhooks as it can"),
     code("TOO_MANY_WORKFLOWS", &[409], "the project has as many workflows as it can"),
+    code("VERSION_DECIDED", &[409], "the version is approved or rejected already"),
+    code(
+        "VERSION_NOT_APPROVED",
+        &[409],
+        "the version asks for more than the one in use, and no admin of the project has approved it; use one that is approved",
+    ),
     code("WORKFLOW_ARCHIVED", &[409], "the workflow is archived: it is read, and not changed or started"),
     code("WORKFLOW_NOT_PUBLISHED", &[409], "the workflow has no version yet"),
     code(

@@ -27,6 +27,7 @@
 //! | the rest | one resource each |
 
 mod answers;
+mod approvals;
 mod at_project;
 mod audit;
 mod auth;
@@ -92,6 +93,7 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
             access_routes()
                 .merge(workflows::routes())
                 .merge(versions::routes())
+                .merge(approvals::routes())
                 .merge(commands::routes())
                 .merge(runs::routes())
                 .merge(run::routes())

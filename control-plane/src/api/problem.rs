@@ -332,6 +332,8 @@ impl From<OperationError> for Problem {
             | E::RunExists(_)
             | E::WorkflowArchived(_)
             | E::NeverPublished(_)
+            | E::VersionNotApproved { .. }
+            | E::VersionDecided { .. }
             | E::TooManyWorkflows => refuse(StatusCode::CONFLICT),
             E::Unreadable { .. } => Self::internal(&sentence),
         }

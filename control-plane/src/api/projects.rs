@@ -50,6 +50,8 @@ struct ProjectView {
     /// When it was taken out of use; null while it is in use.
     #[schema(format = DateTime)]
     archived_at: Option<String>,
+    /// Whether a version that asks for more than the one in use waits for an admin's approval.
+    require_grant_approval: bool,
 }
 
 /// Which projects are wanted.
@@ -91,6 +93,9 @@ struct ProjectPatch {
     visibility: Option<Visibility>,
     /// `true` takes it out of use: nobody enters it, and what is in it stays. `false` takes it back.
     archived: Option<bool>,
+    /// `true` lets versions that are published from now on wait for an admin's approval where they ask for more than the one in
+    /// use; `false`, which it is at first, lets none wait. What waits already goes on waiting.
+    require_grant_approval: Option<bool>,
 }
 
 /// Who, in the path behind the project.
@@ -134,6 +139,7 @@ impl From<Project> for ProjectView {
             role: project.role,
             created_at: project.created_at.to_string(),
             archived_at: project.archived_at.map(|at| at.to_string()),
+            require_grant_approval: project.requires_grant_approval,
         }
     }
 }
@@ -187,7 +193,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(project.into())))
 }
 
-/// Renames a project, opens or closes it, takes it out of use or back.
+/// Renames a project, opens or closes it, takes it out of use or back, says whether wider grants need an approval.
 #[utoipa::path(
     patch,
     path = "/projects/{id}",
@@ -203,7 +209,12 @@ async fn change(
     Given(app): Given<State>,
     Body(patch, _): Body<ProjectPatch>,
 ) -> Result<Json<ProjectView>, Problem> {
-    let change = ProjectChange { name: patch.name, visibility: patch.visibility, archived: patch.archived };
+    let change = ProjectChange {
+        name: patch.name,
+        visibility: patch.visibility,
+        archived: patch.archived,
+        requires_grant_approval: patch.require_grant_approval,
+    };
     Ok(Json(projects::change(app.database(), &may, change).await?.into()))
 }
 

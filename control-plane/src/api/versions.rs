@@ -2,6 +2,7 @@
 
 use super::{
     State,
+    approvals::{self, DecisionBody},
     extract::{Body, Path, Query},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
@@ -13,7 +14,10 @@ use crate::{
         May,
         permission::{ReadWorkflows, WriteWorkflows},
     },
-    operations::Publication,
+    operations::{
+        Publication,
+        approvals::{Approval, ApprovalState},
+    },
 };
 use agentruntime_engine::{
     graph::{self, GraphDiff},
@@ -44,6 +48,8 @@ struct VersionSummary {
     /// When.
     #[schema(format = DateTime)]
     published_at: String,
+    /// Whether it may be started and called.
+    approval: ApprovalState,
 }
 
 /// A version.
@@ -64,6 +70,12 @@ struct Version {
     graph_snapshot: Json,
     /// Why it was published.
     changelog: Option<String>,
+    /// Whether it may be started and called.
+    approval: ApprovalState,
+    /// What needed an approval, decided or not: what it asked for newly when it was published.
+    new_grants: Vec<GrantName>,
+    /// Who approved or rejected it; null before that, and where nobody had to.
+    decision: Option<DecisionBody>,
 }
 
 /// A version that was published.
@@ -84,6 +96,12 @@ struct Published {
     graph_snapshot: Json,
     /// Why it was published.
     changelog: Option<String>,
+    /// Whether it may be started and called.
+    approval: ApprovalState,
+    /// What needed an approval, decided or not: what it asked for newly when it was published.
+    new_grants: Vec<GrantName>,
+    /// Who approved or rejected it; null before that, and where nobody had to.
+    decision: Option<DecisionBody>,
     /// Warnings: what the author should look at.
     issues: Vec<IssueBody>,
 }
@@ -205,7 +223,7 @@ struct GrantsDiff {
 
 /// Something that a step may ask for.
 #[derive(Serialize, ToSchema)]
-struct GrantName {
+pub(super) struct GrantName {
     /// The step whose body it is in.
     parent: Option<String>,
     /// The step.
@@ -252,12 +270,15 @@ async fn list(
     Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<VersionSummary>>, Problem> {
     let limit = page.limit()?;
-    let versions = app.project(&may.place).versions_before(&named(id), page.after()?, limit + 1).await?;
-    Ok(axum::Json(Page::of(versions, limit, |version| version.version, VersionSummary::from)))
+    let (project, id) = (app.project(&may.place), named(id));
+    let versions = project.versions_before(&id, page.after()?, limit + 1).await?;
+    let versions = project.approval_states(&id, versions).await?;
+    Ok(axum::Json(Page::of(versions, limit, |(version, _)| version.version, VersionSummary::from)))
 }
 
 /// Publishes the draft as the next version. A draft that is the newest version already answers 200 with it; one with errors,
-/// 422 with its `issues`.
+/// 422 with its `issues`. Where the project wants it (`require_grant_approval`), a version that asks for more than the one in use
+/// is `pending`: it starts when an admin of the project has approved it, and the one in use stays so until then.
 #[utoipa::path(
     post,
     path = "/workflows/{id}/versions",
@@ -300,7 +321,9 @@ async fn read(
     Given(app): Given<State>,
     Path((id, version)): Path<(Uuid, u32)>,
 ) -> Result<axum::Json<Version>, Problem> {
-    Ok(axum::Json(app.project(&may.place).version(&named(id), version).await?.into()))
+    let (project, id) = (app.project(&may.place), named(id));
+    let record = project.version(&id, version).await?;
+    Ok(axum::Json(Version::of(record, project.approval(&id, version).await?)))
 }
 
 /// Tells what changed between two versions of a workflow.
@@ -323,16 +346,23 @@ async fn compare(
     Ok(axum::Json(VersionDiff::of(from, to, diff)))
 }
 
-impl From<VersionEntry> for VersionSummary {
-    fn from(entry: VersionEntry) -> Self {
+impl From<(VersionEntry, ApprovalState)> for VersionSummary {
+    fn from((entry, approval): (VersionEntry, ApprovalState)) -> Self {
         let VersionEntry { version, graph_hash, changelog, published_at } = entry;
-        Self { version, graph_hash, changelog, published_at: published_at.to_string() }
+        Self { version, graph_hash, changelog, published_at: published_at.to_string(), approval }
     }
 }
 
-impl From<VersionRecord> for Version {
-    fn from(record: VersionRecord) -> Self {
+impl From<graph::GrantRef> for GrantName {
+    fn from(graph::GrantRef { parent, id, grant }: graph::GrantRef) -> Self {
+        Self { parent, id, grant }
+    }
+}
+
+impl Version {
+    fn of(record: VersionRecord, approval: Approval) -> Self {
         let VersionRecord { workflow, version, graph_hash, graph, changelog, published_at } = record;
+        let (approval, new_grants, decision) = approvals::told(approval);
         Self {
             version,
             workflow_id: workflow.to_string(),
@@ -340,13 +370,16 @@ impl From<VersionRecord> for Version {
             graph_hash,
             graph_snapshot: graph,
             changelog,
+            approval,
+            new_grants,
+            decision,
         }
     }
 }
 
 impl From<Publication> for Published {
     fn from(publication: Publication) -> Self {
-        let version = Version::from(publication.version);
+        let version = Version::of(publication.version, publication.approval);
         Self {
             version: version.version,
             workflow_id: version.workflow_id,
@@ -354,6 +387,9 @@ impl From<Publication> for Published {
             graph_hash: version.graph_hash,
             graph_snapshot: version.graph_snapshot,
             changelog: version.changelog,
+            approval: version.approval,
+            new_grants: version.new_grants,
+            decision: version.decision,
             issues: publication.warnings.into_iter().map(IssueBody::from).collect(),
         }
     }
@@ -364,7 +400,6 @@ impl VersionDiff {
         let identical = diff.is_empty();
         let step = |it: graph::StepRef| StepName { parent: it.parent, id: it.id, kind: it.kind };
         let edge = |it: graph::Edge| EdgeName { parent: it.parent, from: it.from, to: it.to };
-        let grant = |it: graph::GrantRef| GrantName { parent: it.parent, id: it.id, grant: it.grant };
         let limit = |graph::LimitChange { parent, id, change }: graph::LimitChange| {
             let graph::KeyChange { key, old, new } = change;
             StepKeyDiff { parent, id, key, old, new }
@@ -387,8 +422,8 @@ impl VersionDiff {
                 removed: diff.edges_removed.into_iter().map(edge).collect(),
             },
             grants: GrantsDiff {
-                added: diff.grants_added.into_iter().map(grant).collect(),
-                removed: diff.grants_removed.into_iter().map(grant).collect(),
+                added: diff.grants_added.into_iter().map(GrantName::from).collect(),
+                removed: diff.grants_removed.into_iter().map(GrantName::from).collect(),
             },
             limits: diff.limits.into_iter().map(limit).collect(),
             input_schema: diff.input_schema.map(KeyDiff::from),

@@ -58,7 +58,7 @@ pub(super) struct WorkflowBody {
     name: String,
     /// What it is for.
     description: String,
-    /// Its newest version; null before it is published.
+    /// Its version in use, which starts unless another one is named: the newest one that is approved; null where none is.
     published_version: Option<u32>,
     /// What a start with `use_run_setup_defaults` is given, as it was written.
     #[schema(value_type = Option<RunSetupBody>)]

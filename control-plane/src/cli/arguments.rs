@@ -4,7 +4,9 @@ mod graphs;
 mod runs;
 mod service;
 
-pub(crate) use graphs::{PublishArguments, RunArguments, TriggerArguments, ValidateArguments};
+pub(crate) use graphs::{
+    DecideArguments, PublishArguments, RunArguments, TriggerArguments, ValidateArguments, VersionCommand,
+};
 pub(crate) use runs::{
     ApproveArguments, CompleteArguments, EventsArguments, LogsArguments, RunsArguments, TaskCommand,
 };
@@ -156,6 +158,11 @@ pub(crate) enum Subcommand {
     Versions {
         /// The workflow's id; at a server, or its name where only one has it
         workflow: String,
+    },
+    /// Say whether a version that asks for more than the one in use may be used
+    Version {
+        #[command(subcommand)]
+        command: VersionCommand,
     },
     /// List runs, the newest first
     Runs(RunsArguments),

@@ -3,7 +3,7 @@
 use super::{context::Workshop, names::Names, workspace};
 use crate::{
     client::{ClientError, Server},
-    operations::{Answer, Command, Feed, Follower, OperationError, Pace, Project, RunSource},
+    operations::{Answer, Command, Feed, Follower, OperationError, Pace, Project, RunSource, approvals::ApprovalState},
 };
 use agentruntime_engine::{
     graph::Graph,
@@ -62,11 +62,11 @@ impl Desk {
         }
     }
 
-    /// All versions of a workflow, the newest first.
-    pub(crate) async fn versions(&self, text: &str) -> anyhow::Result<Vec<VersionEntry>> {
+    /// All versions of a workflow, the newest first, and whether each may be used.
+    pub(crate) async fn versions(&self, text: &str) -> anyhow::Result<Vec<(VersionEntry, ApprovalState)>> {
         let workflow = self.workflow(text).await?;
         match self {
-            Self::Here(project) => Ok(project.versions(&workflow).await?),
+            Self::Here(project) => workspace::versions(project, &workflow).await,
             Self::Server(server) => Ok(server.versions(workflow.as_str()).await?),
         }
     }

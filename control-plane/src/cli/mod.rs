@@ -16,6 +16,7 @@
 //! | the rest | one command each |
 
 mod admin;
+mod approvals;
 mod arguments;
 mod completions;
 mod context;
@@ -44,8 +45,8 @@ mod validate;
 mod workflows;
 mod workspace;
 
-use crate::observe;
-use arguments::{AdminCommand, Arguments, Color, Subcommand, TaskCommand, Typed};
+use crate::{observe, operations::approvals::Verdict};
+use arguments::{AdminCommand, Arguments, Color, Subcommand, TaskCommand, Typed, VersionCommand};
 use context::Context;
 use failure::Failure;
 use place::Reach;
@@ -122,6 +123,12 @@ fn execute(arguments: Arguments, typed: Typed) -> anyhow::Result<Ending> {
             Subcommand::Trigger(arguments) => trigger::trigger(&context, *arguments).await,
             Subcommand::Workflows => workflows::workflows(&context).await,
             Subcommand::Versions { workflow } => workflows::versions(&context, &workflow).await,
+            Subcommand::Version { command: VersionCommand::Approve(arguments) } => {
+                approvals::decide(&context, Verdict::Approve, arguments).await
+            }
+            Subcommand::Version { command: VersionCommand::Reject(arguments) } => {
+                approvals::decide(&context, Verdict::Reject, arguments).await
+            }
             Subcommand::Runs(arguments) => runs::runs(&context, arguments).await,
             Subcommand::Show { run } => show::show(&context, &run).await,
             Subcommand::Events(arguments) => events::events(&context, arguments).await,

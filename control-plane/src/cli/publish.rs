@@ -1,14 +1,17 @@
 //! `publish`: a graph becomes a version.
 
 use super::{
-    Ending,
+    Ending, approvals,
     arguments::PublishArguments,
     context::Context,
     graph_file::{self, GraphFile},
     screen, style,
 };
-use crate::{client::Server, operations::OperationError};
-use agentruntime_engine::graph::{self, Graph, Issue};
+use crate::{
+    client::Server,
+    operations::{OperationError, approvals::ApprovalState},
+};
+use agentruntime_engine::graph::{self, GrantRef, Graph, Issue};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,6 +25,8 @@ struct Outcome {
     published_at: String,
     is_new: bool,
     issues: Vec<Issue>,
+    approval: ApprovalState,
+    new_grants: Vec<GrantRef>,
 }
 
 pub(crate) async fn publish(context: &Context, arguments: PublishArguments) -> anyhow::Result<Ending> {
@@ -37,6 +42,8 @@ pub(crate) async fn publish(context: &Context, arguments: PublishArguments) -> a
             "published_at": outcome.published_at,
             "is_new": outcome.is_new,
             "issues": outcome.issues,
+            "approval": outcome.approval,
+            "new_grants": outcome.new_grants,
         }))?;
         return Ok(Ending::Done);
     }
@@ -44,6 +51,13 @@ pub(crate) async fn publish(context: &Context, arguments: PublishArguments) -> a
     let what = format!("{} version {}", style::strong(&outcome.name), outcome.version);
     let how = if outcome.is_new { "published" } else { "is this graph already" };
     screen::print(&format!("{what} {how}\n"))?;
+    match outcome.approval {
+        ApprovalState::Approved => {}
+        ApprovalState::Pending => {
+            screen::show(&approvals::waiting(context, &outcome.name, outcome.version, &outcome.new_grants))?;
+        }
+        ApprovalState::Rejected => screen::show("it was rejected, so that nothing starts it\n")?,
+    }
     Ok(Ending::Done)
 }
 
@@ -64,6 +78,8 @@ async fn here(context: &Context, arguments: PublishArguments) -> anyhow::Result<
         published_at: version.published_at.to_string(),
         is_new: published.is_new,
         issues: published.warnings,
+        approval: published.approval.state,
+        new_grants: published.approval.new_grants,
     })
 }
 
@@ -99,6 +115,8 @@ async fn at_server(server: &Server, arguments: PublishArguments) -> anyhow::Resu
         published_at: published.published_at,
         is_new,
         issues: published.issues,
+        approval: published.approval,
+        new_grants: published.new_grants,
     })
 }
 

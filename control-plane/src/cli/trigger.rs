@@ -7,7 +7,7 @@ use super::{
     desk::Desk,
     failure::Refusal,
     follow::{self, Following},
-    json_argument, screen, style,
+    json_argument, screen, style, workspace,
 };
 use crate::{
     client::{ClientError, Server, StartRun, Started},
@@ -74,7 +74,7 @@ async fn here(
     request.from_step = start.from_step;
     request.trigger_steps = step_inputs(start.trigger_steps.unwrap_or_default());
     request.excluded_step_ids = start.excluded_step_ids;
-    request.version = start.version;
+    request.version = workspace::version(&project, &request.workflow, start.version).await?;
     let node = context.node(&project, context.sandbox()?)?;
     let run = project.start(&node, request).await?;
     let workshop = Workshop { desk: Desk::Here(project), node: Some(node) };

@@ -1,7 +1,7 @@
 //! `workflows` and `versions`: what was published.
 
-use super::{Ending, context::Context, desk::Desk, screen, style, workspace};
-use crate::client::ServerWorkflow;
+use super::{Ending, approvals, context::Context, desk::Desk, screen, style, workspace};
+use crate::{client::ServerWorkflow, operations::approvals::ApprovalState};
 use agentruntime_engine::store::{VersionEntry, WorkflowRecord};
 use agentruntime_host_api::Timestamp;
 use serde_json::{Value, json};
@@ -47,13 +47,14 @@ pub(crate) async fn versions(context: &Context, workflow: &str) -> anyhow::Resul
         screen::json_line(&versions.iter().map(version).collect())?;
         return Ok(Ending::Done);
     }
-    let line = |it: &VersionEntry| {
+    let line = |(it, approval): &(VersionEntry, ApprovalState)| {
         let hash = it.graph_hash.get(..12).unwrap_or(&it.graph_hash);
         let about = format!("{}  {hash}", style::time(it.published_at));
         format!(
-            "version {:<5}  {}  {}\n",
+            "version {:<5}  {}  {}{}\n",
             it.version,
             style::faint(&about),
+            approvals::state(*approval),
             it.changelog.as_deref().unwrap_or_default()
         )
     };
@@ -93,11 +94,12 @@ fn shown(line: &Line, width: usize) -> String {
     format!("{:<width$}  {version:<12}  {}\n", line.name, style::faint(&format!("{at}{id}")))
 }
 
-fn version(it: &VersionEntry) -> Value {
+fn version((it, approval): &(VersionEntry, ApprovalState)) -> Value {
     json!({
         "version": it.version,
         "graph_hash": it.graph_hash,
         "changelog": it.changelog,
         "published_at": it.published_at.to_string(),
+        "approval": approval,
     })
 }

@@ -2,10 +2,10 @@
 //! its data, there are its workspaces besides.
 
 use super::{context::Context, desk::Desk, failure::Refusal};
-use crate::operations::Project;
+use crate::operations::{Project, approvals::ApprovalState};
 use agentruntime_engine::{
     database::{Database, Row, StoreError, Values, text},
-    store::Store,
+    store::{Store, VersionEntry},
 };
 use agentruntime_host_api::{ProjectId, TenantId, WorkflowId};
 use std::collections::HashMap;
@@ -92,6 +92,35 @@ pub(crate) async fn workflow(project: &Project, named: &str) -> anyhow::Result<W
         [only] => WorkflowId::new(text(only, 0)?),
         _ => WorkflowId::new(named),
     })
+}
+
+/// All versions of a workflow, the newest first, and whether each may be used: all where no server has worked on this data.
+pub(crate) async fn versions(
+    project: &Project,
+    workflow: &WorkflowId,
+) -> anyhow::Result<Vec<(VersionEntry, ApprovalState)>> {
+    let versions = project.versions(workflow).await?;
+    match project.store.database().has_table("version_approvals").await? {
+        true => Ok(project.approval_states(workflow, versions).await?),
+        false => Ok(versions.into_iter().map(|version| (version, ApprovalState::Approved)).collect()),
+    }
+}
+
+/// The version that a start means. Of a server's workflow, it is one that may be used: the one in use, unless another is named.
+pub(crate) async fn version(
+    project: &Project,
+    workflow: &WorkflowId,
+    named: Option<u32>,
+) -> anyhow::Result<Option<u32>> {
+    let is_a_servers = !read(project.store.database(), NAME, of(project, workflow.as_str())).await?.is_empty();
+    match named {
+        _ if !is_a_servers => Ok(named),
+        None => Ok(project.live_workflow(workflow).await?.published_version),
+        Some(version) => {
+            project.check_approved(workflow, version).await?;
+            Ok(named)
+        }
+    }
 }
 
 fn of(project: &Project, what: &str) -> Values {

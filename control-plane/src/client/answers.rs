@@ -1,8 +1,9 @@
 //! Answers of the API as the records that the command line shows.
 
 use super::{ClientError, http::Http};
+use crate::operations::approvals::ApprovalState;
 use agentruntime_engine::{
-    graph::Issue,
+    graph::{GrantRef, Issue},
     run::{
         Awaiting, TaskStatus,
         event::{RunStatus, StepPath},
@@ -33,7 +34,7 @@ pub(crate) struct ServerWorkflow {
     pub(crate) id: String,
     /// Its name.
     pub(crate) name: String,
-    /// Its newest version, where it has one.
+    /// Its version in use, where it has one.
     pub(crate) published_version: Option<u32>,
     /// When its draft was changed last.
     pub(crate) updated_at: String,
@@ -62,6 +63,27 @@ pub(crate) struct Published {
     /// What the author should look at.
     #[serde(default)]
     pub(crate) issues: Vec<Issue>,
+    /// Whether it may be used; a server that does not tell lets every version be.
+    #[serde(default = "approved")]
+    pub(crate) approval: ApprovalState,
+    /// What it newly asks for, where that needed an approval.
+    #[serde(default)]
+    pub(crate) new_grants: Vec<GrantRef>,
+}
+
+fn approved() -> ApprovalState {
+    ApprovalState::Approved
+}
+
+/// A version about which somebody decided.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Decided {
+    /// Its number.
+    pub(crate) version: u32,
+    /// What was decided.
+    pub(crate) approval: ApprovalState,
+    /// What it newly asks for.
+    pub(crate) new_grants: Vec<GrantRef>,
 }
 
 /// A run that was started.
@@ -92,16 +114,20 @@ pub(super) struct VersionItem {
     graph_hash: String,
     changelog: Option<String>,
     published_at: String,
+    #[serde(default = "approved")]
+    approval: ApprovalState,
 }
 
 impl VersionItem {
-    pub(super) fn record(self, http: &Http) -> Result<VersionEntry, ClientError> {
-        Ok(VersionEntry {
+    /// The version, and whether it may be used.
+    pub(super) fn record(self, http: &Http) -> Result<(VersionEntry, ApprovalState), ClientError> {
+        let entry = VersionEntry {
             version: self.version,
             graph_hash: self.graph_hash,
             changelog: self.changelog,
             published_at: time(http, &self.published_at)?,
-        })
+        };
+        Ok((entry, self.approval))
     }
 }
 

@@ -26,4 +26,4 @@ pub(crate) use answers::{ServerWorkflow, Started};
 pub(crate) use error::{ClientError, Refused};
 pub(crate) use http::{Http, Notice, Place};
 pub(crate) use profiles::{DEFAULT_PROFILE, Profile, Profiles};
-pub(crate) use server::{Reading, Server, StartRun};
+pub(crate) use server::{Decide, Reading, Server, StartRun};

@@ -2,11 +2,16 @@
 
 use super::{
     ClientError, ServerWorkflow, Started,
-    answers::{EventsPage, Page, ProjectItem, Published, RunItem, TaskItem, Validation, VersionAnswer, VersionItem},
+    answers::{
+        Decided, EventsPage, Page, ProjectItem, Published, RunItem, TaskItem, Validation, VersionAnswer, VersionItem,
+    },
     feed::RunEvents,
     http::{Http, Place},
 };
-use crate::operations::{Answer, Command, Feed, OperationError};
+use crate::operations::{
+    Answer, Command, Feed, OperationError,
+    approvals::{ApprovalState, Verdict},
+};
 use agentruntime_engine::{
     graph::{Graph, Issue},
     run::event::Event,
@@ -62,6 +67,17 @@ struct Seen {
     cursors: HashMap<RunId, String>,
     /// The id of the project that was named, once it was looked for.
     project: Option<Option<ProjectId>>,
+}
+
+/// What to decide about a version.
+#[derive(Debug)]
+pub(crate) struct Decide {
+    /// Which.
+    pub(crate) version: u32,
+    /// Whether it may be used.
+    pub(crate) verdict: Verdict,
+    /// Why.
+    pub(crate) comment: Option<String>,
 }
 
 /// What to start.
@@ -174,13 +190,12 @@ impl Server {
         Ok(names)
     }
 
-    /// All versions of a workflow, the newest first.
-    pub(crate) async fn versions(&self, workflow: &str) -> Result<Vec<VersionEntry>, ClientError> {
+    /// All versions of a workflow, the newest first, and whether each may be used.
+    pub(crate) async fn versions(&self, workflow: &str) -> Result<Vec<(VersionEntry, ApprovalState)>, ClientError> {
         let items: Vec<VersionItem> = self.all(&format!("/workflows/{workflow}/versions"), &[]).await?;
-        let versions: Result<Vec<VersionEntry>, ClientError> =
-            items.into_iter().map(|item| item.record(&self.http)).collect();
+        let versions: Result<Vec<_>, ClientError> = items.into_iter().map(|item| item.record(&self.http)).collect();
         let mut versions = versions?;
-        versions.sort_by_key(|version| std::cmp::Reverse(version.version));
+        versions.sort_by_key(|(version, _)| std::cmp::Reverse(version.version));
         Ok(versions)
     }
 
@@ -227,6 +242,17 @@ impl Server {
         let reply = self.http.change(Method::POST, &path, &json!({ "changelog": changelog }), &[]).await?;
         let is_new = reply.status == StatusCode::CREATED;
         Ok((self.http.parsed(reply.body)?, is_new))
+    }
+
+    /// Approves a version, or rejects it.
+    pub(crate) async fn decide_version(&self, workflow: &str, decide: Decide) -> Result<Decided, ClientError> {
+        let word = match decide.verdict {
+            Verdict::Approve => "approve",
+            Verdict::Reject => "reject",
+        };
+        let path = format!("/workflows/{workflow}/versions/{}/{word}", decide.version);
+        let reply = self.http.change(Method::POST, &path, &json!({ "comment": decide.comment }), &[]).await?;
+        self.http.parsed(reply.body)
     }
 
     /// Starts a run. Whether an earlier start with the same key did is the second part of the answer.

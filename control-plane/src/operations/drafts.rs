@@ -40,7 +40,7 @@ pub(crate) struct Workflow {
     pub(crate) run_setup: Option<Json>,
     /// Raised by every change of the draft.
     pub(crate) revision: u64,
-    /// Its newest version.
+    /// Its version in use: the newest one that is approved.
     pub(crate) published_version: Option<u32>,
     /// When it was made.
     pub(crate) created_at: Timestamp,
@@ -207,12 +207,12 @@ impl Project {
         Ok(rows.iter().map(|row| Ok(text(row, 0)?.to_owned())).collect::<Result<_, StoreError>>()?)
     }
 
-    /// A workflow that can be started: it is not archived, and something of it is published.
+    /// A workflow that can be started: it is not archived, and a version of it is in use.
     pub(crate) async fn live_workflow(&self, id: &WorkflowId) -> Result<Workflow, OperationError> {
         let workflow = self.workflow(id).await?.not_archived()?;
         match workflow.published_version {
             Some(_) => Ok(workflow),
-            None => Err(OperationError::NeverPublished(id.to_string())),
+            None => Err(self.none_in_use(id).await),
         }
     }
 
@@ -288,7 +288,7 @@ pub(super) async fn hold(tx: &mut Tx<'_>, scope: &Scope, id: &WorkflowId) -> Res
     workflow(&row.ok_or_else(|| OperationError::UnknownWorkflow(id.to_string()))?)?.not_archived()
 }
 
-/// Notes which version of a workflow is the newest.
+/// Notes which version of a workflow is in use, unless a newer one is.
 pub(super) async fn set_version(
     tx: &mut Tx<'_>,
     scope: &Scope,

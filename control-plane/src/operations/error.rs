@@ -1,6 +1,7 @@
 //! How an operation is refused: a stable code, and a sentence that says what to do.
 
 use super::{
+    approvals::ApprovalState,
     checks::{CHECK_TIME_MAX, TENANT_CHECKS_MAX},
     drafts::WORKFLOWS_PER_PROJECT_MAX,
 };
@@ -83,6 +84,24 @@ pub(crate) enum OperationError {
         workflow: String,
         /// What was asked for.
         version: u32,
+    },
+    /// The version may not be used.
+    #[error("version {version} of the workflow `{workflow}` {}", not_approved(*state))]
+    VersionNotApproved {
+        /// The workflow.
+        workflow: String,
+        /// Which was to be used.
+        version: u32,
+        /// How it stands.
+        state: ApprovalState,
+    },
+    /// There is nothing to decide about the version.
+    #[error("version {version} is {state} already")]
+    VersionDecided {
+        /// Which was to be approved or rejected.
+        version: u32,
+        /// How it stands.
+        state: ApprovalState,
     },
     /// The draft is not the one that the caller read.
     #[error("the draft was changed since you read it; read it again, and change that")]
@@ -198,6 +217,8 @@ impl OperationError {
             Self::WorkflowArchived(_) => "WORKFLOW_ARCHIVED",
             Self::NeverPublished(_) => "WORKFLOW_NOT_PUBLISHED",
             Self::UnknownVersion { .. } => "VERSION_NOT_FOUND",
+            Self::VersionNotApproved { .. } => "VERSION_NOT_APPROVED",
+            Self::VersionDecided { .. } => "VERSION_DECIDED",
             Self::StaleDraft => "WORKFLOW_CHANGED",
             Self::TooManyChecks => "TOO_MANY_CHECKS",
             Self::CheckTooLong => "CHECK_TOO_LONG",
@@ -227,6 +248,9 @@ impl OperationError {
         match self {
             Self::InvalidGraph { issues } => Some(json!({ "issues": issues })),
             Self::InvalidField { field, message } => Some(json!({ "field": field, "reason": message })),
+            Self::VersionNotApproved { version, state, .. } | Self::VersionDecided { version, state } => {
+                Some(json!({ "version": version, "approval": state }))
+            }
             Self::AmbiguousRun { runs, .. } => Some(json!({ "runs": runs })),
             Self::UnknownTask { pending, .. } => Some(json!({ "pending": pending })),
             Self::InvalidParams { field, .. } => Some(json!({ "field": field })),
@@ -274,6 +298,18 @@ fn first_of(issues: &[Issue]) -> String {
     match errors.count() {
         0 => first,
         more => format!("{first}, and {more} more"),
+    }
+}
+
+fn not_approved(state: ApprovalState) -> &'static str {
+    match state {
+        ApprovalState::Rejected => {
+            "was rejected; an admin of the project can still approve it, or use one that is approved"
+        }
+        ApprovalState::Pending | ApprovalState::Approved => {
+            "asks for more than the one in use and waits for an approval; an admin of the project gives it, or use one that is \
+             approved"
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `drafts` | workflows as authors see them: made, changed, put away |
 //! | `dry_run` | what is asked of a graph, and where it is checked |
 //! | `publish` | new versions, and what changed between two |
+//! | `approvals` | whether a version may be used |
 //! | `checks` | how many graphs are checked at once |
 //! | `start` | what a caller says about a start, and the start |
 //! | `snapshot` | a run as one answer tells it, and waiting for it |
@@ -22,6 +23,7 @@
 //! | `workflow_feed` | the events of all runs of a workflow, for the same |
 //! | `workflow_feeds` | one such feed for all who follow a workflow |
 
+pub(crate) mod approvals;
 mod checks;
 mod control;
 pub(crate) mod drafts;

@@ -2,6 +2,7 @@
 
 use super::{
     Checks, OperationError, Project,
+    approvals::{self, Approval, ApprovalState, Review},
     checks::{Admitted, Turn},
     drafts,
     dry_run::{DryRunQuestion, on_its_own_thread, timed_dry_run},
@@ -47,6 +48,8 @@ pub(crate) struct Publication {
     pub(crate) is_new: bool,
     /// What the author should look at.
     pub(crate) warnings: Vec<Issue>,
+    /// Whether the version may be used.
+    pub(crate) approval: Approval,
 }
 
 async fn read(document: Json, turn: Turn) -> Value {
@@ -79,7 +82,7 @@ impl Project {
             Prepared::Fit { graph, warnings } => {
                 let version =
                     self.store.publish(&self.scope, workflow, &graph.canonical, &graph.hash, changelog).await?;
-                Ok(Publication { version, graph, is_new: true, warnings })
+                Ok(Publication { version, graph, is_new: true, warnings, approval: Approval::by_publishing() })
             }
         }
     }
@@ -103,20 +106,52 @@ impl Project {
         let mut document = read(draft, turn.clone()).await;
         let unpinned = self.pin_live_children(&mut document).await?;
         let (graph, warnings) = match self.prepare(checking.guest, id, document, unpinned, turn.clone()).await? {
-            Prepared::Published(publication) => return Ok(publication),
+            Prepared::Published(publication) => {
+                let approval = self.approval(id, publication.version.version).await?;
+                return Ok(Publication { approval, ..publication });
+            }
             Prepared::Fit { graph, warnings } => (graph, warnings),
         };
+        loop {
+            let review = self.review(id, &graph, turn.clone()).await?;
+            // Where it comes to nothing, somebody else published, approved or changed the project meanwhile.
+            if let Some((version, is_new)) = self.write_version(caller, id, &graph, changelog, &review).await? {
+                let approval = self.approval(id, version.version).await?;
+                return Ok(Publication { version, graph, is_new, warnings, approval });
+            }
+        }
+    }
+
+    /// Writes a version, or finds it written, if what it was compared with is still so. Who publishes approves nothing by it,
+    /// an admin neither: a draft is everybody's, and what it asks for by now may be another's wish.
+    pub(super) async fn write_version(
+        &self,
+        caller: &Caller,
+        id: &WorkflowId,
+        graph: &Graph,
+        changelog: Option<&str>,
+        review: &Review,
+    ) -> Result<Option<(VersionRecord, bool)>, OperationError> {
         let mut tx = self.store.database().begin().await?;
         drafts::hold(&mut tx, &self.scope, id).await?;
+        if !review.holds(&mut tx, &self.scope, id).await? {
+            return Ok(None);
+        }
         let (canonical, hash) = (&graph.canonical, &graph.hash);
         let (version, is_new) = self.store.publish_within(&mut tx, &self.scope, id, canonical, hash, changelog).await?;
-        if is_new {
-            drafts::set_version(&mut tx, &self.scope, id, version.version).await?;
-            let details = json!({ "version": version.version, "graph_hash": version.graph_hash });
-            self.audit(&mut tx, caller, "workflow.publish", id, details).await?;
-            tx.commit().await?;
+        if !is_new {
+            return Ok(Some((version, is_new)));
         }
-        Ok(Publication { version, graph, is_new, warnings })
+        let mut details = json!({ "version": version.version, "graph_hash": version.graph_hash });
+        if review.new_grants.is_empty() {
+            drafts::set_version(&mut tx, &self.scope, id, version.version).await?;
+        } else {
+            approvals::ask(&mut tx, &self.scope, id, version.version, &review.new_grants).await?;
+            details["approval"] = ApprovalState::Pending.as_str().into();
+        }
+        self.audit(&mut tx, caller, "workflow.publish", id, details).await?;
+        tx.commit().await?;
+        Ok(Some((version, is_new)))
     }
 
     /// Checks a workflow's draft, or another graph in its place, as publishing would. What the request holds is let go when that
@@ -216,7 +251,8 @@ impl Project {
         };
         let parsed = match (published, parsed) {
             (Some(version), Ok(graph)) => {
-                return Ok(Prepared::Published(Publication { version, graph, is_new: false, warnings: Vec::new() }));
+                let (warnings, approval) = (Vec::new(), Approval::by_publishing());
+                return Ok(Prepared::Published(Publication { version, graph, is_new: false, warnings, approval }));
             }
             (_, parsed) => parsed,
         };
@@ -249,14 +285,18 @@ impl Project {
         Ok(pin_children(document, version_of).err().unwrap_or_default())
     }
 
-    /// The version that a call means, if there is such a one: of an archived workflow only a version that is named.
+    /// The version that a call means, if there is such a one that may be used: of an archived workflow only a version that is
+    /// named.
     async fn child_version(
         &self,
         child: &WorkflowId,
         named: Option<u32>,
     ) -> Result<Result<u32, NoVersion>, OperationError> {
         let found = match named {
-            Some(named) => self.version(child, named).await.map(|record| Some(record.version)),
+            Some(named) => match self.version(child, named).await {
+                Ok(record) => self.check_approved(child, named).await.map(|()| Some(record.version)),
+                Err(error) => Err(error),
+            },
             None => self.live_workflow(child).await.map(|workflow| workflow.published_version),
         };
         match found {
@@ -264,6 +304,7 @@ impl Project {
             // The graph may name whatever it likes: what is no workflow here has no version.
             Err(OperationError::UnknownWorkflow(_)) => Ok(Err(NoVersion::Unknown)),
             Err(OperationError::WorkflowArchived(_)) => Ok(Err(NoVersion::Archived)),
+            Err(OperationError::VersionNotApproved { version, .. }) => Ok(Err(NoVersion::NotApproved(version))),
             Err(_) => Ok(Err(NoVersion::Unpublished)),
             Ok(version) => Ok(version.ok_or(NoVersion::Unpublished)),
         }

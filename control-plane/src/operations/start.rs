@@ -53,7 +53,7 @@ pub(crate) struct StartParams {
     pub(crate) excluded_step_ids: Option<Vec<String>>,
     /// Whether the workflow's `run_setup` lies under these.
     pub(crate) use_run_setup_defaults: bool,
-    /// A version; the newest where none is named.
+    /// A version; the one in use where none is named.
     pub(crate) version: Option<u32>,
     /// An id chosen by the caller.
     pub(crate) run: Option<RunId>,
@@ -274,8 +274,11 @@ impl Project {
             false => call.params,
         };
         let mut request = params.into_request(workflow.clone(), call.trigger_type);
-        // Naming the newest version saves the engine from asking which it is.
-        request.version = request.version.or(live.published_version);
+        match request.version.filter(|named| Some(*named) != live.published_version) {
+            Some(named) => self.check_approved(workflow, named).await?,
+            // The engine, which knows nothing of approvals, would take the newest.
+            None => request.version = live.published_version,
+        }
         request.user = call.user;
         request.pat = call.pat;
         request.keys.extend(call.key);

@@ -227,13 +227,14 @@ impl<'a> Scheduler<'a> {
         }
         let project = self.project(schedule);
         let started = match project.live_workflow(&schedule.workflow).await {
-            Ok(_) => {
+            Ok(live) => {
                 let mut request = schedule.terms.params.clone().request(schedule.workflow.clone(), "schedule");
                 let name = format!("schedule:{}:{}", schedule.id, due.as_micros());
                 request.keys.push(StartKey { name, digest: String::new(), keep: KEY_KEPT });
                 request.user = Some(schedule.owner.to_string());
                 request.pat = schedule.by_pat.map(|pat| pat.to_string());
                 request.due_at = Some(due);
+                request.version = live.published_version;
                 project.start(self.node, request).await
             }
             Err(error) => Err(error),

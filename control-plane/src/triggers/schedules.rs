@@ -254,7 +254,7 @@ impl Terms {
         due.after(now).ok_or_else(|| TriggerError::invalid("cron", super::due::DueError::Never.to_string()))
     }
 
-    /// Refuses a start that could never be, as far as the newest version tells: it would fail at each due time, when nobody
+    /// Refuses a start that could never be, as far as the version in use tells: it would fail at each due time, when nobody
     /// looks. A workflow without a version is not known yet.
     async fn check_start(
         &self,

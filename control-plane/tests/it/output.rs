@@ -4,12 +4,13 @@ use crate::program::Desk;
 use serde_json::{Value, json};
 use std::process::Command;
 
-const SUBCOMMANDS: [&str; 20] = [
+const SUBCOMMANDS: [&str; 21] = [
     "run",
     "validate",
     "publish",
     "workflows",
     "versions",
+    "version",
     "runs",
     "show",
     "events",

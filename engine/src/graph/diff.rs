@@ -7,7 +7,7 @@
 
 use super::{canonical::DOCUMENT_KEYS, grants};
 use agentruntime_host_api::{Grants, HostPattern, SecretRef};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,7 +91,7 @@ pub struct Edge {
 }
 
 /// Something that a step may ask for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GrantRef {
     /// The step whose body it is in.
     pub parent: Option<String>,
@@ -121,10 +121,16 @@ pub fn diff(old: &Value, new: &Value) -> GraphDiff {
     diff.input_schema = changed(INPUT_SCHEMA, &old[INPUT_SCHEMA], &new[INPUT_SCHEMA]);
     let order = diff.compare_steps(None, &old[STEPS], &new[STEPS], STEPS);
     diff.document.extend(order);
-    let (before, now) = (all_grants(None, &old[STEPS]), all_grants(None, &new[STEPS]));
-    diff.grants_added = now.difference(&before).cloned().collect();
-    diff.grants_removed = before.difference(&now).cloned().collect();
+    diff.grants_added = grants_added(old, new);
+    diff.grants_removed = grants_added(new, old);
     diff
+}
+
+/// What steps of the new document may ask for that the same steps of the old one may not: by the grants as they are written,
+/// so that a host that a wildcard covered is another grant. A document of nothing grants nothing.
+pub fn grants_added(old: &Value, new: &Value) -> Vec<GrantRef> {
+    let (before, now) = (all_grants(None, &old[STEPS]), all_grants(None, &new[STEPS]));
+    now.difference(&before).cloned().collect()
 }
 
 impl GraphDiff {

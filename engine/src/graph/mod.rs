@@ -28,7 +28,7 @@ mod validate;
 
 pub use canonical::{canonical_text, sha256_hex};
 pub use condition::{Condition, is_truthy};
-pub use diff::{Edge, GrantRef, GraphDiff, KeyChange, LimitChange, StepChange, StepRef, diff};
+pub use diff::{Edge, GrantRef, GraphDiff, KeyChange, LimitChange, StepChange, StepRef, diff, grants_added};
 pub use input_schema::InputSchema;
 pub use issue::{Check, Issue, IssueCode, Severity};
 pub use lua_reads::LuaReads;

@@ -14,12 +14,14 @@ pub enum NoVersion {
     Unknown,
     /// It is out of use, so that only a version that is named can be called.
     Archived,
+    /// It has this one, which may not be used.
+    NotApproved(u32),
     /// It is what people call these, and calls name ids.
     NameOf(Vec<String>),
 }
 
 /// Writes the version of each called workflow that names none. `version_of` is asked with the version that a call names and
-/// gives it, if there is one, else the newest that is published. Fails with the calls for which there is none.
+/// gives it, if there is one, else the newest that may be used. Fails with the calls for which there is none.
 pub fn pin_children(
     document: &mut Value,
     version_of: impl Fn(&str, Option<u32>) -> Result<u32, NoVersion>,
@@ -85,6 +87,12 @@ fn unpublished(index: usize, step: &Value, call: Call<'_>, reason: &NoVersion) -
             format!("the workflow `{workflow}` is archived"),
             "name the `version` that is meant, or call another workflow",
         ),
+        (NoVersion::NotApproved(version), named) => {
+            let message = format!("version {version} of the workflow `{workflow}` is not approved");
+            let key = if named.is_some() { "version" } else { "workflow_id" };
+            let issue = place.key(key).error(IssueCode::ChildUnpublished, message);
+            issue.suggest("have it approved first, or name a `version` that is")
+        }
         (NoVersion::NameOf(ids), _) => match ids.as_slice() {
             [id] => about_id(
                 format!("`{workflow}` is a workflow's name, and a call names a workflow by its id"),
@@ -152,6 +160,17 @@ mod tests {
         let issues = pin_children(&mut document, |_, _| Err(NoVersion::Unpublished)).unwrap_err();
         assert_eq!(issues[0].json_path, "$.steps[0].version");
         assert_eq!(issues[0].message, "the workflow `child` has no version 9");
+    }
+
+    #[test]
+    fn a_version_that_is_not_approved_is_told_where_it_is_meant() {
+        for (named, place) in [(json!(2), "$.steps[0].version"), (json!(null), "$.steps[0].workflow_id")] {
+            let call = json!({ "id": "a", "type": "workflow_call", "workflow_id": "child", "version": named });
+            let issue =
+                pin_children(&mut json!({ "steps": [call] }), |_, _| Err(NoVersion::NotApproved(2))).unwrap_err();
+            assert_eq!(issue[0].json_path, place);
+            assert_eq!(issue[0].message, "version 2 of the workflow `child` is not approved");
+        }
     }
 
     #[test]

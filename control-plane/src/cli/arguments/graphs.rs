@@ -114,6 +114,38 @@ pub(crate) struct PublishArguments {
     pub(crate) message: Option<String>,
 }
 
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum VersionCommand {
+    /// Let it be started and called
+    Approve(DecideArguments),
+    /// Let it not be used; what is in use stays so
+    Reject(DecideArguments),
+}
+
+const DECIDE_EXAMPLES: &str = "\
+Examples:
+  agentruntime versions order-triage                      which versions wait
+  agentruntime version approve order-triage 3
+  agentruntime version reject order-triage 3 --comment 'not to that host'
+
+It takes a token of an admin of the project, with the scope `admin`.";
+
+/// `version approve`, `version reject`
+#[derive(Args, Debug)]
+#[command(after_help = DECIDE_EXAMPLES)]
+pub(crate) struct DecideArguments {
+    /// The workflow's id, or its name where only one has it
+    pub(crate) workflow: String,
+
+    /// The version
+    #[arg(value_name = "N")]
+    pub(crate) number: u32,
+
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+}
+
 const TRIGGER_EXAMPLES: &str = "\
 Examples:
   agentruntime trigger order-triage --input @order.json
@@ -137,7 +169,7 @@ pub(crate) struct TriggerArguments {
     #[arg(long, short)]
     pub(crate) wait: bool,
 
-    /// Another version than the newest
+    /// Another version than the one in use, which is the newest that is approved
     #[arg(long, value_name = "N")]
     pub(crate) version: Option<u32>,
 

@@ -63,7 +63,7 @@ pub(super) const HOLD: &str = concat!(
 );
 
 pub(super) const SET_VERSION: &str = "UPDATE drafts SET published_version = $4 \
-    WHERE tenant_id = $1 AND project_id = $2 AND workflow_id = $3";
+    WHERE tenant_id = $1 AND project_id = $2 AND workflow_id = $3 AND published_version < $4";
 
 pub(super) fn key(scope: &Scope, id: &str) -> Values {
     let mut values = Values::default();

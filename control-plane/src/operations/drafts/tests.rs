@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::access::{AccessError, Credential, RequestId, SessionId, caller::Origin, projects, tables, tenants, users};
-use agentruntime_engine::store::{Location, ManualClock, Store};
+use agentruntime_engine::{
+    graph::Graph,
+    store::{Location, ManualClock, Store},
+};
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
@@ -61,6 +64,23 @@ async fn a_name_shows_all_that_it_holds() {
         let refused = own.change_workflow(caller, &made.id, change, &Expected::Anything).await.unwrap_err();
         assert_eq!(refused.code(), "INVALID_FIELD", "{wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn a_publication_that_was_compared_with_what_is_in_use_no_more_comes_to_nothing() {
+    let World { caller, own, .. } = &world().await;
+    let made = own.create_workflow(caller, new("a")).await.unwrap();
+    let steps = serde_json::json!([{ "id": "a", "type": "human_task", "task_type": "approval" }]);
+    let graph = Graph::parse(&serde_json::json!({ "steps": steps })).unwrap();
+    let seen = own.review(&made.id, &graph, ()).await.unwrap();
+    let mut tx = own.store.database().begin().await.unwrap();
+    set_version(&mut tx, &own.scope, &made.id, 1).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(own.write_version(caller, &made.id, &graph, None, &seen).await.unwrap().is_none());
+    // Nothing of it was written.
+    let seen = own.review(&made.id, &graph, ()).await.unwrap();
+    let (version, is_new) = own.write_version(caller, &made.id, &graph, None, &seen).await.unwrap().unwrap();
+    assert_eq!((version.version, is_new), (1, true));
 }
 
 #[tokio::test]

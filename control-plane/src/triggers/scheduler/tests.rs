@@ -5,12 +5,17 @@ use crate::{
     access::{
         Caller, May, TokenScope, TokenScopes, Visibility,
         entry::{self, NamedPlace},
-        permission::WriteTriggers,
+        permission::{ManageProject, WriteTriggers},
+        projects::ProjectChange,
         tables,
         tokens::{self, TokenSpec},
         users,
     },
-    operations::{Checking, Checks, Command, drafts::NewWorkflow},
+    operations::{
+        Checking, Checks, Command,
+        approvals::{ApprovalState, Verdict},
+        drafts::{Expected, NewWorkflow, WorkflowChange},
+    },
     triggers::{
         ScheduleId, StartParams,
         schedules::{Change, Terms},
@@ -107,6 +112,27 @@ impl World {
         schedules::create(&self.project, &self.process.node, &self.may, &self.workflow, terms).await.unwrap().id
     }
 
+    /// Publishes a version that asks for more, in a project that wants this approved.
+    async fn publish_wider(&self) {
+        let (database, caller) = (self.process.store.database(), &self.may.caller);
+        let (tenant, project) = (&self.may.place.tenant.tenant, &self.may.place.project);
+        let named = NamedPlace {
+            tenant: Some(tenant.to_string()),
+            project: Some(project.to_string()),
+            ..NamedPlace::default()
+        };
+        let may: May<ManageProject> = entry::enter(database, caller.clone(), &named).await.unwrap();
+        let change = ProjectChange { requires_grant_approval: Some(true), ..ProjectChange::default() };
+        projects::change(database, &may, change).await.unwrap();
+        let step = json!({ "id": "send", "type": "lua_script", "script": "return {}", "capabilities": { "hosts": ["a.example"] } });
+        let change =
+            WorkflowChange { graph: Some(Json::of_value(&json!({ "steps": [step] }))), ..WorkflowChange::default() };
+        self.project.change_workflow(caller, &self.workflow, change, &Expected::Anything).await.unwrap();
+        let checking = Checking { checks: &Checks::default(), guest: Arc::new(NoSteps) };
+        let published = self.project.publish_draft(caller, checking, &self.workflow, None).await.unwrap();
+        assert_eq!((published.version.version, published.approval.state), (2, ApprovalState::Pending));
+    }
+
     async fn read(&self, id: ScheduleId) -> Schedule {
         schedules::get(&self.project, &self.workflow, id).await.unwrap()
     }
@@ -172,6 +198,19 @@ async fn each_due_time_starts_one_run() {
         ("schedule", &Some(world.may.caller.user.to_string()))
     );
     assert_eq!(world.process.work().await, Some(schedule.next_due));
+}
+
+#[tokio::test]
+async fn what_waits_for_an_approval_is_not_started() {
+    let world = World::new().await;
+    let id = world.schedule("* * * * *", Overlap::Allow, false).await;
+    world.publish_wider().await;
+    assert_eq!(world.after(1).await, 1);
+    assert_eq!(world.runs().await[0].version, 1);
+    let decided = world.project.decide_version(&world.may.caller, &world.workflow, 2, Verdict::Approve, None).await;
+    assert_eq!(decided.unwrap().state, ApprovalState::Approved);
+    assert_eq!(world.after(1).await, 2);
+    assert_eq!((world.runs().await[0].version, world.read(id).await.last_error), (2, None));
 }
 
 #[tokio::test]

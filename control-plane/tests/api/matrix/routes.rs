@@ -57,6 +57,8 @@ const CHECK: Needs = Needs::Project(ProjectRole::Contributor, "workflow:read");
 const WRITE: Needs = Needs::Project(ProjectRole::Contributor, "workflow:write");
 const TRIGGER: Needs = Needs::Project(ProjectRole::Contributor, "workflow:write workflow:run");
 const RUN: Needs = Needs::Project(ProjectRole::Contributor, "workflow:run");
+/// Says what may be used: more than writing, and as much as changing the project.
+const APPROVE: Needs = Needs::Project(ProjectRole::Admin, "admin");
 const ENTER: Needs = Needs::Tenant(TenantRole::Member, "workflow:read");
 const OWN_TOKENS: Needs = Needs::Tenant(TenantRole::Member, "admin");
 const MANAGE: Needs = Needs::Tenant(TenantRole::Admin, "admin");
@@ -114,6 +116,8 @@ pub(super) const ROUTES: &[Route] = &[
     route("POST", "/workflows/{id}/versions", WRITE, "{}"),
     route("GET", "/workflows/{id}/versions/diff", READ, "?from=1&to=1"),
     route("GET", "/workflows/{id}/versions/{version}", READ, ""),
+    route("POST", "/workflows/{id}/versions/{version}/approve", APPROVE, "{}"),
+    route("POST", "/workflows/{id}/versions/{version}/reject", APPROVE, "{}"),
     route("POST", "/workflows/{workflow_id}/command", RUN, r#"{"command":"start"}"#),
     route("GET", "/workflows/{workflow_id}/runs", READ, ""),
     route("GET", "/workflows/{workflow_id}/runs/{run_id}", READ, ""),
