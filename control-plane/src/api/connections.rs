@@ -92,7 +92,8 @@ struct ConnectionChange {
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, Option<String>>>)]
     credentials: Option<BTreeMap<String, Option<SecretText>>>,
-    /// The hosts that the credentials may be sent to, in place of the ones before.
+    /// The hosts that the credentials may be sent to, in place of the ones before. With a host that was not among them, or with
+    /// none in place of some, all credentials are given again along with it.
     allowed_hosts: Option<Vec<String>>,
 }
 

@@ -86,8 +86,8 @@ struct ModelAnswer {
     tier: Tier,
 }
 
-/// Lists the models that workflows of the project can ask. Providers without a list of their own are asked for one, so that
-/// this takes as long as they take, ten seconds at most.
+/// Lists the models that workflows of the project can ask, 2,000 at most. Providers without a list of their own are asked for
+/// one, so that this takes as long as they take, ten seconds at most.
 #[utoipa::path(
     get,
     path = "/llm/catalog",

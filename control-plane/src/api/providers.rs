@@ -94,7 +94,7 @@ struct ProviderChange {
     /// The name.
     #[schema(min_length = 1, max_length = 64)]
     name: Option<String>,
-    /// Where it is asked; another server wants its `api_key` along with it.
+    /// Where it is asked; another place wants its `api_key` along with it.
     #[schema(max_length = 500)]
     base_url: Option<String>,
     /// Its key.

@@ -180,7 +180,17 @@ pub(crate) async fn change(
     }
     check_count(&sealed)?;
     let display_name = given_name.unwrap_or(before.display_name);
-    let allowed = given_hosts.unwrap_or(before.allowed_hosts);
+    let allowed = given_hosts.unwrap_or_else(|| before.allowed_hosts.clone());
+    // Whoever may change where credentials go may not thereby have one sent to a place that they never knew it for.
+    if hosts::is_wider(&before.allowed_hosts, &allowed)
+        && let Some(kept) = sealed.keys().find(|key| !change.credentials.contains_key(*key))
+    {
+        let message = format!(
+            "that lets credentials go where they did not: give all of them again along with it; `{kept}` is missing. Taking \
+             hosts away needs none"
+        );
+        return Err(IntegrationError::invalid("allowed_hosts", message));
+    }
     let mut values = key(&scope, id);
     values.text(&display_name).text(json(&sealed)).text(json(&allowed)).number(now.as_micros());
     let row = tx.row(UPDATE, values).await?.ok_or_else(|| taken(&display_name))?;

@@ -33,9 +33,27 @@ pub(super) fn of_service(service: &str) -> Vec<HostPattern> {
     known.into_iter().flat_map(|(_, hosts)| hosts.iter().filter_map(|host| host.parse().ok())).collect()
 }
 
+/// Whether credentials may be used in a way in which they could not be: sent to another host, or used to sign in place of
+/// being sent.
+pub(super) fn is_wider(before: &[HostPattern], now: &[HostPattern]) -> bool {
+    let begins_to_sign = now.is_empty() && !before.is_empty();
+    begins_to_sign || now.iter().any(|host| !before.contains(host))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_go_elsewhere_or_begin_to_sign_is_wider() {
+        let hosts = |given: &[&str]| read(&given.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
+        let both = hosts(&["a.example", "b.example"]);
+        assert!(!is_wider(&both, &hosts(&["b.example"])) && !is_wider(&both, &both) && !is_wider(&[], &[]));
+        for now in [&["c.example"][..], &["a.example:8443"], &["http://a.example"], &["*.a.example"], &[]] {
+            assert!(is_wider(&both, &hosts(now)), "{now:?}");
+        }
+        assert!(is_wider(&[], &both), "what only signed would be sent");
+    }
 
     #[test]
     fn every_host_of_the_catalog_is_one() {

@@ -104,6 +104,24 @@ async fn a_connection_is_written_and_never_read_back() {
 }
 
 #[tokio::test]
+async fn a_credential_goes_nowhere_that_whoever_sends_it_there_did_not_know_it_for() {
+    on_both(|server| async move {
+        let owner = server.owner();
+        let made = connect(&owner, "crm", &["api.example.com", "eu.example.com"]).await;
+        let path = format!("/v1/connections/{}", text(&made["id"]));
+        for hosts in [json!(["evil.example"]), json!(["api.example.com", "*.example.com"]), json!([])] {
+            let problem = owner.patch(&path, json!({ "allowed_hosts": hosts })).await.refused(422, "INVALID_FIELD");
+            assert!(text(&problem["error"]).contains("`api_key` is missing"), "{problem}");
+        }
+        let narrower = owner.patch(&path, json!({ "allowed_hosts": ["eu.example.com"] })).await.expect(200);
+        assert_eq!(narrower["allowed_hosts"], json!(["eu.example.com"]));
+        let anew = json!({ "allowed_hosts": ["new.example.com"], "credentials": { "api_key": "another-one" } });
+        owner.patch(&path, anew).await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_connection_that_cannot_be_is_refused_by_the_field_that_is_wrong() {
     on_both(|server| async move {
         let owner = server.owner();

@@ -51,7 +51,7 @@ async fn a_provider_is_written_and_its_key_never_read_back() {
         // A key goes nowhere but where whoever gave it said.
         let elsewhere = json!({ "base_url": "https://evil.example/v1" });
         owner.patch(&path, elsewhere).await.refused(422, "INVALID_FIELD");
-        owner.patch(&path, json!({ "base_url": "https://api.openai.com/v2" })).await.expect(200);
+        owner.patch(&path, json!({ "base_url": "https://api.openai.com/v2" })).await.refused(422, "INVALID_FIELD");
         let elsewhere = json!({ "base_url": "https://other.example/v1", "api_key": "another-one" });
         let moved = owner.patch(&path, elsewhere).await.expect(200);
         assert!(![&made, &changed, &moved].iter().any(|it| it.to_string().contains(KEY)));
@@ -193,6 +193,17 @@ async fn an_answer_in_json_is_checked_and_asked_for_once_more() {
     let repair = text(&came[1].body["messages"][2]["content"]);
     assert!(repair.contains("$.n"), "{repair}");
 
+    // What would take a pattern for ever, and an account that nobody can have.
+    let mut spaces = chat(&format!("```{}", " ".repeat(200_000)));
+    spaces["usage"] = json!({ "prompt_tokens": -5, "completion_tokens": i64::MAX });
+    let vendor = Vendor::start(vec![ok(spaces), ok(chat("So: [1, {\"a\": 2}] it is."))]).await;
+    let body = json!({ "vendor": "openai_compatible", "name": "odd", "base_url": vendor.origin });
+    owner.post("/v1/providers", body).await.expect(201);
+    let workflow = asking(owner.clone(), "direct.odd.m", json!({ "response_format": "json" })).await;
+    let ended = started(&workflow).await;
+    let result = &ended["outputs"]["ask"];
+    assert_eq!((&result["json"], &result["tokens_in"]), (&json!([1, { "a": 2 }]), &json!(11)), "{ended}");
+
     let stubborn = Vendor::start(vec![ok(chat("I would rather not."))]).await;
     let body = json!({ "vendor": "openai_compatible", "name": "stubborn", "base_url": stubborn.origin });
     owner.post("/v1/providers", body).await.expect(201);
@@ -230,6 +241,10 @@ async fn what_a_vendor_refuses_is_told_and_what_it_puts_off_is_repeated() {
         (vec![no(429, &[("retry-after", "3600")], json!({ "error": "in an hour" }))], 1, Some(("in an hour", 429))),
         (vec![no(200, &[], json!("not what was promised"))], 1, Some(("not what was promised", 0))),
         (vec![ok(json!({ "choices": "none" }))], 1, Some(("promises", 0))),
+        (vec![ok(json!({ "choices": [{ "message": { "content": [{ "text": {} }] } }] }))], 1, Some(("promises", 0))),
+        (vec![no(400, &[], json!({ "error": true }))], 1, Some(("{\"error\":true}", 400))),
+        (vec![no(400, &[], json!([5]))], 1, Some(("[5]", 400))),
+        (vec![no(400, &[], json!({ "error": { "message": {}, "code": {} } }))], 1, Some(("message", 400))),
     ];
     for (number, (said, asked, failure)) in table.into_iter().enumerate() {
         let vendor = Vendor::start(said).await;
@@ -283,9 +298,10 @@ async fn a_model_that_nobody_provides_or_granted_is_not_asked() {
         assert_eq!(ended["error"]["code"], "CAPABILITY_DENIED", "{ended}");
         assert!(text(&ended["error"]["message"]).contains("model direct.openai.gpt-x"), "{ended}");
         assert!(vendor.came().is_empty(), "nothing went out");
-        // A model that comes from the input was granted as any.
-        let named = asking(owner.clone(), "{{ input.model }}", json!({})).await;
-        let params = json!({ "name": "Ada", "model": "direct.openai.gpt-other" });
+        // A model that comes from the input was granted as any, and the input alone says which.
+        let named = asking(owner.clone(), "direct.openai.{{ input.model }}", json!({})).await;
+        let other = json!({ "model_ref": "direct.other.gpt-dear" });
+        let params = json!({ "trigger_payload": { "name": "Ada", "model": "gpt-other" }, "trigger_steps": { "ask": other } });
         assert_eq!(named.command_and_wait("start", params).await.expect(200)["status"], "completed");
         assert_eq!(vendor.came()[0].body["model"], "gpt-other");
     })

@@ -14,12 +14,25 @@ local function wanted(format)
   return format
 end
 
+-- The part of an answer that may be JSON: what is fenced, else what is between the outermost brackets. Each search goes over
+-- the text once, whatever a model wrote.
+local function inner(text)
+  local _, fence = string.find(text, "```", 1, true)
+  if fence then
+    local start = string.match(text, "^%w*()", fence + 1)
+    local stop = string.find(text, "```", start, true)
+    return string.sub(text, start, stop and stop - 1 or #text)
+  end
+  local start, back = string.find(text, "[{%[]"), string.find(string.reverse(text), "[}%]]")
+  return start and back and string.sub(text, start, #text - back + 1) or nil
+end
+
 -- The value in an answer, or nothing and what is wrong with it.
 local function value_in(text, schema)
   local ok, value = pcall(json.decode, text)
   if not ok then
-    local inner = text:match("```%w*%s*(.-)%s*```") or text:match("^[^{%[]*(.*[}%]])[^}%]]*$")
-    if inner then ok, value = pcall(json.decode, inner) end
+    local part = inner(text)
+    if part then ok, value = pcall(json.decode, part) end
   end
   if not ok then return nil, "it is not JSON" end
   if schema == "object" then

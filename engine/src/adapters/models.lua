@@ -339,11 +339,21 @@ local function failure(reply, account)
   local details = given(reply.details) or {}
   local failed = { code = reply.code, message = reply.message, details = { status = details.status, attempts = details.attempts } }
   local ok, body = pcall(json.decode, details.body or "")
-  local said = ok and type(body) == "table" and (given(body.error) or given((body[1] or {}).error))
-  if type(said) == "string" then said = { message = said } end
-  if said then
-    failed.message = failed.message .. ": " .. string.sub(tostring(said.message or json.encode(said)), 1, 500)
-    failed.details.vendor_code = given(said.code) or given(said.type) or given(said.status)
+  local said
+  if ok and type(body) == "table" then
+    said = given(body.error) or type(body[1]) == "table" and given(body[1].error) or nil
+  end
+  if type(said) == "table" then
+    local message = type(said.message) == "string" and said.message or json.encode(said)
+    failed.message = failed.message .. ": " .. string.sub(message, 1, 500)
+    for _, name in ipairs({ "code", "type", "status" }) do
+      local code = said[name]
+      if failed.details.vendor_code == nil and (type(code) == "string" or type(code) == "number") then
+        failed.details.vendor_code = code
+      end
+    end
+  elseif type(said) == "string" then
+    failed.message = failed.message .. ": " .. string.sub(said, 1, 500)
   elseif details.body and details.body ~= "" then
     failed.message = failed.message .. ": " .. string.sub(details.body, 1, 200)
   end
@@ -373,15 +383,23 @@ function models.ask(at, ask, account)
   account.latency_ms = account.latency_ms + reply.duration_ms
   local decoded, said = pcall(json.decode, reply.body or "")
   local read, found = false, nil
-  if decoded and type(said) == "table" then read, found = pcall(style.read, said, ask) end
+  if decoded and type(said) == "table" then
+    read, found = pcall(function()
+      local answer = style.read(said, ask)
+      answer.text = table.concat(answer.text, "")
+      return answer
+    end)
+  end
   if not read then
     local message = "the model's answer is not in the form that its vendor promises: " .. string.sub(reply.body or "", 1, 200)
     return nil, { code = "LLM_REQUEST_FAILED", message = message, details = account }
   end
-  local function tokens(count) return math.type(count) == "integer" and count or 0 end
+  -- More than any model reads is a lie, and a lie must not upset the account.
+  local function tokens(count)
+    return math.type(count) == "integer" and count >= 0 and count <= 1 << 32 and count or 0
+  end
   account.tokens_in = account.tokens_in + tokens(found.tokens_in)
   account.tokens_out = account.tokens_out + tokens(found.tokens_out)
-  found.text = table.concat(found.text, "")
   found.model = type(said.model) == "string" and said.model or at.model
   return found
 end

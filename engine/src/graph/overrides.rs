@@ -23,6 +23,29 @@ const FIXED_KEYS: [&str; 9] = [
     "while_eval_script",
 ];
 
+/// Keys that name what a step may ask for. Another name than the published one is refused when the step asks; one that is a
+/// template was granted as any, and so stays what it is.
+const NAMES: [&str; 9] = [
+    "model",
+    "model_ref",
+    "llm_credential_id",
+    "llm_credential_scope",
+    "tool_name",
+    "instance_id",
+    "server_url",
+    "agent",
+    "agent_id",
+];
+
+fn is_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("{{"),
+        Value::Array(items) => items.iter().any(is_template),
+        Value::Object(members) => members.values().any(is_template),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 impl Graph {
     /// Reads a document. Fails with everything that is wrong with it.
     pub fn parse(document: &Value) -> Result<Self, Vec<Issue>> {
@@ -85,7 +108,9 @@ fn replace(step: &mut Map<String, Value>, given: &Map<String, Value>) {
     for (key, value) in given {
         let known = [keys::COMMON_KEYS, keys::OUTER_KEYS, kind.keys];
         if known.iter().any(|keys| keys.contains(&key.as_str())) {
-            if !FIXED_KEYS.contains(&key.as_str()) {
+            // A name that the author left open to the input is open to it in the author's way alone.
+            let is_open = NAMES.contains(&key.as_str()) && step.get(key).is_some_and(is_template);
+            if !FIXED_KEYS.contains(&key.as_str()) && !is_open {
                 step.insert(key.clone(), value.clone());
             }
         } else if let (true, Some(Value::Object(args))) = (kind.name == "mcp_call", step.get_mut("tool_args"))

@@ -2,6 +2,7 @@
 
 use super::{
     endpoint::{Endpoint, Tier},
+    providers::is_model,
     vendor::{KEY, Vendor, list_address},
 };
 use agentruntime_egress::{Egress, Secret, Send};
@@ -10,13 +11,16 @@ use futures_util::{StreamExt, stream};
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::{collections::BTreeMap, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
-/// How long a provider may take to list its models.
+/// How long all providers together may take to list their models.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Providers that are asked at once.
 const AT_ONCE: usize = 8;
-/// Models of one provider that are listed.
-const MODELS_MAX: usize = 1_000;
+/// Models that are listed in all.
+const MODELS_MAX: usize = 2_000;
+/// The longest list of one provider: the names, and what vendors say of them.
+const LIST_BYTES_MAX: usize = 1 << 20;
 
 /// What is known about a provider's models.
 #[derive(Debug)]
@@ -36,16 +40,30 @@ pub(in crate::integrations) async fn list(
     egress: &Egress,
     endpoints: Vec<(Endpoint, Option<SecretString>)>,
 ) -> Vec<Listed> {
+    let deadline = Instant::now() + TIMEOUT;
     let asked = endpoints.into_iter().map(|(endpoint, key)| async move {
         let names = match endpoint.models.is_empty() {
             false => Ok(endpoint.models.clone()),
-            true => ask(egress, &endpoint, key).await,
+            true => timeout_at(deadline, ask(egress, &endpoint, key)).await.unwrap_or_else(|_| Err(late())),
         };
-        let models = names.map(|names| names.into_iter().map(|name| (endpoint.model_ref(&name), name)).collect());
-        Listed { provider: endpoint.name, vendor: endpoint.vendor, tier: endpoint.tier, models }
+        (endpoint, names)
     });
     let asked: Vec<_> = asked.collect();
-    stream::iter(asked).buffered(AT_ONCE).collect().await
+    let mut asked = stream::iter(asked).buffered(AT_ONCE);
+    let (mut listed, mut room) = (Vec::new(), MODELS_MAX);
+    while let Some((endpoint, names)) = asked.next().await {
+        let models = names.map(|names| {
+            let models: Vec<_> = names.into_iter().take(room).map(|name| (endpoint.model_ref(&name), name)).collect();
+            room -= models.len();
+            models
+        });
+        listed.push(Listed { provider: endpoint.name, vendor: endpoint.vendor, tier: endpoint.tier, models });
+    }
+    listed
+}
+
+fn late() -> String {
+    format!("it did not list its models in time: all together have {} s", TIMEOUT.as_secs())
 }
 
 /// OpenAI's and Anthropic's form, and Google's.
@@ -76,6 +94,9 @@ async fn ask(egress: &Egress, endpoint: &Endpoint, key: Option<SecretString>) ->
     };
     let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key: None };
     let reply = egress.send(send).await.map_err(|error| error.to_string())?;
+    if reply.body.len() > LIST_BYTES_MAX {
+        return Err("its list is too long".to_owned());
+    }
     if reply.status != 200 {
         return Err(format!("it answered {} when it was asked for its models", reply.status));
     }
@@ -86,7 +107,8 @@ fn read(body: &[u8]) -> Option<Vec<String>> {
     let List { data, models } = serde_json::from_slice(body).ok()?;
     let names = data.into_iter().chain(models).take(MODELS_MAX);
     // Google writes `models/…` before each.
-    Some(names.map(|model| model.id.strip_prefix("models/").map_or(model.id.clone(), str::to_owned)).collect())
+    let names = names.map(|model| model.id.strip_prefix("models/").map_or(model.id.clone(), str::to_owned));
+    Some(names.filter(|name| is_model(name)).collect())
 }
 
 #[cfg(test)]
@@ -99,6 +121,8 @@ mod tests {
         let google = br#"{"models":[{"name":"models/gemini-x","displayName":"X"}]}"#;
         assert_eq!(read(openai).unwrap(), ["gpt-x"]);
         assert_eq!(read(google).unwrap(), ["gemini-x"]);
+        let long = format!("{{\"data\":[{{\"id\":\"{}\"}},{{\"id\":\"a b\"}},{{\"id\":\"x\"}}]}}", "x".repeat(201));
+        assert_eq!(read(long.as_bytes()).unwrap(), ["x"], "what is no name of a model is left out");
         assert!(read(b"\"nothing\"").is_none());
     }
 }

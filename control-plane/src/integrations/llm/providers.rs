@@ -198,7 +198,9 @@ pub(crate) async fn change(
     let sealed = seal(app, &scope, id, change.api_key.as_ref()).await?;
     let now = database.time();
     let mut tx = database.begin().await?;
-    let details = json!({ "name": change.name, "base_url": change.base_url, "has_new_key": sealed.is_some(), "is_enabled": change.is_enabled });
+    let details = json!({ "name": change.name, "base_url": change.base_url, "has_new_key": sealed.is_some(), "models": change.models,
+        "is_enabled": change.is_enabled,
+    });
     // The entry first: it makes those who change things of one workspace take turns.
     record(&mut tx, may, "provider.update", id, details, now).await?;
     let row = tx.row(SELECT, key(&scope, id)).await?.ok_or_else(|| unknown(id))?;
@@ -208,8 +210,8 @@ pub(crate) async fn change(
         None => before.base_url.clone(),
     };
     // Whoever may change an address may not thereby have a key sent there that they never knew.
-    if base_url.origin() != before.base_url.origin() && before.sealed.is_some() && sealed.is_none() {
-        let message = "it is another server: give the `api_key` for it along with it";
+    if base_url != before.base_url && before.sealed.is_some() && sealed.is_none() {
+        let message = "it is another place: give the `api_key` for it along with it";
         return Err(IntegrationError::invalid("base_url", message));
     }
     let name = change.name.unwrap_or(before.name);
@@ -287,12 +289,15 @@ fn check_models(models: &[String]) -> Result<(), IntegrationError> {
     if models.len() > MODELS_MAX {
         return Err(invalid(format!("{} models; at most {MODELS_MAX} are listed", models.len())));
     }
-    let is_model =
-        |name: &&String| (1..=MODEL_BYTES_MAX).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic());
-    match models.iter().find(|name| !is_model(name)) {
-        None => Ok(()),
-        Some(_) => Err(invalid(format!("a model's name has 1 to {MODEL_BYTES_MAX} visible characters of ASCII"))),
+    match models.iter().all(|name| is_model(name)) {
+        true => Ok(()),
+        false => Err(invalid(format!("a model's name has 1 to {MODEL_BYTES_MAX} visible characters of ASCII"))),
     }
+}
+
+/// Whether a text can be the name of a model.
+pub(super) fn is_model(name: &str) -> bool {
+    (1..=MODEL_BYTES_MAX).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic())
 }
 
 /// After the entry in the log, which makes writers of one workspace take turns.
