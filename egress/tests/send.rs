@@ -367,10 +367,11 @@ async fn lines(body: Vec<u8>, limits: LineLimits) -> Result<Vec<String>, EgressE
 #[tokio::test]
 async fn a_stream_is_read_by_lines_without_secrets() {
     let limits = LineLimits { line_bytes_max: 100_000, bytes_max: 1_000_000 };
-    let body = format!("data: a\r\ndata: {SECRET}\n\n{}\nlast", "x".repeat(90_000));
+    let escaped: String = SECRET.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    let body = format!("data: a\r\ndata: {SECRET}\ndata: \"{escaped}\"\n\n{}\nlast", "x".repeat(90_000));
     let found = lines(body.into_bytes(), limits).await.unwrap();
     let long = format!("{}\n", "x".repeat(90_000));
-    assert_eq!(found, ["data: a\r", "\n", "data: [redacted]\n", "\n", &long, "last"]);
+    assert_eq!(found, ["data: a\r", "\n", "data: [redacted]\n", "data: \"[redacted]\"\n", "\n", &long, "last"]);
 }
 
 #[tokio::test]

@@ -268,6 +268,25 @@ async fn what_a_vendor_refuses_is_told_and_what_it_puts_off_is_repeated() {
 }
 
 #[tokio::test]
+async fn a_key_that_a_vendor_repeats_is_in_no_error_however_its_json_escapes_it() {
+    let server = Server::start_with(None, &LOOPBACK);
+    let key = "sk-live/aa51+c0ffee77";
+    let escapes = [r"sk-live\/aa51\u002bc0ffee77", r"sk-live\\\/aa51\\u002Bc0ffee77"];
+    for (number, written) in escapes.into_iter().enumerate() {
+        let body = format!(r#"{{ "error": {{ "message": "Incorrect API key: {written}", "type": "auth" }} }}"#);
+        let vendor = Vendor::start(vec![no(401, &[], json!({})).written(&body)]).await;
+        let name = format!("vendor-{number}");
+        let body = json!({ "vendor": "openai_compatible", "name": name, "base_url": vendor.origin, "api_key": key });
+        server.owner().post("/v1/providers", body).await.expect(201);
+        let workflow = asking(server.owner(), &format!("direct.{name}.m"), json!({})).await;
+        let ended = started(&workflow).await;
+        assert_eq!(vendor.came()[0].headers["authorization"], format!("Bearer {key}"));
+        assert!(text(&ended["error"]["message"]).contains("Incorrect API key: [redacted]"), "{ended}");
+        assert!(!ended.to_string().contains("c0ffee77"), "{ended}");
+    }
+}
+
+#[tokio::test]
 async fn a_model_that_nobody_provides_or_granted_is_not_asked() {
     on_both_with(&LOOPBACK, |server| async move {
         let vendor = Vendor::start(vec![ok(chat("x"))]).await;

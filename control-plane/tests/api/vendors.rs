@@ -47,6 +47,13 @@ pub(crate) fn no(status: u16, headers: &[(&'static str, &'static str)], body: Va
     Said { status, headers: headers.to_vec(), body: body.to_string() }
 }
 
+impl Said {
+    /// With a body that is written as it is here.
+    pub(crate) fn written(self, body: &str) -> Self {
+        Self { body: body.to_owned(), ..self }
+    }
+}
+
 impl Vendor {
     pub(crate) async fn start(said: Vec<Said>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
