@@ -2,7 +2,7 @@
 
 use crate::{ErrorCode, HostReply, ProjectId, RunId, StepError, TenantId, broker::Permit};
 use futures_util::future::BoxFuture;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Something that a step asked for and may have done.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Errand {
     pub number: u32,
     /// What.
     pub permit: Permit,
+    /// Its room among the requests that are under way.
+    pub room: Arc<dyn Room>,
 }
 
 /// The step that asks.
@@ -51,6 +53,13 @@ impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The room of an errand among those that are under way at once.
+pub trait Room: Send + Sync + fmt::Debug {
+    /// Gives the room to others for so long, and waits for room again. A host that lets time pass without doing anything does so
+    /// here: else those who wait for room would wait for nothing.
+    fn rest(&self, duration: Duration) -> BoxFuture<'_, ()>;
 }
 
 /// Carries out errands: the only way from a step to the outside. Dropping the future stops what is under way.

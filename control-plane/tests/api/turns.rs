@@ -1,6 +1,6 @@
 //! How many requests of steps are under way at once: of a workspace, and of all.
 
-use crate::{server::Server, workflow::Workflow};
+use crate::{server::Server, vendors::chat, workflow::Workflow};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -8,30 +8,55 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
 };
 
+/// A request that waits for its reply.
+struct Asked {
+    path: String,
+    stream: TcpStream,
+}
+
 /// A server that leaves each request to the test.
-async fn serve() -> (String, UnboundedReceiver<TcpStream>) {
+async fn serve() -> (String, UnboundedReceiver<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let (sender, asked) = unbounded_channel();
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = Vec::new();
-            let mut buffer = [0; 4096];
-            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                match stream.read(&mut buffer).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(read) => request.extend_from_slice(&buffer[..read]),
-                }
-            }
+        while let Ok((stream, _)) = listener.accept().await {
             // The test may be over.
-            let _ = sender.send(stream);
+            let _ = sender.send(read(stream).await);
         }
     });
     (origin, asked)
 }
 
-async fn reply(mut stream: TcpStream) {
-    stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
+/// Reads a request to its end.
+async fn read(mut stream: TcpStream) -> Asked {
+    let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let text = String::from_utf8_lossy(&request);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().filter_map(|line| line.split_once(": "));
+            let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            if body.len() >= length.next().map_or(0, |(_, length)| length.parse().unwrap()) {
+                let path = head.split(' ').nth(1).unwrap().to_owned();
+                return Asked { path, stream };
+            }
+        }
+        match stream.read(&mut buffer).await {
+            Ok(read) if read > 0 => request.extend_from_slice(&buffer[..read]),
+            _ => return Asked { path: String::new(), stream },
+        }
+    }
+}
+
+async fn reply(asked: Asked) {
+    say(asked, "204 No Content", "").await;
+}
+
+/// Answers with a status, perhaps further headers after it, and a body.
+async fn say(mut asked: Asked, head: &str, body: &str) {
+    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let answer = format!("HTTP/1.1 {head}\r\n{length}connection: close\r\n\r\n{body}");
+    asked.stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]
@@ -61,4 +86,33 @@ async fn two_of_three_are_under_way(limit: &str) {
     reply(second).await;
     reply(third).await;
     workflow.reaches(&run, "completed").await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_asked_again_later_keeps_nobody_waiting_meanwhile() {
+    let limits = ["--egress-allowed-networks=127.0.0.0/8", "--egress-requests-max=1"];
+    let (server, (origin, mut asked)) = (Server::start_with(None, &limits), serve().await);
+    let provider = json!({ "vendor": "openai", "base_url": format!("{origin}/v1"), "api_key": "sk-x" });
+    server.owner().post("/v1/providers", provider).await.expect(201);
+    let ask = json!({ "id": "ask", "type": "llm_call", "model_ref": "direct.openai.gpt-x", "prompt": "Hello." });
+    let asking = Workflow::publish(server.owner(), json!({ "steps": [ask] })).await;
+    let source = "return {status = http.fetch(input.url).status}";
+    let fetch = json!({ "id": "fetch", "type": "lua_script", "script": source, "capabilities": { "hosts": [origin] } });
+    let fetching = Workflow::publish(server.owner(), json!({ "steps": [fetch] })).await;
+
+    let put_off = asking.start(json!({})).await;
+    let first = asked.recv().await.unwrap();
+    assert_eq!(first.path, "/v1/chat/completions");
+    let other = fetching.start(json!({ "url": format!("{origin}/other") })).await;
+    fetching.happens(&other, "request_made").await;
+    say(first, "429 Too Many Requests\r\nretry-after-ms: 500", "{}").await;
+    // What waits goes out while the model is left alone, and before it is asked again.
+    let next = asked.recv().await.unwrap();
+    assert_eq!(next.path, "/other");
+    reply(next).await;
+    fetching.reaches(&other, "completed").await;
+    let again = asked.recv().await.unwrap();
+    assert_eq!(again.path, "/v1/chat/completions");
+    say(again, "200 OK", &chat("Hello").to_string()).await;
+    asking.reaches(&put_off, "completed").await;
 }

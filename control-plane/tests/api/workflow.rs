@@ -129,6 +129,16 @@ impl Workflow {
         }
     }
 
+    /// Waits until a run has an event of a type. It is looked at again whenever something of the run is told.
+    pub(crate) async fn happens(&self, run: &str, event_type: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = self.told(run).await;
+        while !self.events(run).await.iter().any(|event| event["event_type"] == event_type) {
+            let more = time::timeout_at(deadline, told.chunk()).await;
+            assert!(matches!(more, Ok(Ok(Some(_)))), "{run} has no event {event_type}");
+        }
+    }
+
     /// The events of a run as they come.
     async fn told(&self, run: &str) -> reqwest::Response {
         let stream = self.client.request(Method::GET, &self.path(&format!("/stream?run_id={run}")));

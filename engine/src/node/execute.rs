@@ -4,7 +4,7 @@
 //! program that is begun again asks for the same and is handed what is written. This serves a crash as well as a long wait:
 //! a program whose reply takes its time is given up meanwhile, so that waiting costs no sandbox.
 
-use super::{numbers, own_time::OwnTime, turns::Turns};
+use super::{numbers, own_time::OwnTime, room::RequestRoom, turns::Turns};
 use crate::run::{Executing, Job, Recorded, Work};
 use agentruntime_host_api::{
     Caller, Errand, ErrorCode, Grants, Guest, Host, HostReply, HostRequest, Invocation, Outcome, StepError, StepOutput,
@@ -141,7 +141,7 @@ impl Attempt<'_> {
                 Outcome::Failed(error) => return Err(error),
                 Outcome::Requests { requests, execution } => (requests, execution),
             };
-            let own = OwnTime::from(Instant::now());
+            let own = Arc::new(OwnTime::from(Instant::now()));
             let replies = {
                 let answers = self.answers(requests, &own);
                 tokio::pin!(answers);
@@ -167,7 +167,7 @@ impl Attempt<'_> {
     }
 
     /// The replies to requests, in their order: those that are recorded, and those that are fetched now.
-    async fn answers(&mut self, requests: Vec<HostRequest>, own: &OwnTime) -> Result<Vec<HostReply>, StepError> {
+    async fn answers(&mut self, requests: Vec<HostRequest>, own: &Arc<OwnTime>) -> Result<Vec<HostReply>, StepError> {
         let numbers: Vec<usize> = requests.iter().map(|request| request.number as usize).collect();
         let mut new = Vec::new();
         let mut open = Vec::new();
@@ -207,7 +207,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn fetch(&mut self, open: Vec<(u32, Result<Permit, StepError>)>, own: &OwnTime) {
+    async fn fetch(&mut self, open: Vec<(u32, Result<Permit, StepError>)>, own: &Arc<OwnTime>) {
         let Surroundings { host, turns, .. } = self.surroundings.clone();
         let caller = self.caller.clone();
         let fetching = open.into_iter().map(|(number, permit)| {
@@ -218,18 +218,17 @@ impl Attempt<'_> {
                     Err(denied) => return (number, Err(denied), Duration::ZERO),
                 };
                 let capability = permit.act().capability();
-                let turn = if permit.act().acts_outside() {
-                    let _waiting = numbers::one("agentruntime_step_requests_waiting");
-                    Some(own.turn(turns.take(&caller.tenant)).await)
-                } else {
-                    None
-                };
+                let room = Arc::new(RequestRoom::new(turns, own, &caller.tenant));
+                if permit.act().acts_outside() {
+                    room.enter().await;
+                }
                 let under_way = numbers::one("agentruntime_step_requests_under_way");
                 let begun = Instant::now();
-                let reply = host.carry_out(Errand { caller, number, permit }).await;
+                let reply = host.carry_out(Errand { caller, number, permit, room: room.clone() }).await;
                 let took = begun.elapsed();
                 numbers::replied(capability, &reply, took);
-                drop((turn, under_way));
+                room.leave();
+                drop(under_way);
                 (number, reply, took)
             }
         });

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `actor` | one run while a node holds it |
 //! | `execute` | one attempt of a step |
+//! | `room` | a request's turn while it is carried out |
 //! | `own_time` | what of its waiting is an attempt's own |
 //! | `turns` | which requests are under way outside |
 //! | `commit` | the writer that gathers what all runs append |
@@ -24,6 +25,7 @@ mod compute;
 mod execute;
 mod numbers;
 mod own_time;
+mod room;
 mod start;
 mod turns;
 mod versions;

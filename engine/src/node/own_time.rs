@@ -6,7 +6,7 @@
 use super::turns::Turn;
 use std::{
     future::{Future, pending},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{sync::Notify, time};
@@ -31,10 +31,13 @@ struct State {
 pub(super) struct Late;
 
 /// A request under way, for as long as this is held.
-pub(super) struct UnderWay<'o> {
-    own: &'o OwnTime,
-    _turn: Turn,
+pub(super) struct UnderWay {
+    counted: Counted,
+    turn: Turn,
 }
+
+/// A request whose time counts.
+struct Counted(Arc<OwnTime>);
 
 impl OwnTime {
     pub(super) fn from(now: Instant) -> Self {
@@ -43,14 +46,14 @@ impl OwnTime {
     }
 
     /// Waits for the turn of a request, and counts while it has it.
-    pub(super) async fn turn(&self, turn: impl Future<Output = Turn>) -> UnderWay<'_> {
+    pub(super) async fn turn(self: &Arc<Self>, turn: impl Future<Output = Turn>) -> UnderWay {
         self.change(|state| state.waiting += 1);
         let turn = turn.await;
         self.change(|state| {
             state.waiting -= 1;
             state.under_way += 1;
         });
-        UnderWay { own: self, _turn: turn }
+        UnderWay { counted: Counted(self.clone()), turn }
     }
 
     /// What was counted.
@@ -107,8 +110,18 @@ impl State {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl UnderWay {
+    /// Gives the turn back and lets time pass, which counts: a step's limit holds for what it puts off, too.
+    pub(super) async fn rest(self, duration: Duration) {
+        let Self { counted, turn } = self;
+        drop(turn);
+        time::sleep(duration).await;
+        drop(counted);
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.own.change(|state| state.under_way -= 1);
+        self.0.change(|state| state.under_way -= 1);
     }
 }

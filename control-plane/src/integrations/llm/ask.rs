@@ -65,10 +65,10 @@ pub(in crate::integrations) async fn ask(egress: &Egress, asking: Asking<'_>) ->
     let idempotency_key = asking.errand.idempotency_key();
     let idempotency_key = Some(idempotency_key.as_str());
     let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key };
-    repeat(egress, &send, &endpoint.name, &asking.errand.caller).await
+    repeat(egress, &send, &endpoint.name, asking.errand).await
 }
 
-async fn repeat(egress: &Egress, send: &Send<'_>, provider: &str, caller: &Caller) -> Result<Value, StepError> {
+async fn repeat(egress: &Egress, send: &Send<'_>, provider: &str, errand: &Errand) -> Result<Value, StepError> {
     let begun = Instant::now();
     let mut attempt = 1;
     loop {
@@ -76,9 +76,10 @@ async fn repeat(egress: &Egress, send: &Send<'_>, provider: &str, caller: &Calle
         let wait = (attempt < ATTEMPTS_MAX).then(|| wait(&outcome, attempt)).flatten();
         let Some(wait) = wait else { return finish(outcome, provider, attempt, begun.elapsed()) };
         let (reason, wait_ms) = (reason(&outcome), wait.as_millis());
-        let Caller { tenant, run, step, .. } = caller;
+        let Caller { tenant, run, step, .. } = &*errand.caller;
         tracing::info!(provider, attempt, reason, wait_ms, %tenant, %run, step, "a model is asked again");
-        tokio::time::sleep(wait).await;
+        // Others have its turn meanwhile.
+        errand.room.rest(wait).await;
         attempt += 1;
     }
 }
