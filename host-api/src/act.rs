@@ -404,7 +404,7 @@ fn unknown(capability: &str) -> StepError {
     let shown: String = capability.chars().take(100).collect();
     let message = format!(
         "there is no capability `{shown}`; a step can ask for http.fetch, crypto.hmac, llm.resolve, llm.request, \
-         schema.check, mcp.call and mcp.describe"
+         mcp.call and mcp.describe"
     );
     StepError::new(ErrorCode::CapabilityDenied, message)
 }

@@ -58,6 +58,11 @@ pub fn permit(grants: &Grants, request: &HostRequest) -> Result<Permit, StepErro
         let granted: Vec<String> = granted.listed().into_iter().collect();
         return Err(denied(&format!("tool `{}` of {}", shown(&call.tool), shown(&call.server.to_string())), &granted));
     }
+    if matches!(act, Act::Check(_)) && !grants.checks {
+        let message = "`schema.check` serves the engine's own programs, those of an `llm_call` among them: a script cannot ask \
+            for it; give the step that calls the model a `response_format`, or check the value in the script";
+        return Err(StepError::new(ErrorCode::CapabilityDenied, message));
+    }
     let mut secrets = BTreeMap::new();
     for used in act.secrets() {
         match grants.secrets.get(&used.name) {
@@ -126,8 +131,16 @@ mod tests {
         assert!(ask_model(keyed, plain.clone()).is_err());
         assert!(ask_model(json!({ "model": "*" }), json!({ "model": "m", "scope": "platform" })).is_err());
         assert!(ask(json!({}), "llm.resolve", plain).is_err());
-        let check = json!({ "schema": {}, "value": 1 });
-        assert!(ask(json!({}), "schema.check", check).is_ok(), "it reaches nothing");
+    }
+
+    #[test]
+    fn values_are_checked_for_the_engines_own_programs_and_no_graph_can_say_so() {
+        let arguments = json!({ "schema": {}, "value": 1 });
+        let request = HostRequest { number: 0, capability: "schema.check".into(), arguments: arguments.into() };
+        let error = permit(&Grants::default(), &request).unwrap_err();
+        assert_eq!(error.code, ErrorCode::CapabilityDenied);
+        assert!(permit(&Grants { checks: true, ..Grants::default() }, &request).is_ok());
+        serde_json::from_value::<Grants>(json!({ "checks": true })).unwrap_err();
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub struct Grants {
     /// The models that it may ask.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelGrant>,
+    /// Whether it may have values checked by a JSON Schema. The engine gives it to its own programs, and no graph says it.
+    #[serde(skip)]
+    pub checks: bool,
 }
 
 /// Where requests may go: `api.example.com`, `*.example.com`, `api.example.com:8443`, `http://intranet.example`.

@@ -306,6 +306,11 @@ async fn a_model_that_nobody_provides_or_granted_is_not_asked() {
         assert_eq!(owner.get("/v1/providers").await.expect(200)["items"], json!([]));
 
         provide(&owner, "openai", &vendor.origin).await;
+        // A script has nothing checked on the host's processors.
+        let source = "return host.call('schema.check', { schema = {}, value = 1 })";
+        let step = json!({ "id": "check", "type": "lua_script", "script": source });
+        let workflow = Workflow::publish(owner.clone(), json!({ "steps": [step] })).await;
+        assert_eq!(started(&workflow).await["error"]["code"], "CAPABILITY_DENIED");
         // A script is granted no model, and a start cannot make another of what was published.
         let source = "return host.call('llm.request', { model = { model = 'direct.openai.gpt-x' }, operation = 'chat', body = {} })";
         let step = json!({ "id": "ask", "type": "lua_script", "script": source, "capabilities": { "hosts": [vendor.origin] } });

@@ -188,7 +188,7 @@ fn llm_call(fields: &mut Fields<'_, '_>) -> LlmCall {
                 ("response_format", "response_format"),
             ],
         ),
-        grants: Arc::new(Grants { models, ..Grants::default() }),
+        grants: Arc::new(Grants { models, checks: true, ..Grants::default() }),
     }
 }
 
