@@ -159,7 +159,8 @@ impl Context {
         // In a folder in which a service has its data, too, its runs are left to it: they have its credentials and may go where
         // it lets them.
         let ceilings = Ceilings { active_runs_max: 0, ..Ceilings::default() };
-        let config = NodeConfig { host, ceilings, ..NodeConfig::default() };
+        let compute = host.compute().clone();
+        let config = NodeConfig { host, compute, ceilings, ..NodeConfig::default() };
         let node = Node::start(config, project.store.clone(), sandbox, Arc::new(SystemClock));
         node.set_ceilings(project.scope.tenant.clone(), Some(Ceilings::default()));
         Ok(node)

@@ -154,7 +154,8 @@ async fn open(
     );
     let outside = Arc::new(outside.map_err(|error| Refusal::new("EGRESS_UNAVAILABLE", error.to_string()))?);
     let (host, traces) = (outside.clone(), telling.of_runs());
-    let config = NodeConfig { active_runs_max, requests_max, ceilings, host, traces, ..NodeConfig::default() };
+    let compute = outside.compute().clone();
+    let config = NodeConfig { active_runs_max, requests_max, ceilings, host, compute, traces, ..NodeConfig::default() };
     let node = context.serving_node(&project, sandbox.clone(), config);
     let app = App::new(project.store, node, sandbox, sealer, outside, settings, telling).await?;
     Ok((app, listeners))

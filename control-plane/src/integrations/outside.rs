@@ -1,9 +1,9 @@
 //! Carries out what steps asked for and the broker let pass.
 
-use super::{llm::Endpoint, mcp, schemas, secrets};
+use super::{llm::Endpoint, mcp, schemas::Checks, secrets};
 use crate::{settings::EgressSettings, vault::Sealer};
 use agentruntime_egress::{Egress, EgressConfig, EgressError, Reach, Secret, Send, hmac_sha256};
-use agentruntime_engine::database::Database;
+use agentruntime_engine::{database::Database, node::Compute};
 use agentruntime_host_api::{
     Act, Errand, ErrorCode, Fetch, Host, HostPattern, HostReply, Json, Method, SecretRef, Sign, StepError,
 };
@@ -26,6 +26,7 @@ pub(crate) struct Outside {
     secrets: Secrets,
     providers: Arc<[Endpoint]>,
     egress: Egress,
+    compute: Arc<Compute>,
 }
 
 /// Where secrets are.
@@ -58,11 +59,16 @@ impl Outside {
             ..EgressConfig::default()
         };
         let egress = Egress::new(config).map_err(|error| OutsideError(error.to_string()))?;
-        Ok(Self { secrets, providers: providers.into(), egress })
+        Ok(Self { secrets, providers: providers.into(), egress, compute: Arc::default() })
     }
 
     pub(super) fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    /// Where it does what takes the processor for long; a node does the same there.
+    pub(crate) fn compute(&self) -> &Arc<Compute> {
+        &self.compute
     }
 
     pub(super) fn given_providers(&self) -> &[Endpoint] {
@@ -137,13 +143,14 @@ impl Outside {
 impl Host for Outside {
     fn carry_out(&self, errand: Errand) -> BoxFuture<'_, HostReply> {
         Box::pin(async move {
+            let checks = Checks::of(&self.compute, &errand.caller.tenant);
             match errand.permit.act() {
                 Act::Fetch(fetch) => self.fetch(&errand, fetch).await,
                 Act::Sign(sign) => self.sign(&errand, sign).await,
                 Act::Resolve(model) => self.tell(&errand, model).await,
                 Act::Ask(ask) => self.ask(&errand, ask).await,
-                Act::Check(check) => schemas::check(check).await,
-                Act::Call(call) => mcp::call(&self.secrets, &self.egress, &errand, call).await,
+                Act::Check(check) => checks.check(check).await,
+                Act::Call(call) => mcp::call(&self.secrets, &self.egress, checks, &errand, call).await,
                 Act::Describe(call) => mcp::describe(&self.secrets, &self.egress, &errand, call).await,
             }
         })

@@ -1,7 +1,8 @@
 //! What takes the host's own processor for long: reading graphs, checking start payloads, folding journals.
 //!
 //! Owns where that happens: what is small at once, the rest on threads that may be kept busy, few at a time, and one at a
-//! time for a tenant, so that others wait for one piece of its work at most. Decides nothing about a run.
+//! time for a tenant, so that others wait for one piece of its work at most. A host does what takes long for its steps in the
+//! same turns. Decides nothing about a run.
 
 use super::Shared;
 use crate::{
@@ -27,27 +28,25 @@ const LIGHT_EVENTS_MAX: usize = 500;
 const TENANTS_KEPT: usize = 1_000;
 
 /// How many pieces of such work are done at once: half of the processors, so that scripts and answers have the rest.
-pub(super) fn threads() -> usize {
+fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
 }
 
-/// The turns of all tenants.
-pub(super) struct Compute {
+/// The turns of all tenants on the host's own processors.
+#[derive(Debug)]
+pub struct Compute {
     threads: Arc<Semaphore>,
     tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
 }
 
 impl Compute {
-    pub(super) fn new(threads: usize) -> Self {
+    /// So many pieces of work are done at once.
+    pub fn new(threads: usize) -> Self {
         Self { threads: Arc::new(Semaphore::new(threads)), tenants: Mutex::default() }
     }
 
     /// Does work on a thread of its own when it is the tenant's turn. Who no longer waits keeps the turn to its end.
-    pub(super) async fn apart<T: Send + 'static>(
-        &self,
-        tenant: &TenantId,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
+    pub async fn apart<T: Send + 'static>(&self, tenant: &TenantId, work: impl FnOnce() -> T + Send + 'static) -> T {
         let own = self.turns_of(tenant).acquire_owned().await.expect("turns are never closed");
         let thread = self.threads.clone().acquire_owned().await.expect("threads are never closed");
         let done = task::spawn_blocking(move || {
@@ -73,6 +72,12 @@ impl Compute {
             tenants.retain(|_, turns| Arc::strong_count(turns) > 1);
         }
         tenants.entry(tenant.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+    }
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Self::new(threads())
     }
 }
 

@@ -33,6 +33,7 @@ mod watch;
 
 pub use crate::store::StartKey;
 pub use ceilings::{Ceiling, Ceilings};
+pub use compute::Compute;
 pub use start::{StartError, StartRequest};
 pub use watch::{Watcher, WorkflowWatcher};
 
@@ -68,6 +69,8 @@ pub struct NodeConfig {
     pub ceilings: Ceilings,
     /// What carries out what steps ask for; by default nothing.
     pub host: Arc<dyn Host>,
+    /// Where what takes the processor for long is done, for the host too if it has the same.
+    pub compute: Arc<Compute>,
     /// How runs become parts of the traces of whoever started them, where somebody traces.
     pub traces: Option<Traces>,
 }
@@ -92,6 +95,7 @@ impl Default for NodeConfig {
             requests_max: 512,
             ceilings: Ceilings::default(),
             host: Arc::new(NoHost),
+            compute: Arc::default(),
             traces: None,
         }
     }
@@ -116,7 +120,7 @@ pub(crate) struct Shared {
     watchers: watch::Watchers,
     tenants: Arc<ceilings::Tenants>,
     turns: turns::Turns,
-    compute: compute::Compute,
+    compute: Arc<Compute>,
     /// Somebody made a run claimable or room for one.
     work: Notify,
 }
@@ -156,6 +160,7 @@ impl Node {
             turns: turns::Turns::new(config.requests_max, tenants.clone()),
             tenants,
             id: NodeId(RunId::new_v7().to_string()),
+            compute: config.compute.clone(),
             config,
             store,
             guest,
@@ -164,7 +169,6 @@ impl Node {
             active: Mutex::default(),
             graphs: versions::Graphs::default(),
             watchers: watch::Watchers::default(),
-            compute: compute::Compute::new(compute::threads()),
             work: Notify::new(),
         });
         let tasks = vec![

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::integrations::{
     outside::Secrets,
+    schemas::Checks,
     secrets::{self, scope},
 };
 use agentruntime_egress::{Egress, Scrubber, TIMEOUT_DEFAULT};
@@ -23,23 +24,27 @@ use std::{collections::BTreeMap, time::Duration};
 pub(in crate::integrations) async fn call(
     kept: &Secrets,
     egress: &Egress,
+    checks: Checks,
     errand: &Errand,
     call: &ToolCall,
 ) -> HostReply {
     let target = target(kept, errand, call).await?;
     if let Some(pinned) = &target.pinned {
-        schemas::check_arguments(&pinned.tool, Value::Object(call.arguments.clone())).await?;
+        schemas::check_arguments(&checks, &pinned.tool, Value::Object(call.arguments.clone())).await?;
     }
     let limit = call.timeout.unwrap_or(TIMEOUT_DEFAULT);
     let key = errand.idempotency_key().to_string();
     let wire = wire(kept, egress, errand, &target, limit).await?;
     let scrubber = wire.scrubber();
     let (asked, pinned) = (call.clone(), target.pinned);
-    let conversation = converse(wire, target.handshake, limit, move |session| ask(session, asked, pinned, key).boxed());
+    let before = checks.clone();
+    let conversation = converse(wire, target.handshake, limit, move |session| {
+        async move { ask(session, &before, asked, pinned, key).await }.boxed()
+    });
     let (tool, result) = conversation.await?;
     // What failed has no result that a schema could be about.
     if result.is_error != Some(true) {
-        schemas::check_result(&tool, result.structured_content.as_ref()).await?;
+        schemas::check_result(&checks, &tool, result.structured_content.as_ref()).await?;
     }
     reply(result, &scrubber)
 }
@@ -108,6 +113,7 @@ async fn look(session: &Session, name: String) -> Result<Tool, Failure> {
 
 async fn ask(
     session: &Session,
+    checks: &Checks,
     call: ToolCall,
     pinned: Option<Pinned>,
     key: String,
@@ -116,7 +122,7 @@ async fn ask(
         Some(pinned) => unchanged(pinned, &session.tools().await?)?,
         None => {
             let tool = look(session, call.tool.clone()).await?;
-            schemas::check_arguments(&tool, Value::Object(call.arguments.clone())).await?;
+            schemas::check_arguments(checks, &tool, Value::Object(call.arguments.clone())).await?;
             tool
         }
     };
