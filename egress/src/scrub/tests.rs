@@ -1,3 +1,5 @@
+//! What is taken out of replies, and what is left in them.
+
 use super::*;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use proptest::{collection::vec, prelude::*, sample::select};
