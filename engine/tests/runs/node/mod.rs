@@ -142,6 +142,8 @@ pub(crate) struct Scripted {
     /// How many steps hold now, or did.
     held: AtomicUsize,
     dropped: Arc<AtomicUsize>,
+    /// Every program that waits for replies has one of these.
+    waiting: Arc<()>,
     gate: Semaphore,
 }
 
@@ -151,6 +153,7 @@ impl Scripted {
             attempts: Mutex::default(),
             held: AtomicUsize::new(0),
             dropped: Arc::default(),
+            waiting: Arc::default(),
             gate: Semaphore::new(0),
         })
     }
@@ -170,6 +173,11 @@ impl Scripted {
         self.dropped.load(Ordering::SeqCst)
     }
 
+    /// How many programs wait for replies where they are, and were not given up.
+    pub(crate) fn waiting(&self) -> usize {
+        Arc::strong_count(&self.waiting) - 1
+    }
+
     /// How often a step was begun, in all runs.
     pub(crate) fn begun(&self, step: &str) -> u32 {
         self.attempts.lock().unwrap().iter().filter(|((_, name), _)| name == step).map(|(_, count)| count).sum()
@@ -185,7 +193,9 @@ impl Scripted {
         };
         let outcome = match program::outcome(&invocation, attempt) {
             Some(outcome) => outcome,
-            None if invocation.program.source.starts_with("ask") => return requests::ask(&invocation, Vec::new()),
+            None if invocation.program.source.starts_with("ask") => {
+                return requests::ask(&invocation, Vec::new(), self.waiting.clone());
+            }
             None => {
                 self.held.fetch_add(1, Ordering::SeqCst);
                 let mut held = Held(Some(self.dropped.clone()));

@@ -12,7 +12,10 @@ use agentruntime_host_api::{
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::Semaphore;
@@ -21,18 +24,19 @@ use tokio::sync::Semaphore;
 struct Asking {
     invocation: Invocation,
     replies: Vec<HostReply>,
+    waiting: Arc<()>,
 }
 
 impl Execution for Asking {
     fn resume(self: Box<Self>, replies: Vec<HostReply>) -> BoxFuture<'static, Outcome> {
-        let Self { invocation, replies: mut all } = *self;
+        let Self { invocation, replies: mut all, waiting } = *self;
         all.extend(replies);
-        Box::pin(std::future::ready(ask(&invocation, all)))
+        Box::pin(std::future::ready(ask(&invocation, all, waiting)))
     }
 }
 
 /// Goes on with what `ask 3` does, or `ask 3 at once`.
-pub(super) fn ask(invocation: &Invocation, replies: Vec<HostReply>) -> Outcome {
+pub(super) fn ask(invocation: &Invocation, replies: Vec<HostReply>, waiting: Arc<()>) -> Outcome {
     let mut words = invocation.program.source.trim_start_matches("ask ").split(' ');
     let wanted: usize = words.next().unwrap().parse().unwrap();
     if replies.len() == wanted {
@@ -46,7 +50,7 @@ pub(super) fn ask(invocation: &Invocation, replies: Vec<HostReply>) -> Outcome {
         let arguments = doc(json!({ "url": format!("https://a.example/{number}") }));
         HostRequest { number: number as u32, capability: "http.fetch".into(), arguments }
     };
-    let execution = Box::new(Asking { invocation: invocation.clone(), replies });
+    let execution = Box::new(Asking { invocation: invocation.clone(), replies, waiting });
     Outcome::Requests { requests: (next..last).map(request).collect(), execution }
 }
 
@@ -54,13 +58,16 @@ pub(super) fn ask(invocation: &Invocation, replies: Vec<HostReply>) -> Outcome {
 #[derive(Debug)]
 struct Outside {
     place: agentruntime_engine::store::Store,
+    /// How many requests it was handed.
+    handed: AtomicUsize,
     seen: Mutex<Vec<(String, usize)>>,
     gate: Semaphore,
 }
 
 impl Outside {
     fn of(place: &Place) -> Arc<Self> {
-        Arc::new(Self { place: place.store.clone(), seen: Mutex::default(), gate: Semaphore::new(0) })
+        let (handed, seen, gate) = (AtomicUsize::new(0), Mutex::default(), Semaphore::new(0));
+        Arc::new(Self { place: place.store.clone(), handed, seen, gate })
     }
 
     /// The keys with which requests came, in their order.
@@ -71,6 +78,7 @@ impl Outside {
 
 impl Host for Outside {
     fn carry_out(&self, errand: Errand) -> BoxFuture<'_, HostReply> {
+        self.handed.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             let journal = self.place.journal(errand.caller.run).await.unwrap();
             let written = journal.iter().filter(|event| matches!(event.kind, EventKind::RequestMade { .. })).count();
@@ -145,8 +153,7 @@ async fn a_step_that_waits_long_is_given_up_meanwhile_and_handed_its_replies_whe
     let run = place.start(&node, &place.publish("ask", steps(2)).await).await;
     for wanted in 1..=2 {
         place.until(|| async { outside.keys().len() == wanted }).await;
-        // Far longer than a program waits in its sandbox.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        place.until(|| async { guest.waiting() == 0 }).await;
         outside.gate.add_permits(1);
     }
     assert_eq!(place.end(run).await, Ok(json!({ "a": { "got": [{ "page": 0 }, { "page": 1 }] } })));
@@ -173,10 +180,9 @@ async fn of_many_requests_at_once_a_few_are_under_way() {
     let outside = Outside::of(&place);
     let node = place.node_with(&guest, config(&outside));
     let run = place.start(&node, &place.publish("ask", steps("80 at once")).await).await;
+    // All that are handed over at once are, before the first of them does anything.
     place.until(|| async { outside.keys().len() == 32 }).await;
-    // Longer than it takes to send some more.
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(outside.keys().len(), 32);
+    assert_eq!(outside.handed.load(Ordering::SeqCst), 32);
     outside.gate.add_permits(80);
     let got: Vec<Value> = (0..80).map(|number| json!({ "page": number })).collect();
     assert_eq!(place.end(run).await, Ok(json!({ "a": { "got": got } })));
