@@ -92,48 +92,50 @@ pub(crate) fn agent(scale: Scale) -> Result<()> {
     })
 }
 
+/// Calls of one run, all under way at once.
+const CALLS_OF_A_RUN: usize = 100;
+
 /// `parked-llm`: what a call that waits for its model holds.
 pub(crate) fn parked(scale: Scale) -> Result<()> {
-    let calls = scale.of(7_500, 100);
+    let calls = scale.of(9_000, 2 * CALLS_OF_A_RUN);
     world::runtime()?.block_on(async {
         let server = Server::start(Server::silence).await?;
-        let many = calls.to_string();
-        let settings = ["active-runs-max", "egress-requests-max", "workspace-egress-requests-max"];
-        let settings: Vec<String> = settings.iter().map(|name| format!("--{name}={many}")).collect();
+        let settings = ["egress-requests-max", "workspace-egress-requests-max"];
+        let settings: Vec<String> = settings.iter().map(|name| format!("--{name}={calls}")).collect();
         let arguments: Vec<&str> = [LOOPBACK].into_iter().chain(settings.iter().map(String::as_str)).collect();
         let service = Service::start_with(&arguments)?;
         provide(&service, &server.origin).await?;
-        let step = json!({ "id": "ask", "type": "llm_call", "model": "direct.bench.m", "prompt": "go" });
-        let workflow = service.publish(&json!({ "steps": [step] })).await?;
-        let path = format!("/v1/workflows/{workflow}/command");
-        let start = json!({ "command": "start", "params": {} });
+        let items: Vec<usize> = (0..CALLS_OF_A_RUN).collect();
+        let ask =
+            json!({ "id": "ask", "type": "llm_call", "model": "direct.bench.m", "prompt": "go", "timeout_s": 3600 });
+        let each = json!({
+            "id": "each", "type": "for_each", "for_each_items": items, "for_each_max_parallel": CALLS_OF_A_RUN,
+            "for_each_body_steps": [ask],
+        });
+        let workflow = service.publish(&json!({ "steps": [each] })).await?;
         // What the first ones make the process hold, it holds in any case.
-        let first = calls / 10;
-        start_until_heard(&service, &path, &start, &server, first).await?;
+        start_until_heard(&service, &workflow, &server, CALLS_OF_A_RUN).await?;
         let before = service.resident()?;
-        start_until_heard(&service, &path, &start, &server, calls).await?;
-        let each = (service.resident()? - before) * 1024.0 / (calls - first) as f64;
+        start_until_heard(&service, &workflow, &server, calls).await?;
+        let each = (service.resident()? - before) * 1024.0 / (calls - CALLS_OF_A_RUN) as f64;
         let label = format!("memory of a call in flight, of {calls}");
         Figure::lower("parked-llm", &label, each, "KiB").aim(32.0).print();
         Ok(())
     })
 }
 
-async fn start_until_heard(service: &Service, path: &str, start: &Value, server: &Server, count: usize) -> Result<()> {
-    const AT_ONCE: usize = 50;
-    let mut left = count - server.heard.load(Ordering::SeqCst);
-    while left > 0 {
-        let now = left.min(AT_ONCE);
-        try_join_all((0..now).map(|_| sent(service.post(path, start)))).await?;
-        left -= now;
+/// Starts runs until so many calls in all have come to the server.
+async fn start_until_heard(service: &Service, workflow: &str, server: &Server, calls: usize) -> Result<()> {
+    let path = format!("/v1/workflows/{workflow}/command");
+    let start = json!({ "command": "start", "params": {} });
+    let heard = || server.heard.load(Ordering::SeqCst);
+    for _ in 0..(calls - heard()) / CALLS_OF_A_RUN {
+        sent(service.post(&path, &start)).await?;
     }
-    loop {
-        let came = server.came.notified();
-        if server.heard.load(Ordering::SeqCst) >= count {
-            return Ok(());
-        }
-        came.await;
+    while heard() < calls {
+        server.came.notified().await;
     }
+    Ok(())
 }
 
 /// Servers here may be reached.
