@@ -5,7 +5,11 @@
 //! starts unless another one is named, is the newest one that is approved; it stands with the draft. What a version asks for
 //! is read from its graph by the engine, and who may approve is access's to say.
 
-use super::{OperationError, Project, drafts, dry_run::on_its_own_thread};
+use super::{
+    OperationError, Project,
+    drafts::{self, Workflow},
+    dry_run::on_its_own_thread,
+};
 use crate::access::{
     Caller,
     role::{UnknownWord, words},
@@ -168,6 +172,19 @@ impl Project {
         let new = graph.canonical.clone();
         let new_grants = on_its_own_thread(held, move || grants_added(&old.to_value(), &new.to_value())).await;
         Ok(Review { basis, new_grants })
+    }
+
+    /// The version that a start of a live workflow means: the one in use, unless another is named that may be used. The engine,
+    /// which knows nothing of approvals, would take the newest.
+    pub(crate) async fn version_to_start(
+        &self,
+        live: &Workflow,
+        named: Option<u32>,
+    ) -> Result<Option<u32>, OperationError> {
+        if let Some(other) = named.filter(|named| Some(*named) != live.published_version) {
+            self.check_approved(&live.id, other).await?;
+        }
+        Ok(named.or(live.published_version))
     }
 
     /// Refuses a version that may not be used. One that is not there is not refused: whoever looks for it says so.

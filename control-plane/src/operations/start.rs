@@ -274,11 +274,7 @@ impl Project {
             false => call.params,
         };
         let mut request = params.into_request(workflow.clone(), call.trigger_type);
-        match request.version.filter(|named| Some(*named) != live.published_version) {
-            Some(named) => self.check_approved(workflow, named).await?,
-            // The engine, which knows nothing of approvals, would take the newest.
-            None => request.version = live.published_version,
-        }
+        request.version = self.version_to_start(&live, request.version).await?;
         request.user = call.user;
         request.pat = call.pat;
         request.keys.extend(call.key);

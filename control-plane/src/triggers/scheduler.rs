@@ -234,7 +234,7 @@ impl<'a> Scheduler<'a> {
                 request.user = Some(schedule.owner.to_string());
                 request.pat = schedule.by_pat.map(|pat| pat.to_string());
                 request.due_at = Some(due);
-                request.version = live.published_version;
+                request.version = project.version_to_start(&live, request.version).await?;
                 project.start(self.node, request).await
             }
             Err(error) => Err(error),
