@@ -104,8 +104,8 @@ impl Context {
         self.workspace.clone().unwrap_or_else(Workspace::local)
     }
 
-    /// Refuses to publish past a server, which keeps drafts, permissions and the audit log besides.
-    pub(crate) fn check_publishes_here(&self) -> Result<(), Refusal> {
+    /// Refuses to publish and start past a server, which keeps drafts, permissions and the audit log besides.
+    pub(crate) fn check_is_not_a_servers(&self) -> Result<(), Refusal> {
         if self.workspace.is_some() { Err(not_into_a_servers()) } else { Ok(()) }
     }
 
@@ -142,7 +142,7 @@ impl Context {
         Ok(Arc::new(Sandbox::new(config).context("the sandbox cannot be set up")?))
     }
 
-    /// Puts a node to work: it takes up every run that is due. Scripts reach the public internet, and have no secrets.
+    /// Puts a node to work: it takes up every run of the project's tenant that is due. Scripts reach the public internet, and have no secrets.
     pub(crate) fn node(&self, project: &Project, sandbox: Arc<Sandbox>) -> anyhow::Result<Node> {
         self.node_with(project, sandbox, Supplies::default(), &EgressSettings::default())
     }

@@ -62,7 +62,7 @@ pub(crate) async fn publish(context: &Context, arguments: PublishArguments) -> a
 }
 
 async fn here(context: &Context, arguments: PublishArguments) -> anyhow::Result<Outcome> {
-    context.check_publishes_here()?;
+    context.check_is_not_a_servers()?;
     let file = GraphFile::read(&arguments.graph)?;
     let workflow = file.workflow_id(arguments.workflow_id.as_deref())?;
     let project = context.project().await?;

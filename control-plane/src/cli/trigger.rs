@@ -7,7 +7,7 @@ use super::{
     desk::Desk,
     failure::Refusal,
     follow::{self, Following},
-    json_argument, screen, style, workspace,
+    json_argument, screen, style,
 };
 use crate::{
     client::{ClientError, Server, StartRun, Started},
@@ -60,6 +60,7 @@ async fn here(
     start: StartRun,
     wait: bool,
 ) -> anyhow::Result<Ending> {
+    context.check_is_not_a_servers()?;
     if start.idempotency_key.is_some() {
         let message = "only a server keeps idempotency keys; here, `agentruntime run --run-id UUID` starts a run once";
         return Err(Refusal::new("SERVER_ONLY", message).into());
@@ -74,7 +75,7 @@ async fn here(
     request.from_step = start.from_step;
     request.trigger_steps = step_inputs(start.trigger_steps.unwrap_or_default());
     request.excluded_step_ids = start.excluded_step_ids;
-    request.version = workspace::version(&project, &request.workflow, start.version).await?;
+    request.version = start.version;
     let node = context.node(&project, context.sandbox()?)?;
     let run = project.start(&node, request).await?;
     let workshop = Workshop { desk: Desk::Here(project), node: Some(node) };
@@ -108,7 +109,7 @@ async fn at_server(
         false => anyhow::Error::from(error),
     })?;
     if wait {
-        let workshop = context.workshop(Desk::Server(server))?.expect("at a server, nodes are at work");
+        let workshop = Workshop { desk: Desk::Server(server).patient(), node: None };
         let followed = follow::follow(context, workshop, Following::from(started.run_id, 0)).await;
         return followed.map_err(|error| unseen(error, &started));
     }

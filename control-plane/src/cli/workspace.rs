@@ -106,23 +106,6 @@ pub(crate) async fn versions(
     }
 }
 
-/// The version that a start means. Of a server's workflow, it is one that may be used: the one in use, unless another is named.
-pub(crate) async fn version(
-    project: &Project,
-    workflow: &WorkflowId,
-    named: Option<u32>,
-) -> anyhow::Result<Option<u32>> {
-    let is_a_servers = !read(project.store.database(), NAME, of(project, workflow.as_str())).await?.is_empty();
-    match named {
-        _ if !is_a_servers => Ok(named),
-        None => Ok(project.live_workflow(workflow).await?.published_version),
-        Some(version) => {
-            project.check_approved(workflow, version).await?;
-            Ok(named)
-        }
-    }
-}
-
 fn of(project: &Project, what: &str) -> Values {
     let mut values = Values::default();
     values.text(project.scope.tenant.as_str()).text(project.scope.project.as_str()).text(what);
