@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     access::{AccessError, May, permission::ReadConnections},
-    integrations::llm::{Tier, Vendor, catalog::Listed},
+    integrations::llm::{NoProvider, Tier, Vendor, catalog::Listed},
 };
-use agentruntime_host_api::{ErrorCode, ModelGrant};
+use agentruntime_host_api::ModelGrant;
 use axum::{Json, extract::State as Given, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -135,9 +135,9 @@ async fn resolve(
         }
     };
     let wanted = ModelGrant { model, credential, scope };
-    let found = app.outside.resolve(&may.scope(), &wanted).await.map_err(|error| match error.code {
-        ErrorCode::InvalidInput => Problem::new(StatusCode::NOT_FOUND, "MODEL_NOT_AVAILABLE", error.message),
-        _ => Problem::internal(&error),
+    let found = app.outside.resolve(&may.scope(), &wanted).await.map_err(|error| match error {
+        NoProvider::Missing(message) => Problem::new(StatusCode::NOT_FOUND, "MODEL_NOT_AVAILABLE", message),
+        NoProvider::Store(error) => error.into(),
     })?;
     Ok(Json(ModelAnswer {
         model_ref: found.endpoint.model_ref(&found.model),

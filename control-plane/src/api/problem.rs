@@ -260,10 +260,18 @@ impl From<TriggerError> for Problem {
             E::KeyReused => Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_KEY_REUSED", sentence),
             E::Access(error) => error.into(),
             E::Operation(error) => error.into(),
-            E::Seal(SealError::NoMasterKey) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "MASTER_KEY_MISSING", sentence)
+            E::Seal(error) => error.into(),
+        }
+    }
+}
+
+impl From<SealError> for Problem {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::NoMasterKey => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "MASTER_KEY_MISSING", error.to_string())
             }
-            E::Seal(error) => Self::internal(&error),
+            error => Self::internal(&error),
         }
     }
 }
@@ -272,7 +280,7 @@ impl From<IntegrationError> for Problem {
     fn from(error: IntegrationError) -> Self {
         match error {
             IntegrationError::Access(error) => error.into(),
-            IntegrationError::Seal(error) => TriggerError::Seal(error).into(),
+            IntegrationError::Seal(error) => error.into(),
             IntegrationError::McpServer(sentence) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MCP_SERVER_FAILED", sentence)
             }

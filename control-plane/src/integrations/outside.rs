@@ -1,6 +1,11 @@
 //! Carries out what steps asked for and the broker let pass.
 
-use super::{llm::Endpoint, mcp, schemas::Checks, secrets};
+use super::{
+    llm::Endpoint,
+    mcp,
+    schemas::Checks,
+    secrets::{self, SecretError},
+};
 use crate::{settings::EgressSettings, vault::Sealer};
 use agentruntime_egress::{Egress, EgressConfig, EgressError, Reach, Secret, Send, hmac_sha256};
 use agentruntime_engine::{database::Database, node::Compute};
@@ -129,7 +134,7 @@ impl Outside {
         Err(StepError::new(ErrorCode::CapabilityDenied, message))
     }
 
-    async fn open(&self, errand: &Errand) -> Result<BTreeMap<String, Secret>, StepError> {
+    async fn open(&self, errand: &Errand) -> Result<BTreeMap<String, Secret>, SecretError> {
         let (caller, permit) = (&errand.caller, &errand.permit);
         match &self.secrets {
             Secrets::Kept { database, sealer } => {

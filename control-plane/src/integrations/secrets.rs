@@ -1,6 +1,6 @@
 //! Finding and opening the secrets that a step uses. They live as long as the request that they are for.
 
-use super::{connections, vault_entries};
+use super::{IntegrationError, connections, vault_entries};
 use crate::vault::{DataKeyError, SealError, Sealer, data_keys};
 use agentruntime_egress::Secret;
 use agentruntime_engine::{
@@ -10,6 +10,56 @@ use agentruntime_engine::{
 use agentruntime_host_api::{Caller, ErrorCode, SecretRef, StepError, broker::Permit};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, sync::Arc};
+
+/// Why a secret cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SecretError {
+    /// There is none of this name.
+    #[error("{0}")]
+    Missing(String),
+    /// It cannot be opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The database did not give it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<DataKeyError> for SecretError {
+    fn from(error: DataKeyError) -> Self {
+        match error {
+            DataKeyError::Seal(error) => error.into(),
+            DataKeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SecretError> for StepError {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Missing(message) => Self::new(ErrorCode::InvalidInput, message),
+            SecretError::Store(error) => unavailable(&error),
+            // What went wrong with keys is the operator's to know.
+            SecretError::Seal(error) => {
+                tracing::error!(%error, "a secret cannot be opened");
+                let message = "a secret that the step uses cannot be opened on this node; enter it anew, or ask whoever \
+                    operates it";
+                Self::new(ErrorCode::DependencyUnavailable, message)
+            }
+        }
+    }
+}
+
+impl SecretError {
+    /// For somebody who asked for it through a field of a request.
+    pub(super) fn of_field(self, field: &'static str) -> IntegrationError {
+        match self {
+            Self::Missing(message) => IntegrationError::invalid(field, message),
+            Self::Seal(error) => error.into(),
+            Self::Store(error) => error.into(),
+        }
+    }
+}
 
 /// Where a step's secrets and instances are.
 pub(super) fn scope(caller: &Caller) -> Scope {
@@ -22,14 +72,11 @@ pub(super) async fn open(
     master: &Arc<Sealer>,
     scope: &Scope,
     wanted: &BTreeMap<String, SecretRef>,
-) -> Result<BTreeMap<String, Secret>, StepError> {
+) -> Result<BTreeMap<String, Secret>, SecretError> {
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let sealer = data_keys::opener(database, master, &scope.tenant).await.map_err(|error| match error {
-        DataKeyError::Seal(error) => unreadable(&error),
-        DataKeyError::Store(error) => unavailable(&error),
-    })?;
+    let sealer = data_keys::opener(database, master, &scope.tenant).await?;
     let mut opened = BTreeMap::new();
     for (name, kept) in wanted {
         opened.insert(name.clone(), open_one(database, &sealer, scope, kept).await?);
@@ -41,47 +88,41 @@ pub(super) async fn open(
 pub(super) fn given(
     given: &BTreeMap<SecretRef, SecretString>,
     permit: &Permit,
-) -> Result<BTreeMap<String, Secret>, StepError> {
+) -> Result<BTreeMap<String, Secret>, SecretError> {
     let find = |(name, wanted): (&String, &SecretRef)| {
         let value = given.get(wanted).cloned().ok_or_else(|| {
-            missing(format!("`{wanted}` was not given; run again with --secrets '{{ \"{wanted}\": \"…\" }}', or @FILE"))
+            let message =
+                format!("`{wanted}` was not given; run again with --secrets '{{ \"{wanted}\": \"…\" }}', or @FILE");
+            SecretError::Missing(message)
         })?;
         Ok((name.clone(), Secret { value, hosts: permit.hosts().to_vec() }))
     };
     permit.secrets().iter().map(find).collect()
 }
 
-async fn open_one(database: &Database, sealer: &Sealer, scope: &Scope, kept: &SecretRef) -> Result<Secret, StepError> {
+async fn open_one(
+    database: &Database,
+    sealer: &Sealer,
+    scope: &Scope,
+    kept: &SecretRef,
+) -> Result<Secret, SecretError> {
     match kept {
         SecretRef::Connection { connection, key } => {
-            let found = connections::named(database, scope, connection).await.map_err(|error| unavailable(&error))?;
-            let found = found.ok_or_else(|| missing(format!("this project has no connection `{connection}`")))?;
+            let missing = || SecretError::Missing(format!("this project has no connection `{connection}`"));
+            let found = connections::named(database, scope, connection).await?.ok_or_else(missing)?;
             let value = found.open(sealer, key).ok_or_else(|| {
                 let keys: Vec<&str> = found.credential_keys().map(String::as_str).collect();
-                missing(format!("the connection `{connection}` has no credential `{key}`; it has {}", keys.join(", ")))
-            })?;
-            Ok(Secret { value: value.map_err(|error| unreadable(&error))?, hosts: found.allowed_hosts })
-        }
-        SecretRef::Vault(path) => {
-            let found = vault_entries::newest(database, &scope.tenant, path).await;
-            let found = found.map_err(|error| unavailable(&error))?;
-            let found = found.ok_or_else(|| missing(format!("this workspace's vault has no `{path}`")))?;
-            let value = found.open(sealer, &scope.tenant).map_err(|error| unreadable(&error))?;
+                let keys = keys.join(", ");
+                SecretError::Missing(format!("the connection `{connection}` has no credential `{key}`; it has {keys}"))
+            })??;
             Ok(Secret { value, hosts: found.allowed_hosts })
         }
+        SecretRef::Vault(path) => {
+            let missing = || SecretError::Missing(format!("this workspace's vault has no `{path}`"));
+            let found = vault_entries::newest(database, &scope.tenant, path).await?.ok_or_else(missing)?;
+            Ok(Secret { value: found.open(sealer, &scope.tenant)?, hosts: found.allowed_hosts })
+        }
     }
-}
-
-fn missing(message: String) -> StepError {
-    StepError::new(ErrorCode::InvalidInput, message)
-}
-
-/// What went wrong with keys is the operator's to know.
-pub(super) fn unreadable(error: &SealError) -> StepError {
-    tracing::error!(%error, "a secret cannot be opened");
-    let message =
-        "a secret that the step uses cannot be opened on this node; enter it anew, or ask whoever operates it";
-    StepError::new(ErrorCode::DependencyUnavailable, message)
 }
 
 /// A database that does not answer.

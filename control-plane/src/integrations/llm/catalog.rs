@@ -35,16 +35,17 @@ pub(crate) struct Listed {
     pub(crate) models: Result<Vec<(String, String)>, String>,
 }
 
-/// Asks all that have no list. The keys are opened already.
+/// Asks all that have no list. The keys are opened already, or it is known why not.
 pub(in crate::integrations) async fn list(
     egress: &Egress,
-    endpoints: Vec<(Endpoint, Option<SecretString>)>,
+    endpoints: Vec<(Endpoint, Result<Option<SecretString>, String>)>,
 ) -> Vec<Listed> {
     let deadline = Instant::now() + TIMEOUT;
     let asked = endpoints.into_iter().map(|(endpoint, key)| async move {
-        let names = match endpoint.models.is_empty() {
-            false => Ok(endpoint.models.clone()),
-            true => timeout_at(deadline, ask(egress, &endpoint, key)).await.unwrap_or_else(|_| Err(late())),
+        let names = match (endpoint.models.is_empty(), key) {
+            (false, _) => Ok(endpoint.models.clone()),
+            (true, Err(reason)) => Err(reason),
+            (true, Ok(key)) => timeout_at(deadline, ask(egress, &endpoint, key)).await.unwrap_or_else(|_| Err(late())),
         };
         (endpoint, names)
     });

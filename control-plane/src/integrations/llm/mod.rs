@@ -24,4 +24,5 @@ pub(crate) mod resolve;
 mod vendor;
 
 pub(crate) use endpoint::{Endpoint, Tier};
+pub(crate) use outside::NoProvider;
 pub(crate) use vendor::Vendor;

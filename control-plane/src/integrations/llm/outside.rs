@@ -1,27 +1,49 @@
 //! What the host does for steps that ask models.
 
 use super::{
-    super::{Outside, Secrets, secrets},
+    super::{
+        Outside, Secrets,
+        secrets::{self, SecretError},
+    },
     ask::{Asking, ask},
     catalog::{self, Listed},
     endpoint::{Endpoint, Key},
     providers,
     resolve::{Resolved, resolve},
 };
-use crate::vault::{DataKeyError, data_keys};
+use crate::vault::data_keys;
 use agentruntime_engine::{database::StoreError, store::Scope};
 use agentruntime_host_api::{Ask, Errand, ErrorCode, HostReply, ModelGrant, Operation, StepError};
 use secrecy::SecretString;
 use serde_json::json;
+
+/// Why a model cannot be asked anywhere.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoProvider {
+    /// No provider that is in use is asked for it.
+    #[error("{0}")]
+    Missing(String),
+    /// The database did not say.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<NoProvider> for StepError {
+    fn from(error: NoProvider) -> Self {
+        match error {
+            NoProvider::Missing(message) => Self::new(ErrorCode::InvalidInput, message),
+            NoProvider::Store(error) => secrets::unavailable(&error),
+        }
+    }
+}
 
 impl Outside {
     /// Which provider a model is asked at.
     ///
     /// # Errors
     /// None is, or the database did not say.
-    pub(crate) async fn resolve(&self, scope: &Scope, wanted: &ModelGrant) -> Result<Resolved, StepError> {
-        let endpoints = self.endpoints(scope).await.map_err(|error| secrets::unavailable(&error))?;
-        resolve(endpoints, wanted).map_err(|message| StepError::new(ErrorCode::InvalidInput, message))
+    pub(crate) async fn resolve(&self, scope: &Scope, wanted: &ModelGrant) -> Result<Resolved, NoProvider> {
+        resolve(self.endpoints(scope).await?, wanted).map_err(NoProvider::Missing)
     }
 
     /// What a step is told of that: no address and no key.
@@ -44,15 +66,18 @@ impl Outside {
         Ok(ask(self.egress(), asking).await?.into())
     }
 
-    /// The models of all providers that are in use.
+    /// The models of all providers that are in use. Those that list none are asked, with their keys.
     ///
     /// # Errors
     /// The database did not give the providers.
     pub(crate) async fn models(&self, scope: &Scope) -> Result<Vec<Listed>, StoreError> {
         let mut endpoints = Vec::new();
         for endpoint in self.endpoints(scope).await? {
-            let key = self.key(scope, &endpoint).await.ok().flatten();
-            endpoints.push((endpoint, key));
+            let key = match endpoint.models.is_empty() {
+                true => self.key(scope, &endpoint).await,
+                false => Ok(None),
+            };
+            endpoints.push((endpoint, key.map_err(|error| StepError::from(error).message)));
         }
         Ok(catalog::list(self.egress(), endpoints).await)
     }
@@ -67,19 +92,15 @@ impl Outside {
         Ok(all)
     }
 
-    async fn key(&self, scope: &Scope, endpoint: &Endpoint) -> Result<Option<SecretString>, StepError> {
+    async fn key(&self, scope: &Scope, endpoint: &Endpoint) -> Result<Option<SecretString>, SecretError> {
         let sealed = match &endpoint.key {
             Key::None => return Ok(None),
             Key::Open(key) => return Ok(Some(key.clone())),
             Key::Sealed(sealed) => sealed,
         };
         let (Secrets::Kept { database, sealer }, Some(id)) = (self.secrets(), &endpoint.id) else { return Ok(None) };
-        let sealer = data_keys::opener(database, sealer, &scope.tenant).await.map_err(|error| match error {
-            DataKeyError::Seal(error) => secrets::unreadable(&error),
-            DataKeyError::Store(error) => secrets::unavailable(&error),
-        })?;
-        let opened = providers::open(&sealer, &scope.tenant, id, sealed);
-        opened.map(Some).map_err(|error| secrets::unreadable(&error))
+        let sealer = data_keys::opener(database, sealer, &scope.tenant).await?;
+        Ok(Some(providers::open(&sealer, &scope.tenant, id, sealed)?))
     }
 }
 

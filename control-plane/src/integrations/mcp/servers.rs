@@ -23,7 +23,7 @@ use agentruntime_engine::{
     database::{Database, Row, StoreError, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time},
     store::Scope,
 };
-use agentruntime_host_api::{ErrorCode, SecretRef, StepError, Timestamp, ToolServer};
+use agentruntime_host_api::{SecretRef, Timestamp, ToolServer};
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -266,7 +266,9 @@ async fn ask(
         Some((field.name.clone(), SecretRef::Connection { connection, key: field.name.clone() }))
     };
     let bindings: BTreeMap<String, SecretRef> = server.credential_fields.iter().filter_map(bound).collect();
-    let opened = secrets::open(app.database(), &app.sealer, scope, &bindings).await.map_err(not_opened)?;
+    let opened = secrets::open(app.database(), &app.sealer, scope, &bindings)
+        .await
+        .map_err(|error| error.of_field("connection_id"))?;
     let ends = Ends {
         egress: app.outside.egress().clone(),
         url: server.url()?,
@@ -283,13 +285,6 @@ async fn ask(
 
 async fn shown_in(session: &Session) -> Result<(ToolList, Option<String>), Failure> {
     Ok((session.tools().await?, session.protocol_version()))
-}
-
-fn not_opened(error: StepError) -> IntegrationError {
-    match error.code {
-        ErrorCode::InvalidInput => IntegrationError::invalid("connection_id", error.message),
-        _ => IntegrationError::McpServer(error.message),
-    }
 }
 
 impl McpServer {
