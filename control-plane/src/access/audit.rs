@@ -1,7 +1,11 @@
 //! The log of who did what, from where: append only, each row's hash covering the row before, the head on the workspace's
 //! row. Written in the transaction of what it tells, so that neither is there without the other.
 
-use super::{AccessError, Caller, May, PatId, UserId, permission::ReadAudit, token::hex};
+use super::{
+    AccessError, Caller, May, PatId, UserId,
+    permission::{Permission, Place, ReadAudit},
+    token::hex,
+};
 use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, maybe_text, number, text, time};
 use agentruntime_host_api::{TenantId, Timestamp};
 use serde_json::{Value, json};
@@ -69,6 +73,21 @@ pub(crate) async fn record(
     values.text(tenant.as_str()).text(hash);
     tx.rows(SET_HEAD, values).await?;
     Ok(())
+}
+
+impl<P: Permission> May<P> {
+    /// Writes one entry: the caller has done this, where they may.
+    pub(crate) async fn record(
+        &self,
+        tx: &mut Tx<'_>,
+        action: &'static str,
+        target: impl ToString,
+        details: Value,
+        now: Timestamp,
+    ) -> Result<(), AccessError> {
+        let entry = Entry { action, target: target.to_string(), details };
+        record(tx, self.place.tenant(), &self.caller, entry, now.as_micros()).await
+    }
 }
 
 /// One line of the log.

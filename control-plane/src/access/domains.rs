@@ -1,12 +1,6 @@
 //! Domains that a workspace has shown to be its own, by a DNS record; and the rule that only their addresses may join.
 
-use super::{
-    AccessError, May,
-    audit::{self, Entry},
-    field, members,
-    permission::ManageTenant,
-    token,
-};
+use super::{AccessError, May, field, members, permission::ManageTenant, token};
 use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, maybe_time, number, text, time};
 use agentruntime_host_api::{TenantId, Timestamp};
 use hickory_resolver::{
@@ -85,7 +79,7 @@ pub(crate) async fn claim(database: &Database, may: &May<ManageTenant>, domain: 
     let mut values = Values::default();
     values.text(tenant.as_str()).text(&domain).text(challenge).number(now.as_micros());
     if tx.row(INSERT, values).await?.is_some() {
-        record(&mut tx, may, "domain.claim", &domain, now).await?;
+        may.record(&mut tx, "domain.claim", &domain, json!({}), now).await?;
     }
     let found = find(tx.row(READ, key(tenant, &domain)).await?.as_ref(), &domain)?;
     tx.commit().await?;
@@ -132,7 +126,7 @@ pub(crate) async fn verify(
         }
         Err(error) => return Err(error.into()),
     };
-    record(&mut tx, may, "domain.verify", domain, now).await?;
+    may.record(&mut tx, "domain.verify", domain, json!({}), now).await?;
     tx.commit().await?;
     Ok(verified)
 }
@@ -150,7 +144,7 @@ pub(crate) async fn remove(database: &Database, may: &May<ManageTenant>, domain:
         let message = "only addresses of verified domains may join, and this is the last; turn restrict_domains off";
         return Err(AccessError::Conflict { code: "LAST_DOMAIN", message: message.to_owned() });
     }
-    record(&mut tx, may, "domain.remove", domain, database.time()).await?;
+    may.record(&mut tx, "domain.remove", domain, json!({}), database.time()).await?;
     Ok(tx.commit().await?)
 }
 
@@ -250,17 +244,6 @@ fn not_found(domain: &str) -> AccessError {
 fn taken(domain: &str) -> AccessError {
     let message = format!("`{domain}` belongs to another workspace; it has to give it up first");
     AccessError::Conflict { code: "DOMAIN_TAKEN", message }
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<ManageTenant>,
-    action: &'static str,
-    domain: &str,
-    now: Timestamp,
-) -> Result<(), AccessError> {
-    let entry = Entry { action, target: domain.to_owned(), details: json!({}) };
-    audit::record(tx, &may.place.tenant, &may.caller, entry, now.as_micros()).await
 }
 
 fn read(row: &Row) -> Result<Domain, AccessError> {

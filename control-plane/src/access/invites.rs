@@ -1,7 +1,7 @@
 //! Invitations to a workspace: a token by mail, good once, for a week, and for the invited address alone.
 
 use super::{
-    AccessError, Caller, InSession, InTenant, InviteId, May, TenantRole, UserId,
+    AccessError, InSession, InTenant, InviteId, May, TenantRole, UserId,
     audit::{self, Entry},
     domains, field, members,
     permission::ManageTenant,
@@ -93,7 +93,7 @@ pub(crate) async fn invite(
     values.id(may.caller.user).number(now.as_micros()).number(expires_at.as_micros());
     tx.rows(INSERT, values).await?;
     let details = json!({ "email": email, "role": role });
-    record(tx, tenant, &may.caller, Entry { action: "invite.create", target: id.to_string(), details }, now).await?;
+    may.record(tx, "invite.create", id, details, now).await?;
     let invited_by = may.caller.user;
     let (accepted_at, revoked_at) = (None, None);
     let invite = Invite { id, email, role, invited_by, created_at: now, expires_at, accepted_at, revoked_at };
@@ -121,8 +121,7 @@ pub(crate) async fn revoke(database: &Database, may: &May<ManageTenant>, id: Inv
     values.text(tenant.as_str()).id(id).number(now.as_micros());
     if let Some(row) = tx.row(REVOKE, values).await? {
         let details = json!({ "email": text(&row, 0)? });
-        let entry = Entry { action: "invite.revoke", target: id.to_string(), details };
-        record(&mut tx, tenant, &may.caller, entry, now).await?;
+        may.record(&mut tx, "invite.revoke", id, details, now).await?;
         return Ok(tx.commit().await?);
     }
     let mut values = Values::default();
@@ -152,7 +151,7 @@ pub(crate) async fn accept(database: &Database, who: &InSession, token: &str) ->
         return Err(already_member());
     }
     let entry = Entry { action: "invite.accept", target: invite.to_string(), details: json!({ "role": role }) };
-    record(&mut tx, &tenant, &who.caller, entry, now).await?;
+    audit::record(&mut tx, &tenant, &who.caller, entry, now.as_micros()).await?;
     tx.commit().await?;
     Ok(InTenant { tenant, slug, role })
 }
@@ -197,16 +196,6 @@ fn already_member() -> AccessError {
 
 fn not_for_you() -> AccessError {
     AccessError::NotFound { kind: "open invitation for your address with this", id: "token".into() }
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    tenant: &TenantId,
-    caller: &Caller,
-    entry: Entry,
-    now: Timestamp,
-) -> Result<(), AccessError> {
-    audit::record(tx, tenant, caller, entry, now.as_micros()).await
 }
 
 fn read(row: &Row) -> Result<Invite, AccessError> {

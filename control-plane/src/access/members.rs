@@ -2,16 +2,14 @@
 //! themselves; who leaves loses their tokens at once. All changes of one workspace take turns.
 
 use super::{
-    AccessError, InTenant, May, TenantRole, UserId,
-    audit::{self, Entry},
-    domains, invites,
+    AccessError, InTenant, May, TenantRole, UserId, domains, invites,
     permission::ManageTenant,
     tenants::{self, word},
     tokens,
 };
 use agentruntime_engine::database::{Database, Row, Tx, Values, id, maybe_time, number, text, time};
 use agentruntime_host_api::{TenantId, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const INSERT: &str = "INSERT INTO memberships (tenant_id, user_id, role, created_at) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (tenant_id, user_id) DO NOTHING RETURNING user_id";
@@ -116,7 +114,7 @@ pub(crate) async fn change(
         tokens::revoke_all(&mut tx, tenant, user, now).await?;
     }
     let details = json!({ "role": change.role, "active": change.active });
-    record(&mut tx, may, "member.update", user, details, now).await?;
+    may.record(&mut tx, "member.update", user, details, now).await?;
     tx.commit().await?;
     Ok(after)
 }
@@ -137,7 +135,7 @@ pub(crate) async fn remove(database: &Database, may: &May<ManageTenant>, user: U
     invites::revoke_by(&mut tx, tenant, user, now).await?;
     tokens::revoke_all(&mut tx, tenant, user, now).await?;
     let details = json!({ "email": before.email, "role": before.role });
-    record(&mut tx, may, "member.remove", user, details, now).await?;
+    may.record(&mut tx, "member.remove", user, details, now).await?;
     Ok(tx.commit().await?)
 }
 
@@ -192,18 +190,6 @@ async fn check_owner_left(tx: &mut Tx<'_>, tenant: &TenantId, before: &Member) -
     }
     let message = "a workspace keeps at least one active owner; make somebody else an owner first".to_owned();
     Err(AccessError::Conflict { code: "LAST_OWNER", message })
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<ManageTenant>,
-    action: &'static str,
-    user: UserId,
-    details: Value,
-    now: Timestamp,
-) -> Result<(), AccessError> {
-    let entry = Entry { action, target: user.to_string(), details };
-    audit::record(tx, &may.place.tenant, &may.caller, entry, now.as_micros()).await
 }
 
 fn member(row: &Row) -> Result<Member, AccessError> {

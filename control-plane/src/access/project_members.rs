@@ -1,15 +1,13 @@
 //! Who has a role of their own in a project.
 
 use super::{
-    AccessError, InProject, May, ProjectRole, UserId,
-    audit::{self, Entry},
-    members,
+    AccessError, InProject, May, ProjectRole, UserId, members,
     permission::ManageProject,
     tenants::{self, word},
 };
-use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, id, text, time};
+use agentruntime_engine::database::{Database, Row, StoreError, Values, id, text, time};
 use agentruntime_host_api::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const LIST: &str = "SELECT p.user_id, u.email, u.display_name, p.role, p.created_at FROM project_members p \
     JOIN users u ON u.user_id = p.user_id \
@@ -66,7 +64,8 @@ pub(crate) async fn set(
     let mut values = place(may);
     values.id(user).text(role.as_str()).number(now.as_micros());
     tx.rows(SET, values).await?;
-    record(&mut tx, may, "project.member.set", json!({ "user_id": user, "role": role }), now).await?;
+    may.record(&mut tx, "project.member.set", &may.place.project, json!({ "user_id": user, "role": role }), now)
+        .await?;
     let mut values = place(may);
     values.id(user);
     let set = read(&tx.row(READ, values).await?.ok_or(StoreError::NotFound)?)?;
@@ -83,7 +82,7 @@ pub(crate) async fn remove(database: &Database, may: &May<ManageProject>, user: 
     if tx.row(DELETE, values).await?.is_none() {
         return Err(not_found(user));
     }
-    record(&mut tx, may, "project.member.remove", json!({ "user_id": user }), now).await?;
+    may.record(&mut tx, "project.member.remove", &may.place.project, json!({ "user_id": user }), now).await?;
     Ok(tx.commit().await?)
 }
 
@@ -96,17 +95,6 @@ fn place(may: &May<ManageProject>) -> Values {
 
 fn not_found(user: UserId) -> AccessError {
     AccessError::NotFound { kind: "member", id: user.to_string() }
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<ManageProject>,
-    action: &'static str,
-    details: Value,
-    now: Timestamp,
-) -> Result<(), AccessError> {
-    let entry = Entry { action, target: may.place.project.to_string(), details };
-    audit::record(tx, &may.place.tenant.tenant, &may.caller, entry, now.as_micros()).await
 }
 
 fn read(row: &Row) -> Result<ProjectMember, AccessError> {

@@ -201,8 +201,7 @@ pub(crate) async fn change(
     values.maybe_number(changed.archived_at.map(Timestamp::as_micros));
     values.number(i64::from(changed.requires_grant_approval));
     tx.rows(UPDATE, values).await?;
-    let entry = Entry { action: "project.update", target: id.to_string(), details };
-    audit::record(&mut tx, &tenant.tenant, &may.caller, entry, now.as_micros()).await?;
+    may.record(&mut tx, "project.update", id, details, now).await?;
     tx.commit().await?;
     Ok(changed)
 }

@@ -153,8 +153,7 @@ pub(crate) async fn change(
     values.text(id.as_str()).maybe_text(name.as_deref()).maybe_number(change.restrict_domains.map(i64::from));
     tx.rows(UPDATE, values).await?;
     let details = json!({ "name": name, "restrict_domains": change.restrict_domains });
-    let entry = Entry { action: "tenant.update", target: id.to_string(), details };
-    audit::record(&mut tx, id, &may.caller, entry, database.time().as_micros()).await?;
+    may.record(&mut tx, "tenant.update", id, details, database.time()).await?;
     let mut values = Values::default();
     values.text(id.as_str()).id(may.caller.user);
     let changed = tenant(&tx.row(READ, values).await?.ok_or(StoreError::NotFound)?)?;

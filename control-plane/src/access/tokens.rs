@@ -212,8 +212,7 @@ pub(crate) async fn revoke(database: &Database, may: &May<OwnTokens>, pat: PatId
     let revoked = tx.rows(REVOKE, values).await?;
     for row in &revoked {
         let details = json!({ "name": text(row, 1)?, "made_by_pat_id": maybe_text(row, 2)? });
-        let entry = Entry { action: "pat.revoke", target: text(row, 0)?.to_owned(), details };
-        audit::record(&mut tx, tenant, &may.caller, entry, now.as_micros()).await?;
+        may.record(&mut tx, "pat.revoke", text(row, 0)?, details, now).await?;
     }
     if !revoked.is_empty() {
         return Ok(tx.commit().await?);

@@ -10,14 +10,13 @@ use super::{
 use crate::{
     access::{
         May, UserId,
-        audit::{self, Entry},
         permission::{ReadConnections, WriteConnections},
     },
     app::App,
     vault::{Place, Sealer, data_keys},
 };
 use agentruntime_engine::{
-    database::{Database, StoreError, Tx, Values, json},
+    database::{Database, StoreError, Values, json},
     store::Scope,
 };
 use agentruntime_host_api::{HostPattern, Timestamp};
@@ -109,7 +108,7 @@ pub(crate) async fn create(
         "display_name": display_name, "service": new.service, "credential_keys": sealed.keys().collect::<Vec<_>>(),
         "allowed_hosts": allowed,
     });
-    record(&mut tx, may, "connection.create", id, details, now).await?;
+    may.record(&mut tx, "connection.create", id, details, now).await?;
     check_room(&mut tx, &scope).await?;
     let mut values = Values::default();
     values.id(id).scope(&scope).text(&display_name).text(&new.provider).text(&new.service);
@@ -168,7 +167,7 @@ pub(crate) async fn change(
         "allowed_hosts": given_hosts,
     });
     // The entry first: it makes those who change things of one workspace take turns.
-    record(&mut tx, may, "connection.update", id, details, now).await?;
+    may.record(&mut tx, "connection.update", id, details, now).await?;
     let row = tx.row(SELECT, key(&scope, id)).await?.ok_or_else(|| unknown(id))?;
     let before = connection(&row)?;
     let mut sealed = before.sealed;
@@ -234,7 +233,7 @@ pub(crate) async fn test(
 pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: ConnectionId) -> Result<(), IntegrationError> {
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
-    record(&mut tx, may, "connection.delete", id, Value::Null, now).await?;
+    may.record(&mut tx, "connection.delete", id, Value::Null, now).await?;
     tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
     Ok(tx.commit().await?)
 }
@@ -278,18 +277,6 @@ fn seal(
     check_value("credentials", value)?;
     let place = format!("{id}/{key}");
     Ok(sealer.seal(Place { tenant: &scope.tenant, kind: KIND, id: &place }, value)?)
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<WriteConnections>,
-    action: &'static str,
-    id: ConnectionId,
-    details: Value,
-    now: Timestamp,
-) -> Result<(), IntegrationError> {
-    let entry = Entry { action, target: id.to_string(), details };
-    Ok(audit::record(tx, &may.place.tenant.tenant, &may.caller, entry, now.as_micros()).await?)
 }
 
 fn taken(name: &str) -> IntegrationError {

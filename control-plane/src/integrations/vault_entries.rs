@@ -2,11 +2,7 @@
 
 use super::{IntegrationError, fields::check_value, hosts};
 use crate::{
-    access::{
-        May, UserId,
-        audit::{self, Entry},
-        permission::ManageVault,
-    },
+    access::{May, UserId, permission::ManageVault},
     app::App,
     vault::{Place, SealError, Sealer, data_keys},
 };
@@ -90,7 +86,7 @@ pub(crate) async fn put(
     let now = database.time();
     let mut tx = database.begin().await?;
     // The entry first: it makes those who change things of one workspace take turns.
-    record(&mut tx, may, "vault.put", path, json!({ "allowed_hosts": given }), now).await?;
+    may.record(&mut tx, "vault.put", format!("vault/{path}"), json!({ "allowed_hosts": given }), now).await?;
     let mut values = key(tenant, path);
     values.number(1);
     let before = tx.row(VERSIONS, values).await?.as_ref().map(entry).transpose()?;
@@ -139,7 +135,7 @@ pub(crate) async fn versions(
 pub(crate) async fn delete(app: &App, may: &May<ManageVault>, path: &str) -> Result<(), IntegrationError> {
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
-    record(&mut tx, may, "vault.delete", path, Value::Null, now).await?;
+    may.record(&mut tx, "vault.delete", format!("vault/{path}"), Value::Null, now).await?;
     if tx.rows(DELETE, key(&may.place.tenant, path)).await?.is_empty() {
         return Err(unknown(path));
     }
@@ -192,18 +188,6 @@ async fn check_room(tx: &mut Tx<'_>, tenant: &TenantId, path: &str) -> Result<()
             Err(crate::access::AccessError::Conflict { code: "TOO_MANY_VAULT_PATHS", message }.into())
         }
     }
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<ManageVault>,
-    action: &'static str,
-    path: &str,
-    details: Value,
-    now: Timestamp,
-) -> Result<(), IntegrationError> {
-    let entry = Entry { action, target: format!("vault/{path}"), details };
-    Ok(audit::record(tx, &may.place.tenant, &may.caller, entry, now.as_micros()).await?)
 }
 
 fn unknown(path: &str) -> IntegrationError {

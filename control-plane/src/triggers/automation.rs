@@ -4,7 +4,6 @@
 use super::TriggerError;
 use crate::access::{
     May, PatId, TokenScope, TokenScopes,
-    audit::{self, Entry},
     permission::WriteTriggers,
     tenants::word,
     token::NewToken,
@@ -118,8 +117,7 @@ pub(super) async fn revoke(
     values.id(pat).text(tenant.as_str()).number(now.as_micros());
     if let Some(row) = tx.row(REVOKE, values).await? {
         let details = serde_json::json!({ "name": text(&row, 0)? });
-        let entry = Entry { action: "pat.revoke", target: pat.to_string(), details };
-        audit::record(tx, tenant, &may.caller, entry, now.as_micros()).await?;
+        may.record(tx, "pat.revoke", pat, details, now).await?;
     }
     Ok(())
 }

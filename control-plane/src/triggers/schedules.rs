@@ -8,7 +8,6 @@ use super::{
 use crate::{
     access::{
         AccessError, May, PatId, UserId,
-        audit::{self, Entry},
         permission::WriteTriggers,
         role::{UnknownWord, words},
         tenants::word,
@@ -22,6 +21,7 @@ use agentruntime_engine::{
 };
 use agentruntime_host_api::{ProjectId, RunId, TenantId, Timestamp, WorkflowId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
@@ -164,7 +164,7 @@ pub(crate) async fn create(
     let next_due = terms.next_due(now)?;
     let id = ScheduleId::new_v7();
     let mut tx = database.begin().await?;
-    record(&mut tx, may, "schedule.create", id, &terms, now).await?;
+    may.record(&mut tx, "schedule.create", id, terms.details(), now).await?;
     check_room(&mut tx, scope, workflow).await?;
     let mut values = Values::default();
     values.id(id).scope(scope).text(workflow.as_str());
@@ -219,7 +219,7 @@ pub(crate) async fn change(
         false => terms.next_due(now)?,
     };
     let mut tx = database.begin().await?;
-    record(&mut tx, may, "schedule.update", id, &terms, now).await?;
+    may.record(&mut tx, "schedule.update", id, terms.details(), now).await?;
     let mut values = key(scope, workflow, id);
     terms.put(&mut values);
     values.number(next_due.as_micros()).id(may.caller.user).number(now.as_micros()).maybe_text(may.pat());
@@ -239,7 +239,7 @@ pub(crate) async fn delete(
     let (database, scope, now) = (project.store.database(), &project.scope, project.store.database().time());
     let old = get(project, workflow, id).await?;
     let mut tx = database.begin().await?;
-    record(&mut tx, may, "schedule.delete", id, &old.terms, now).await?;
+    may.record(&mut tx, "schedule.delete", id, old.terms.details(), now).await?;
     tx.row(DELETE, key(scope, workflow, id)).await?.ok_or_else(|| unknown(id))?;
     Ok(tx.commit().await?)
 }
@@ -278,6 +278,17 @@ impl Terms {
         (&self.cron, &self.timezone) == (&old.cron, &old.timezone) && self.is_enabled && old.is_enabled
     }
 
+    /// For the log, without what runs are started with: that may be large.
+    fn details(&self) -> Value {
+        serde_json::json!({
+            "cron": self.cron,
+            "timezone": self.timezone,
+            "overlap": self.overlap,
+            "catch_up": self.catch_up,
+            "is_enabled": self.is_enabled,
+        })
+    }
+
     fn put(&self, values: &mut Values) {
         values.text(&self.cron).text(&self.timezone).text(json(&self.params)).text(self.overlap.as_str());
         values.number(self.catch_up).number(self.is_enabled);
@@ -295,25 +306,6 @@ impl Change {
             is_enabled: self.is_enabled.unwrap_or(old.is_enabled),
         })
     }
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<WriteTriggers>,
-    action: &'static str,
-    id: ScheduleId,
-    terms: &Terms,
-    now: Timestamp,
-) -> Result<(), AccessError> {
-    let details = serde_json::json!({
-        "cron": terms.cron,
-        "timezone": terms.timezone,
-        "overlap": terms.overlap,
-        "catch_up": terms.catch_up,
-        "is_enabled": terms.is_enabled,
-    });
-    let entry = Entry { action, target: id.to_string(), details };
-    audit::record(tx, &may.place.tenant.tenant, &may.caller, entry, now.as_micros()).await
 }
 
 /// After the entry in the log, which makes writers of one workspace take turns.

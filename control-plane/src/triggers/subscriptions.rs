@@ -8,9 +8,7 @@ use super::{
 };
 use crate::{
     access::{
-        May, PatId, UserId,
-        audit::{self, Entry},
-        field,
+        May, PatId, UserId, field,
         permission::WriteTriggers,
         role::{UnknownWord, words},
         tenants::word,
@@ -200,7 +198,7 @@ pub(crate) async fn create(app: &App, may: &May<WriteTriggers>, new: NewSubscrip
     let sealed = seal(&app.sealer, &scope, id, &secret)?;
     let mut tx = database.begin().await?;
     let details = serde_json::json!({ "workflow_id": new.workflow, "name": new.name });
-    record(&mut tx, may, "webhook.create", id, details, now).await?;
+    may.record(&mut tx, "webhook.create", id, details, now).await?;
     check_room(&mut tx, &scope).await?;
     let (pat, token) = match named {
         Some(pat) => (pat, None),
@@ -263,7 +261,7 @@ pub(crate) async fn change(
     let pat = Wanted { pat: change.pat, bearer: None }.named(database, may).await?;
     let now = database.time();
     let mut tx = database.begin().await?;
-    record(&mut tx, may, "webhook.update", id, change.details(), now).await?;
+    may.record(&mut tx, "webhook.update", id, change.details(), now).await?;
     let mut values = key(&scope, id);
     values.maybe_text(change.name).maybe_text(pat.map(|pat| pat.to_string()));
     values.maybe_text(change.extras.as_ref().map(Json::as_str)).maybe_text(change.replay.map(Replay::as_str));
@@ -292,7 +290,7 @@ pub(crate) async fn rotate(
     let sealed = seal(&app.sealer, &scope, id, &secret)?;
     let mut tx = database.begin().await?;
     let details = serde_json::json!({ "grace_seconds": grace.as_secs() });
-    record(&mut tx, may, "webhook.rotate", id, details, now).await?;
+    may.record(&mut tx, "webhook.rotate", id, details, now).await?;
     let mut values = key(&scope, id);
     values.text(sealed).number(now.plus(grace).as_micros()).number(now.as_micros());
     let row = tx.row(ROTATE, values).await?.ok_or_else(|| unknown(id))?;
@@ -304,7 +302,7 @@ pub(crate) async fn rotate(
 pub(crate) async fn delete(app: &App, may: &May<WriteTriggers>, id: SubscriptionId) -> Result<(), TriggerError> {
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
-    record(&mut tx, may, "webhook.delete", id, Value::Null, now).await?;
+    may.record(&mut tx, "webhook.delete", id, Value::Null, now).await?;
     let row = tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
     if number::<u8>(&row, 1)? == 1 {
         automation::revoke(&mut tx, may, database::id(&row, 0)?, now).await?;
@@ -351,18 +349,6 @@ impl Change {
             "is_enabled": self.is_enabled,
         })
     }
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<WriteTriggers>,
-    action: &'static str,
-    id: SubscriptionId,
-    details: Value,
-    now: Timestamp,
-) -> Result<(), TriggerError> {
-    let entry = Entry { action, target: id.to_string(), details };
-    Ok(audit::record(tx, &may.place.tenant.tenant, &may.caller, entry, now.as_micros()).await?)
 }
 
 /// After the entry in the log, which makes writers of one workspace take turns.

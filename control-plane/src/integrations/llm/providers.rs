@@ -8,7 +8,6 @@ use super::{
 use crate::{
     access::{
         AccessError, May, UserId,
-        audit::{self, Entry},
         permission::{ReadConnections, WriteConnections},
     },
     app::App,
@@ -150,7 +149,7 @@ pub(crate) async fn create(
     let sealed = seal(app, &scope, id, new.api_key.as_ref()).await?;
     let mut tx = database.begin().await?;
     let details = json!({ "name": name, "vendor": new.vendor, "base_url": base_url, "has_key": sealed.is_some() });
-    record(&mut tx, may, "provider.create", id, details, now).await?;
+    may.record(&mut tx, "provider.create", id, details, now).await?;
     check_room(&mut tx, &scope).await?;
     let mut values = Values::default();
     values.scope(&scope).id(id).text(&name).text(new.vendor.word()).text(base_url.as_str()).maybe_text(sealed);
@@ -202,7 +201,7 @@ pub(crate) async fn change(
         "is_enabled": change.is_enabled,
     });
     // The entry first: it makes those who change things of one workspace take turns.
-    record(&mut tx, may, "provider.update", id, details, now).await?;
+    may.record(&mut tx, "provider.update", id, details, now).await?;
     let row = tx.row(SELECT, key(&scope, id)).await?.ok_or_else(|| unknown(id))?;
     let before = provider(&row)?;
     let base_url = match &change.base_url {
@@ -229,7 +228,7 @@ pub(crate) async fn change(
 pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: ProviderId) -> Result<(), IntegrationError> {
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
-    record(&mut tx, may, "provider.delete", id, Value::Null, now).await?;
+    may.record(&mut tx, "provider.delete", id, Value::Null, now).await?;
     tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
     Ok(tx.commit().await?)
 }
@@ -312,18 +311,6 @@ async fn check_room(tx: &mut Tx<'_>, scope: &Scope) -> Result<(), IntegrationErr
             Err(AccessError::Conflict { code: "TOO_MANY_PROVIDERS", message }.into())
         }
     }
-}
-
-async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<WriteConnections>,
-    action: &'static str,
-    id: ProviderId,
-    details: Value,
-    now: Timestamp,
-) -> Result<(), IntegrationError> {
-    let entry = Entry { action, target: id.to_string(), details };
-    Ok(audit::record(tx, &may.place.tenant.tenant, &may.caller, entry, now.as_micros()).await?)
 }
 
 fn taken(name: &str) -> IntegrationError {

@@ -3,7 +3,7 @@
 
 use super::{
     MCP_INSTANCES_MAX, MCP_PROFILES_MAX,
-    servers::{self, record, scope},
+    servers::{self, scope},
     tools::Tool,
     versions,
 };
@@ -150,7 +150,7 @@ pub(crate) async fn create(
     let mut tx = database.begin().await?;
     // The entry first: it makes those who change things of one workspace take turns.
     let details = json!({ "name": name, "server_id": server, "version": version });
-    record(&mut tx, may, "mcp_instance.create", id.to_string(), details, now).await?;
+    may.record(&mut tx, "mcp_instance.create", id, details, now).await?;
     // It may have been deleted since it was looked for.
     tx.row(servers::EXISTS, servers::key(&scope, server)).await?.ok_or_else(|| servers::unknown(server))?;
     let mut values = Values::default();
@@ -296,7 +296,7 @@ async fn update(
     let (database, scope) = (app.database(), scope(may));
     let now = database.time();
     let mut tx = database.begin().await?;
-    record(&mut tx, may, action, id.to_string(), details, now).await?;
+    may.record(&mut tx, action, id, details, now).await?;
     let mut found = within(&mut tx, &scope, id).await?;
     change(&mut found);
     let changed = keep(&mut tx, &scope, &found, now).await?;
@@ -321,7 +321,7 @@ async fn keep(
 pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: McpInstanceId) -> Result<(), IntegrationError> {
     let (now, scope) = (app.database().time(), scope(may));
     let mut tx = app.database().begin().await?;
-    record(&mut tx, may, "mcp_instance.delete", id.to_string(), Value::Null, now).await?;
+    may.record(&mut tx, "mcp_instance.delete", id, Value::Null, now).await?;
     tx.row(DELETE, key(&scope, id)).await?.ok_or_else(|| unknown(&id.to_string()))?;
     tx.rows(DELETE_PROFILES, key(&scope, id)).await?;
     Ok(tx.commit().await?)
@@ -369,7 +369,7 @@ pub(crate) async fn create_profile(
     let now = database.time();
     let mut tx = database.begin().await?;
     let details = json!({ "profile": profile_name, "bindings": bindings });
-    record(&mut tx, may, "mcp_instance.add_profile", id.to_string(), details, now).await?;
+    may.record(&mut tx, "mcp_instance.add_profile", id, details, now).await?;
     within(&mut tx, &scope, id).await?;
     let before = tx.rows(PROFILES, key(&scope, id)).await?;
     let before: Vec<ConfigProfile> = before.iter().map(profile).collect::<Result<_, _>>()?;
@@ -399,7 +399,7 @@ pub(crate) async fn delete_profile(
 ) -> Result<(), IntegrationError> {
     let (now, scope) = (app.database().time(), scope(may));
     let mut tx = app.database().begin().await?;
-    record(&mut tx, may, "mcp_instance.delete_profile", id.to_string(), json!({ "profile": name }), now).await?;
+    may.record(&mut tx, "mcp_instance.delete_profile", id, json!({ "profile": name }), now).await?;
     let found = within(&mut tx, &scope, id).await?;
     let mut values = key(&scope, id);
     values.text(name);

@@ -11,16 +11,14 @@ use super::{
 };
 use crate::{
     access::{
-        AccessError, May, UserId,
-        audit::{self, Entry},
-        field,
+        AccessError, May, UserId, field,
         permission::{ReadConnections, WriteConnections},
     },
     app::App,
     integrations::{ConnectionId, IntegrationError, McpServerId, secrets},
 };
 use agentruntime_engine::{
-    database::{Database, Row, StoreError, Tx, Values, document, id, json, maybe_text, maybe_time, number, text, time},
+    database::{Database, Row, StoreError, Values, document, id, json, maybe_text, maybe_time, number, text, time},
     store::Scope,
 };
 use agentruntime_host_api::{SecretRef, Timestamp, ToolServer};
@@ -130,8 +128,7 @@ pub(crate) async fn create(
     let (id, now) = (McpServerId::new_v7(), database.time());
     let mut tx = database.begin().await?;
     // The entry first: it makes those who change things of one workspace take turns.
-    record(&mut tx, may, "mcp_server.create", id.to_string(), json!({ "name": name, "canonical_url": url }), now)
-        .await?;
+    may.record(&mut tx, "mcp_server.create", id, json!({ "name": name, "canonical_url": url }), now).await?;
     let mut values = Values::default();
     values.scope(&scope).text(&name).text(&url);
     if let Some(row) = tx.row(TAKEN, values).await? {
@@ -193,7 +190,7 @@ pub(super) async fn find(database: &Database, scope: &Scope, id: McpServerId) ->
 pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: McpServerId) -> Result<(), IntegrationError> {
     let (now, scope) = (app.database().time(), scope(may));
     let mut tx = app.database().begin().await?;
-    record(&mut tx, may, "mcp_server.delete", id.to_string(), Value::Null, now).await?;
+    may.record(&mut tx, "mcp_server.delete", id, Value::Null, now).await?;
     if let Some(row) = tx.row(USED, key(&scope, id)).await? {
         let message = format!("the instance `{}` is of this server; delete it first", text(&row, 0)?);
         return Err(AccessError::Conflict { code: "MCP_SERVER_IN_USE", message }.into());
@@ -250,7 +247,7 @@ async fn asking(
 ) -> Result<(), IntegrationError> {
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
-    record(&mut tx, may, action, id.to_string(), json!({ "connection_id": connection }), now).await?;
+    may.record(&mut tx, action, id, json!({ "connection_id": connection }), now).await?;
     Ok(tx.commit().await?)
 }
 
@@ -314,19 +311,6 @@ where
     P: crate::access::permission::Permission<Place = crate::access::InProject>,
 {
     Scope { tenant: may.place.tenant.tenant.clone(), project: may.place.project.clone() }
-}
-
-/// Writes into the log what was done.
-pub(super) async fn record(
-    tx: &mut Tx<'_>,
-    may: &May<WriteConnections>,
-    action: &'static str,
-    target: String,
-    details: Value,
-    now: Timestamp,
-) -> Result<(), IntegrationError> {
-    let entry = Entry { action, target, details };
-    Ok(audit::record(tx, &may.place.tenant.tenant, &may.caller, entry, now.as_micros()).await?)
 }
 
 pub(super) fn unknown(id: McpServerId) -> IntegrationError {

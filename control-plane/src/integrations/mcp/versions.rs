@@ -77,8 +77,7 @@ pub(crate) async fn freeze(
     let tools_hash = tools.hash();
     let mut tx = database.begin().await?;
     // The entry first: it makes those who change things of one workspace take turns.
-    servers::record(&mut tx, may, "mcp_server.freeze", server.to_string(), json!({ "tools_hash": tools_hash }), now)
-        .await?;
+    may.record(&mut tx, "mcp_server.freeze", server, json!({ "tools_hash": tools_hash }), now).await?;
     let newest = tx.row(NEWEST, key(&scope, server)).await?.as_ref().map(version).transpose()?;
     let next = match newest {
         Some(newest) if newest.tools_hash == tools_hash => return Ok(newest),
