@@ -2,6 +2,7 @@
 //! no project to call an operation on, so that it does not compile.
 
 use super::{AccessError, Caller, Credential, ProjectRole, TenantRole, TokenScope, UserId};
+use agentruntime_engine::store::Scope;
 use agentruntime_host_api::{ProjectId, TenantId};
 use std::marker::PhantomData;
 
@@ -64,6 +65,13 @@ pub(crate) struct InProject {
     pub(crate) slug: String,
     /// What the caller is there.
     pub(crate) role: ProjectRole,
+}
+
+impl InProject {
+    /// Where its rows lie.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope { tenant: self.tenant.tenant.clone(), project: self.project.clone() }
+    }
 }
 
 impl Place for InTenant {

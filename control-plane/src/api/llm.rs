@@ -97,7 +97,7 @@ struct ModelAnswer {
     security(("token" = ["workflow:read"]), ("session" = []))
 )]
 async fn catalog(may: May<ReadConnections>, Given(app): Given<State>) -> Result<Json<Catalog>, Problem> {
-    let listed = app.outside.models(&may.scope()).await?;
+    let listed = app.outside.models(&may.place.scope()).await?;
     let mut catalog = Catalog { items: Vec::new(), problems: Vec::new() };
     for Listed { provider, vendor, tier, models } in listed {
         match models {
@@ -135,7 +135,7 @@ async fn resolve(
         }
     };
     let wanted = ModelGrant { model, credential, scope };
-    let found = app.outside.resolve(&may.scope(), &wanted).await.map_err(|error| match error {
+    let found = app.outside.resolve(&may.place.scope(), &wanted).await.map_err(|error| match error {
         NoProvider::Missing(message) => Problem::new(StatusCode::NOT_FOUND, "MODEL_NOT_AVAILABLE", message),
         NoProvider::Store(error) => error.into(),
     })?;

@@ -17,7 +17,6 @@ use crate::{
         mcp::{
             catalog::{self, Listed},
             instances::{self, Change, ConfigProfile, McpInstance, Wanted},
-            servers,
         },
     },
 };
@@ -274,7 +273,7 @@ async fn get(
     Given(app): Given<State>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Instance>, Problem> {
-    Ok(Json(shown(instances::get(app.database(), &servers::scope(&may), McpInstanceId::from(id)).await?)))
+    Ok(Json(shown(instances::get(app.database(), &may.place.scope(), McpInstanceId::from(id)).await?)))
 }
 
 /// Changes an instance of an MCP server. Steps use the new version of the tools from then on, those of runs under way too.
@@ -332,7 +331,7 @@ async fn list_profiles(
     Given(app): Given<State>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Profiles>, Problem> {
-    let (scope, id) = (servers::scope(&may), McpInstanceId::from(id));
+    let (scope, id) = (may.place.scope(), McpInstanceId::from(id));
     let active = instances::get(app.database(), &scope, id).await?.active_profile;
     let found = instances::profiles(app.database(), &scope, id).await?;
     let items = found.into_iter().map(|it| shown_profile(it, active.as_deref())).collect();

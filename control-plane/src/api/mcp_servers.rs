@@ -291,7 +291,7 @@ async fn get(
     Given(app): Given<State>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Server>, Problem> {
-    Ok(Json(shown(servers::get(app.database(), &servers::scope(&may), McpServerId::from(id)).await?)))
+    Ok(Json(shown(servers::get(app.database(), &may.place.scope(), McpServerId::from(id)).await?)))
 }
 
 /// Deletes an MCP server and its versions. One that instances are of is kept.
@@ -354,7 +354,7 @@ async fn list_versions(
     Given(app): Given<State>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Versions>, Problem> {
-    let found = versions::list(app.database(), &servers::scope(&may), McpServerId::from(id)).await?;
+    let found = versions::list(app.database(), &may.place.scope(), McpServerId::from(id)).await?;
     let items = found.into_iter().map(|it| Version { tools: None, ..shown_version(it) }).collect();
     Ok(Json(Versions { items }))
 }
@@ -396,7 +396,7 @@ async fn get_version(
     Given(app): Given<State>,
     Path((id, version)): Path<(Uuid, u32)>,
 ) -> Result<Json<Version>, Problem> {
-    let found = versions::get(app.database(), &servers::scope(&may), McpServerId::from(id), version).await?;
+    let found = versions::get(app.database(), &may.place.scope(), McpServerId::from(id), version).await?;
     Ok(Json(shown_version(found)))
 }
 

@@ -85,7 +85,7 @@ pub(crate) async fn create(
     may: &May<WriteConnections>,
     new: NewConnection,
 ) -> Result<Connection, IntegrationError> {
-    let (database, scope) = (app.database(), may.scope());
+    let (database, scope) = (app.database(), may.place.scope());
     let display_name = name(&new.display_name)?;
     word("provider", &new.provider)?;
     word("service", &new.service)?;
@@ -127,7 +127,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<Connection>, IntegrationError> {
     let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
     let mut values = Values::default();
-    values.scope(&may.scope()).number(created_at).id(id).number(limit);
+    values.scope(&may.place.scope()).number(created_at).id(id).number(limit);
     let rows = database.rows(LIST, values).await?;
     Ok(rows.iter().map(connection).collect::<Result<_, _>>()?)
 }
@@ -138,7 +138,7 @@ pub(crate) async fn get(
     may: &May<ReadConnections>,
     id: ConnectionId,
 ) -> Result<Connection, IntegrationError> {
-    let rows = database.rows(SELECT, key(&may.scope(), id)).await?;
+    let rows = database.rows(SELECT, key(&may.place.scope(), id)).await?;
     Ok(connection(rows.first().ok_or_else(|| unknown(id))?)?)
 }
 
@@ -156,7 +156,7 @@ pub(crate) async fn change(
     id: ConnectionId,
     change: Change,
 ) -> Result<Connection, IntegrationError> {
-    let (database, scope) = (app.database(), may.scope());
+    let (database, scope) = (app.database(), may.place.scope());
     let given_name = change.display_name.as_deref().map(name).transpose()?;
     let given_hosts = change.allowed_hosts.as_deref().map(hosts::read).transpose()?;
     let sealer = data_keys::sealer(database, &app.sealer, &scope.tenant).await?;
@@ -212,7 +212,7 @@ pub(crate) async fn test(
     may: &May<WriteConnections>,
     id: ConnectionId,
 ) -> Result<Vec<Tested>, IntegrationError> {
-    let (database, scope) = (app.database(), may.scope());
+    let (database, scope) = (app.database(), may.place.scope());
     let rows = database.rows(SELECT, key(&scope, id)).await?;
     let found = connection(rows.first().ok_or_else(|| unknown(id))?)?;
     let sealer = data_keys::opener(database, &app.sealer, &scope.tenant).await?;
@@ -234,22 +234,8 @@ pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: Connectio
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
     may.record(&mut tx, "connection.delete", id, Value::Null, now).await?;
-    tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
+    tx.row(DELETE, key(&may.place.scope(), id)).await?.ok_or_else(|| unknown(id))?;
     Ok(tx.commit().await?)
-}
-
-impl May<ReadConnections> {
-    /// The project.
-    pub(crate) fn scope(&self) -> Scope {
-        Scope { tenant: self.place.tenant.tenant.clone(), project: self.place.project.clone() }
-    }
-}
-
-impl May<WriteConnections> {
-    /// The project.
-    pub(crate) fn scope(&self) -> Scope {
-        Scope { tenant: self.place.tenant.tenant.clone(), project: self.place.project.clone() }
-    }
 }
 
 impl Connection {

@@ -189,7 +189,7 @@ pub(crate) struct Shown {
 
 /// Makes a subscription.
 pub(crate) async fn create(app: &App, may: &May<WriteTriggers>, new: NewSubscription) -> Result<Shown, TriggerError> {
-    let (database, scope) = (app.database(), may.scope());
+    let (database, scope) = (app.database(), may.place.scope());
     check_name(&new.name)?;
     let extras = params::checked("extras", new.extras, &app.node, &scope.tenant).await?;
     app.project(&may.place).workflow(&new.workflow).await?.not_archived()?;
@@ -253,7 +253,7 @@ pub(crate) async fn change(
     id: SubscriptionId,
     mut change: Change,
 ) -> Result<Subscription, TriggerError> {
-    let (database, scope) = (app.database(), may.scope());
+    let (database, scope) = (app.database(), may.place.scope());
     change.name.as_deref().map_or(Ok(()), check_name)?;
     if let Some(extras) = change.extras.take() {
         change.extras = Some(params::checked("extras", extras, &app.node, &scope.tenant).await?);
@@ -285,7 +285,7 @@ pub(crate) async fn rotate(
     if grace > GRACE_MAX {
         return Err(TriggerError::invalid("grace_seconds", format!("it is 0 to {}", GRACE_MAX.as_secs())));
     }
-    let (database, scope) = (app.database(), may.scope());
+    let (database, scope) = (app.database(), may.place.scope());
     let (secret, now) = (SigningSecret::random(), database.time());
     let sealed = seal(&app.sealer, &scope, id, &secret)?;
     let mut tx = database.begin().await?;
@@ -303,7 +303,7 @@ pub(crate) async fn delete(app: &App, may: &May<WriteTriggers>, id: Subscription
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
     may.record(&mut tx, "webhook.delete", id, Value::Null, now).await?;
-    let row = tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
+    let row = tx.row(DELETE, key(&may.place.scope(), id)).await?.ok_or_else(|| unknown(id))?;
     if number::<u8>(&row, 1)? == 1 {
         automation::revoke(&mut tx, may, database::id(&row, 0)?, now).await?;
     }
@@ -311,11 +311,6 @@ pub(crate) async fn delete(app: &App, may: &May<WriteTriggers>, id: Subscription
 }
 
 impl May<WriteTriggers> {
-    /// Where the triggers lie that may be changed.
-    pub(super) fn scope(&self) -> Scope {
-        Scope { tenant: self.place.tenant.tenant.clone(), project: self.place.project.clone() }
-    }
-
     /// The token by which they are changed, as it is stored.
     pub(super) fn pat(&self) -> Option<String> {
         self.caller.credential.pat().map(|pat| pat.to_string())

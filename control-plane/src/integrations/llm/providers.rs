@@ -140,7 +140,7 @@ pub(crate) async fn create(
     may: &May<WriteConnections>,
     new: NewProvider,
 ) -> Result<Provider, IntegrationError> {
-    let (database, scope) = (app.database(), may.scope());
+    let (database, scope) = (app.database(), may.place.scope());
     let name = new.name.unwrap_or_else(|| new.vendor.word().to_owned());
     check_name(&name).map_err(|message| IntegrationError::invalid("name", message))?;
     check_models(&new.models)?;
@@ -168,7 +168,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<Provider>, IntegrationError> {
     let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
     let mut values = Values::default();
-    values.scope(&may.scope()).number(created_at).id(id).number(limit);
+    values.scope(&may.place.scope()).number(created_at).id(id).number(limit);
     let rows = database.rows(LIST, values).await?;
     Ok(rows.iter().map(provider).collect::<Result<_, _>>()?)
 }
@@ -187,7 +187,7 @@ pub(crate) async fn change(
     id: ProviderId,
     change: Change,
 ) -> Result<Provider, IntegrationError> {
-    let (database, scope) = (app.database(), may.scope());
+    let (database, scope) = (app.database(), may.place.scope());
     if let Some(name) = &change.name {
         check_name(name).map_err(|message| IntegrationError::invalid("name", message))?;
     }
@@ -229,7 +229,7 @@ pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: ProviderI
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
     may.record(&mut tx, "provider.delete", id, Value::Null, now).await?;
-    tx.row(DELETE, key(&may.scope(), id)).await?.ok_or_else(|| unknown(id))?;
+    tx.row(DELETE, key(&may.place.scope(), id)).await?.ok_or_else(|| unknown(id))?;
     Ok(tx.commit().await?)
 }
 

@@ -2,7 +2,6 @@
 
 use super::{
     instances::{self, McpInstance},
-    servers::scope,
     versions,
 };
 use crate::{
@@ -40,7 +39,7 @@ pub(crate) async fn tools(
     after: Option<Place>,
     limit: u32,
 ) -> Result<Vec<Listed>, IntegrationError> {
-    let (scope, limit) = (scope(may), limit as usize);
+    let (scope, limit) = (may.place.scope(), limit as usize);
     let mut listed = Vec::new();
     // The instance itself comes again: there may be more of it. Just before it, nothing has its id.
     let mut place = after.as_ref().map(|(at, id, _)| (*at, Uuid::from_u128(id.as_u128().saturating_sub(1))));

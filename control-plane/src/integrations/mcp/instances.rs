@@ -1,12 +1,7 @@
 //! Instances: what workflows name when they call a tool, each a server at one version of its tools. Their config profiles say
 //! where the credentials are kept.
 
-use super::{
-    MCP_INSTANCES_MAX, MCP_PROFILES_MAX,
-    servers::{self, scope},
-    tools::Tool,
-    versions,
-};
+use super::{MCP_INSTANCES_MAX, MCP_PROFILES_MAX, servers, tools::Tool, versions};
 use crate::{
     access::{
         AccessError, May, UserId, field,
@@ -143,7 +138,7 @@ pub(crate) async fn create(
     version: u32,
 ) -> Result<McpInstance, IntegrationError> {
     let name = name(given_name)?;
-    let (database, scope) = (app.database(), scope(may));
+    let (database, scope) = (app.database(), may.place.scope());
     servers::get(database, &scope, server).await?;
     versions::get(database, &scope, server, version).await?;
     let (id, now) = (McpInstanceId::new_v7(), database.time());
@@ -175,7 +170,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<McpInstance>, IntegrationError> {
     let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
     let mut values = Values::default();
-    values.scope(&scope(may)).number(created_at).id(id).number(limit);
+    values.scope(&may.place.scope()).number(created_at).id(id).number(limit);
     Ok(database.rows(LIST, values).await?.iter().map(instance).collect::<Result<_, _>>()?)
 }
 
@@ -214,7 +209,7 @@ pub(crate) async fn resolve(
     wanted: Wanted<'_>,
     tool: Option<&str>,
 ) -> Result<(McpInstance, Option<Tool>), IntegrationError> {
-    let scope = scope(may);
+    let scope = may.place.scope();
     let found = match wanted {
         Wanted::Named(name) => named(database, &scope, name).await?.ok_or_else(|| unknown(name))?,
         Wanted::At(url) => {
@@ -255,7 +250,7 @@ pub(crate) async fn change(
     change: Change,
 ) -> Result<McpInstance, IntegrationError> {
     let given_name = change.name.as_deref().map(name).transpose()?;
-    let (database, scope) = (app.database(), scope(may));
+    let (database, scope) = (app.database(), may.place.scope());
     if let Some(version) = change.version {
         let found = get(database, &scope, id).await?;
         versions::get(database, &scope, found.server, version).await?;
@@ -278,7 +273,7 @@ pub(crate) async fn set_active(
     profile: Option<String>,
 ) -> Result<McpInstance, IntegrationError> {
     if let Some(name) = &profile {
-        let profiles = profiles(app.database(), &scope(may), id).await?;
+        let profiles = profiles(app.database(), &may.place.scope(), id).await?;
         profiles.iter().find(|it| it.name == *name).ok_or_else(|| unknown_profile(name))?;
     }
     let details = json!({ "profile": profile });
@@ -293,7 +288,7 @@ async fn update(
     details: Value,
     change: impl FnOnce(&mut McpInstance),
 ) -> Result<McpInstance, IntegrationError> {
-    let (database, scope) = (app.database(), scope(may));
+    let (database, scope) = (app.database(), may.place.scope());
     let now = database.time();
     let mut tx = database.begin().await?;
     may.record(&mut tx, action, id, details, now).await?;
@@ -319,7 +314,7 @@ async fn keep(
 
 /// Deletes an instance with its config profiles. Steps that name it fail from then on.
 pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: McpInstanceId) -> Result<(), IntegrationError> {
-    let (now, scope) = (app.database().time(), scope(may));
+    let (now, scope) = (app.database().time(), may.place.scope());
     let mut tx = app.database().begin().await?;
     may.record(&mut tx, "mcp_instance.delete", id, Value::Null, now).await?;
     tx.row(DELETE, key(&scope, id)).await?.ok_or_else(|| unknown(&id.to_string()))?;
@@ -361,7 +356,7 @@ pub(crate) async fn create_profile(
     given: BTreeMap<String, String>,
 ) -> Result<ConfigProfile, IntegrationError> {
     let profile_name = name(given_name)?;
-    let (database, scope) = (app.database(), scope(may));
+    let (database, scope) = (app.database(), may.place.scope());
     let found = get(database, &scope, id).await?;
     let server = servers::get(database, &scope, found.server).await?;
     let fields: Vec<&str> = server.credential_fields.iter().map(|field| field.name.as_str()).collect();
@@ -397,7 +392,7 @@ pub(crate) async fn delete_profile(
     id: McpInstanceId,
     name: &str,
 ) -> Result<(), IntegrationError> {
-    let (now, scope) = (app.database().time(), scope(may));
+    let (now, scope) = (app.database().time(), may.place.scope());
     let mut tx = app.database().begin().await?;
     may.record(&mut tx, "mcp_instance.delete_profile", id, json!({ "profile": name }), now).await?;
     let found = within(&mut tx, &scope, id).await?;

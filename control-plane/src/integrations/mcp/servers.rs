@@ -124,7 +124,7 @@ pub(crate) async fn create(
     let name = field::name("name", name)?;
     let url = canonical(url)?;
     fields::check(&credential_fields)?;
-    let (database, scope) = (app.database(), scope(may));
+    let (database, scope) = (app.database(), may.place.scope());
     let (id, now) = (McpServerId::new_v7(), database.time());
     let mut tx = database.begin().await?;
     // The entry first: it makes those who change things of one workspace take turns.
@@ -160,7 +160,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<McpServer>, IntegrationError> {
     let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
     let mut values = Values::default();
-    values.scope(&scope(may)).number(created_at).id(id).number(limit);
+    values.scope(&may.place.scope()).number(created_at).id(id).number(limit);
     Ok(database.rows(LIST, values).await?.iter().map(server).collect::<Result<_, _>>()?)
 }
 
@@ -188,7 +188,7 @@ pub(super) async fn find(database: &Database, scope: &Scope, id: McpServerId) ->
 
 /// Deletes a server and its versions. One that instances are of is kept.
 pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: McpServerId) -> Result<(), IntegrationError> {
-    let (now, scope) = (app.database().time(), scope(may));
+    let (now, scope) = (app.database().time(), may.place.scope());
     let mut tx = app.database().begin().await?;
     may.record(&mut tx, "mcp_server.delete", id, Value::Null, now).await?;
     if let Some(row) = tx.row(USED, key(&scope, id)).await? {
@@ -207,7 +207,7 @@ pub(crate) async fn discover(
     id: McpServerId,
     connection: Option<ConnectionId>,
 ) -> Result<(McpServer, ToolList), IntegrationError> {
-    let scope = scope(may);
+    let scope = may.place.scope();
     let found = get(app.database(), &scope, id).await?;
     asking(app, may, "mcp_server.discover", id, connection).await?;
     let (tools, protocol_version) = ask(app, &scope, &found, connection).await?;
@@ -228,7 +228,7 @@ pub(crate) async fn validate(
     version: u32,
     connection: Option<ConnectionId>,
 ) -> Result<Validated, IntegrationError> {
-    let scope = scope(may);
+    let scope = may.place.scope();
     let found = get(app.database(), &scope, id).await?;
     let frozen = versions::get(app.database(), &scope, id, version).await?;
     asking(app, may, "mcp_server.validate", id, connection).await?;
@@ -303,14 +303,6 @@ pub(crate) fn canonical(text: &str) -> Result<String, IntegrationError> {
         Ok(server @ ToolServer::Instance(_)) => Ok(server.to_string()),
         Err(error) => Err(IntegrationError::invalid("canonical_url", error.to_string())),
     }
-}
-
-/// Where somebody may look after servers.
-pub(crate) fn scope<P>(may: &May<P>) -> Scope
-where
-    P: crate::access::permission::Permission<Place = crate::access::InProject>,
-{
-    Scope { tenant: may.place.tenant.tenant.clone(), project: may.place.project.clone() }
 }
 
 pub(super) fn unknown(id: McpServerId) -> IntegrationError {

@@ -68,7 +68,7 @@ pub(crate) async fn freeze(
     may: &May<WriteConnections>,
     server: McpServerId,
 ) -> Result<McpVersion, IntegrationError> {
-    let (database, scope) = (app.database(), servers::scope(may));
+    let (database, scope) = (app.database(), may.place.scope());
     let now = database.time();
     let Some(tools) = servers::shown(database, &scope, server).await? else {
         let message = "nobody has asked this server for its tools yet; discover them first".to_owned();
