@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    sync::Barrier,
 };
 
 pub(crate) const SECRET: &str = "sk-live-7f3a9c01d2e4";
@@ -24,6 +25,18 @@ pub(crate) fn text(value: &Value) -> String {
 struct Echo {
     origin: String,
     came: Arc<Mutex<Vec<String>>>,
+}
+
+/// A server that answers its first request when as many were asked as meet.
+async fn met(together: &Arc<Barrier>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (origin, together) = (format!("http://{}", listener.local_addr().unwrap()), together.clone());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        together.wait().await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+    });
+    origin
 }
 
 impl Echo {
@@ -325,6 +338,13 @@ async fn a_connection_is_tested_without_sending_what_it_holds() {
         assert_eq!((passed, &tested["ok"]), (vec![true, true, false], &json!(false)), "{tested}");
         assert!(text(&checks[2]["error"]).contains("cannot be reached"), "{tested}");
         assert!(!echo.came()[0].contains(SECRET));
+
+        // All are asked at once: each of these answers only when the others were asked, too.
+        let together = Arc::new(Barrier::new(3));
+        let origins = [met(&together).await, met(&together).await, met(&together).await];
+        let made = connect(&owner, "three", &origins.each_ref().map(String::as_str)).await;
+        let tested = owner.post(&format!("/v1/connections/{}/test", text(&made["id"])), json!({})).await.expect(200);
+        assert_eq!(tested["ok"], true, "{tested}");
         owner.post(&format!("/v1/connections/{NOBODY}/test"), json!({})).await.refused(404, "NOT_FOUND");
     })
     .await;

@@ -106,17 +106,21 @@ async fn a_server_that_says_nothing_is_waited_for_as_long_as_was_said() {
     let owner = server.owner();
     let mcp = McpServer::twisted(|heard| heard.is("tools/call").then_some(Answer::Silence)).await;
     instance(&owner, "silent", &mcp.url()).await;
-    let workflow = script(owner.clone(), CALL, granted("silent", &["echo"])).await;
-    let input = json!({ "instance_id": "silent", "tool": "echo", "arguments": { "text": "x" }, "timeout_s": 0.5 });
-    let run = workflow.command_and_wait("start", input).await.expect(200);
-    failed(&run, "UPSTREAM_ERROR", "did not answer within 0.5 s");
-    // A trickle is no answer either.
-    let mcp = McpServer::twisted(|heard| {
-        heard.is("tools/call").then(|| Answer::Bytes(format!("{EVENTS}: still there\n\n").into()))
-    })
-    .await;
-    instance(&owner, "trickle", &mcp.url()).await;
-    failed(&call_echo(&owner, "trickle").await, "UPSTREAM_ERROR", "ended the connection before its answer");
+    let in_half_a_second = async |name: &str| {
+        let workflow = script(owner.clone(), CALL, granted(name, &["echo"])).await;
+        let input = json!({ "instance_id": name, "tool": "echo", "arguments": { "text": "x" }, "timeout_s": 0.5 });
+        let run = workflow.command_and_wait("start", input).await.expect(200);
+        failed(&run, "UPSTREAM_ERROR", "did not answer within 0.5 s");
+    };
+    in_half_a_second("silent").await;
+    // A beginning is no answer either.
+    let begun = || format!("{EVENTS}: still there\n\n").into_bytes();
+    let mcp = McpServer::twisted(move |heard| heard.is("tools/call").then(|| Answer::Held(begun()))).await;
+    instance(&owner, "begun", &mcp.url()).await;
+    in_half_a_second("begun").await;
+    let mcp = McpServer::twisted(move |heard| heard.is("tools/call").then(|| Answer::Bytes(begun()))).await;
+    instance(&owner, "cut", &mcp.url()).await;
+    failed(&call_echo(&owner, "cut").await, "UPSTREAM_ERROR", "ended the connection before its answer");
 }
 
 #[tokio::test]

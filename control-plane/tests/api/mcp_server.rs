@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     Bytes(Vec<u8>),
     /// With these, and then with the others again and again.
     Endless(Vec<u8>, Vec<u8>),
+    /// With these, and then nothing more.
+    Held(Vec<u8>),
     /// Not at all.
     Silence,
 }
@@ -131,9 +133,14 @@ impl McpServer {
 
     /// Waits until a request of this method has come.
     pub(crate) async fn hears(&self, method: &str) -> Heard {
+        self.hears_what(|heard| heard.is(method)).await
+    }
+
+    /// Waits until something has come that is so.
+    pub(crate) async fn hears_what(&self, is_so: impl Fn(&Heard) -> bool) -> Heard {
         loop {
             let came = self.state.came.notified();
-            if let Some(heard) = self.heard_of(method).pop() {
+            if let Some(heard) = self.heard().into_iter().rfind(&is_so) {
                 return heard;
             }
             came.await;
@@ -156,6 +163,10 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
             while stream.write_all(next).await.is_ok() {
                 next = &again;
             }
+        }
+        Answer::Held(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.read(&mut [0]).await;
         }
         Answer::Silence => {
             let _ = stream.read(&mut [0]).await;
@@ -207,6 +218,8 @@ fn ordinary(heard: &Heard, tools: &Value) -> Answer {
             result(heard, json!({ "content": content, "structuredContent": { "text": text } }))
         }
         ("POST", Some(method)) if method.starts_with("notifications/") => Answer::Bytes(bytes(202, "", "")),
+        // An answer of the client to what the server asked.
+        ("POST", None) => Answer::Bytes(bytes(202, "", "")),
         ("POST", Some(_)) => {
             let error = json!({ "code": -32601, "message": "Method not found" });
             reply(200, "", &json!({ "jsonrpc": "2.0", "id": message["id"], "error": error }))
