@@ -178,6 +178,11 @@ impl ToolServer {
 }
 
 impl HostPattern {
+    /// The host of an address, and no other; nothing where the address has none, or is not HTTP.
+    pub fn of(url: &Url) -> Option<Self> {
+        url.origin().ascii_serialization().parse().ok()
+    }
+
     /// Whether requests to this address are covered.
     pub fn covers(&self, url: &Url) -> bool {
         let is_secure = match url.scheme() {

@@ -1,6 +1,11 @@
 //! Domains that a workspace has shown to be its own, by a DNS record; and the rule that only their addresses may join.
 
-use super::{AccessError, May, field, members, permission::ManageTenant, token};
+use super::{
+    AccessError, May, field, members,
+    permission::ManageTenant,
+    rows::{Ceiling, check_room},
+    token,
+};
 use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, maybe_time, number, text, time};
 use agentruntime_host_api::{TenantId, Timestamp};
 use hickory_resolver::{
@@ -71,11 +76,9 @@ pub(crate) async fn claim(database: &Database, may: &May<ManageTenant>, domain: 
     members::take_turn(&mut tx, may).await?;
     let mut values = Values::default();
     values.text(tenant.as_str());
-    let claimed: u32 = tx.row(COUNT, values).await?.map_or(Ok(0), |row| number(&row, 0))?;
-    if claimed >= DOMAINS_MAX {
-        let message = format!("a workspace has {DOMAINS_MAX} domains at most; remove one first");
-        return Err(AccessError::Conflict { code: "TOO_MANY_DOMAINS", message });
-    }
+    let message = format!("a workspace has {DOMAINS_MAX} domains at most; remove one first");
+    let ceiling = Ceiling { count: COUNT, max: DOMAINS_MAX, code: "TOO_MANY_DOMAINS", message };
+    check_room(&mut tx, values, ceiling).await?;
     let mut values = Values::default();
     values.text(tenant.as_str()).text(&domain).text(challenge).number(now.as_micros());
     if tx.row(INSERT, values).await?.is_some() {

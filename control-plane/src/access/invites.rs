@@ -5,10 +5,11 @@ use super::{
     audit::{self, Entry},
     domains, field, members,
     permission::ManageTenant,
+    rows::{Ceiling, check_room},
     tenants::{self, word},
     token::{self, NewToken, TokenHash},
 };
-use agentruntime_engine::database::{Database, Row, Tx, Values, id, maybe_time, number, text, time};
+use agentruntime_engine::database::{Database, Row, Tx, Values, id, maybe_time, text, time};
 use agentruntime_host_api::{TenantId, Timestamp};
 use serde_json::json;
 use std::time::Duration;
@@ -181,12 +182,8 @@ async fn check_not_member(tx: &mut Tx<'_>, tenant: &TenantId, email: &str) -> Re
 async fn check_pending(tx: &mut Tx<'_>, tenant: &TenantId, now: Timestamp) -> Result<(), AccessError> {
     let mut values = Values::default();
     values.text(tenant.as_str()).number(now.as_micros());
-    let pending: u32 = tx.row(PENDING, values).await?.map_or(Ok(0), |row| number(&row, 0))?;
-    if pending < PENDING_MAX {
-        return Ok(());
-    }
-    let message = format!("{pending} invitations wait to be accepted; take some back first");
-    Err(AccessError::Conflict { code: "TOO_MANY_INVITES", message })
+    let message = format!("{PENDING_MAX} invitations wait to be accepted; take some back first");
+    check_room(tx, values, Ceiling { count: PENDING, max: PENDING_MAX, code: "TOO_MANY_INVITES", message }).await
 }
 
 fn already_member() -> AccessError {

@@ -20,6 +20,7 @@
 //! | `passwords`, `attempts` | hashing without drowning in it; how often somebody may try |
 //! | `openid`, `openid_issuer`, `openid_attempts` | signing in with an account elsewhere |
 //! | `tables` | the tables of the control plane |
+//! | `rows` | what statements over many of them have in common |
 //! | the rest | one aggregate each: its rows and what can be done with them |
 
 pub(crate) mod accounts;
@@ -45,6 +46,7 @@ pub(crate) mod permission;
 pub(crate) mod project_members;
 pub(crate) mod projects;
 pub(crate) mod role;
+pub(crate) mod rows;
 pub(crate) mod sessions;
 pub(crate) mod tables;
 pub(crate) mod tenants;

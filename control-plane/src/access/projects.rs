@@ -6,6 +6,7 @@ use super::{
     entry::Reach,
     field, members,
     permission::{EnterTenant, ManageProject, ManageTenant},
+    rows::{Ceiling, check_room},
     tenants::word,
 };
 use agentruntime_engine::database::{
@@ -128,11 +129,9 @@ pub(crate) async fn found(
     members::take_turn(&mut tx, may).await?;
     let mut values = Values::default();
     values.text(may.place.tenant.as_str());
-    let count: u32 = tx.row(COUNT, values).await?.map_or(Ok(0), |row| number(&row, 0))?;
-    if count >= PROJECTS_MAX {
-        let message = format!("a workspace has {PROJECTS_MAX} projects at most; use another workspace");
-        return Err(AccessError::Conflict { code: "TOO_MANY_PROJECTS", message });
-    }
+    let message = format!("a workspace has {PROJECTS_MAX} projects at most; use another workspace");
+    let ceiling = Ceiling { count: COUNT, max: PROJECTS_MAX, code: "TOO_MANY_PROJECTS", message };
+    check_room(&mut tx, values, ceiling).await?;
     let made = create(&mut tx, &may.caller, &may.place, slug, &name, visibility, now.as_micros()).await?;
     tx.commit().await?;
     let InProject { project: id, slug, role, .. } = made;

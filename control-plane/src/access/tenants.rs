@@ -5,6 +5,7 @@ use super::{
     audit::{self, Entry},
     domains, entry, field, members,
     permission::ManageTenant,
+    rows::{Ceiling, check_room},
 };
 use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, number, text, time};
 use agentruntime_host_api::{TenantId, Timestamp};
@@ -103,11 +104,9 @@ pub(crate) async fn found(database: &Database, who: &InSession, slug: &str, name
     let mut tx = database.begin().await?;
     let mut values = Values::default();
     values.id(who.caller.user);
-    let owned: u32 = tx.row(OWNED, values).await?.map_or(Ok(0), |row| number(&row, 0))?;
-    if owned >= TENANTS_OWNED_MAX {
-        let message = format!("you own {owned} workspaces, and nobody can own more");
-        return Err(AccessError::Conflict { code: "TOO_MANY_TENANTS", message });
-    }
+    let message = format!("you own {TENANTS_OWNED_MAX} workspaces, and nobody can own more");
+    let ceiling = Ceiling { count: OWNED, max: TENANTS_OWNED_MAX, code: "TOO_MANY_TENANTS", message };
+    check_room(&mut tx, values, ceiling).await?;
     let made = create(&mut tx, &who.caller, slug, &name, now.as_micros()).await?;
     tx.commit().await?;
     let InTenant { tenant: id, slug, role } = made;

@@ -7,13 +7,13 @@ use super::{
     entry::Reach,
     field,
     permission::OwnTokens,
-    projects, tenants,
+    projects,
+    rows::{Ceiling, check_room},
+    tenants,
     tenants::word,
     token::{self, NewToken, TokenHash},
 };
-use agentruntime_engine::database::{
-    Database, Row, StoreError, Tx, Values, id, maybe_text, maybe_time, number, text, time,
-};
+use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, id, maybe_text, maybe_time, text, time};
 use agentruntime_host_api::{ProjectId, TenantId, Timestamp};
 use serde_json::json;
 
@@ -274,12 +274,8 @@ async fn check_not_wider(tx: &mut Tx<'_>, caller: &Caller, spec: &TokenSpec) -> 
 async fn check_live(tx: &mut Tx<'_>, may: &May<OwnTokens>, now: Timestamp) -> Result<(), AccessError> {
     let mut values = Values::default();
     values.text(may.place.tenant.as_str()).id(may.caller.user).number(now.as_micros());
-    let live: u32 = tx.row(LIVE, values).await?.map_or(Ok(0), |row| number(&row, 0))?;
-    if live < LIVE_MAX {
-        return Ok(());
-    }
-    let message = format!("you have {live} valid tokens in this workspace; revoke one that you do not need");
-    Err(AccessError::Conflict { code: "TOO_MANY_TOKENS", message })
+    let message = format!("you have {LIVE_MAX} valid tokens in this workspace; revoke one that you do not need");
+    check_room(tx, values, Ceiling { count: LIVE, max: LIVE_MAX, code: "TOO_MANY_TOKENS", message }).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "one for each column")]

@@ -332,9 +332,9 @@ async fn list_profiles(
     Path(id): Path<Uuid>,
 ) -> Result<Json<Profiles>, Problem> {
     let (scope, id) = (may.place.scope(), McpInstanceId::from(id));
-    let active = instances::get(app.database(), &scope, id).await?.active_profile;
-    let found = instances::profiles(app.database(), &scope, id).await?;
-    let items = found.into_iter().map(|it| shown_profile(it, active.as_deref())).collect();
+    let (instance, profiles) = instances::profiles(app.database(), &scope, id).await?;
+    let active = instance.active_profile.as_deref();
+    let items = profiles.into_iter().map(|it| shown_profile(it, active)).collect();
     Ok(Json(Profiles { items }))
 }
 

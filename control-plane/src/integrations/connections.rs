@@ -11,6 +11,7 @@ use crate::{
     access::{
         May, UserId,
         permission::{ReadConnections, WriteConnections},
+        rows::{self, Ceiling, check_room, key},
     },
     app::App,
     vault::{Place, Sealer, data_keys},
@@ -20,11 +21,15 @@ use agentruntime_engine::{
     store::Scope,
 };
 use agentruntime_host_api::{HostPattern, Timestamp};
+use futures_util::{StreamExt, stream};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use table::{DELETE, INSERT, LIST, NAMED, SELECT, UPDATE, check_room, connection, key};
+use table::{CONNECTIONS_MAX, COUNT, DELETE, INSERT, LIST, NAMED, SELECT, UPDATE, connection};
 use uuid::Uuid;
+
+/// Hosts that a test of a connection asks at a time.
+const HOSTS_AT_ONCE: usize = 8;
 
 /// What sealed credentials are bound to.
 const KIND: &str = "connection";
@@ -86,7 +91,7 @@ pub(crate) async fn create(
     new: NewConnection,
 ) -> Result<Connection, IntegrationError> {
     let (database, scope) = (app.database(), may.place.scope());
-    let display_name = name(&new.display_name)?;
+    let display_name = name("display_name", &new.display_name)?;
     word("provider", &new.provider)?;
     word("service", &new.service)?;
     if new.credentials.is_empty() {
@@ -109,7 +114,7 @@ pub(crate) async fn create(
         "allowed_hosts": allowed,
     });
     may.record(&mut tx, "connection.create", id, details, now).await?;
-    check_room(&mut tx, &scope).await?;
+    check_room(&mut tx, rows::of(&scope), ceiling()).await?;
     let mut values = Values::default();
     values.id(id).scope(&scope).text(&display_name).text(&new.provider).text(&new.service);
     values.text(json(&sealed)).text(json(&allowed)).id(may.caller.user).number(now.as_micros());
@@ -125,10 +130,7 @@ pub(crate) async fn list(
     after: Option<(i64, Uuid)>,
     limit: u32,
 ) -> Result<Vec<Connection>, IntegrationError> {
-    let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
-    let mut values = Values::default();
-    values.scope(&may.place.scope()).number(created_at).id(id).number(limit);
-    let rows = database.rows(LIST, values).await?;
+    let rows = database.rows(LIST, rows::page(rows::of(&may.place.scope()), after, limit)).await?;
     Ok(rows.iter().map(connection).collect::<Result<_, _>>()?)
 }
 
@@ -157,13 +159,13 @@ pub(crate) async fn change(
     change: Change,
 ) -> Result<Connection, IntegrationError> {
     let (database, scope) = (app.database(), may.place.scope());
-    let given_name = change.display_name.as_deref().map(name).transpose()?;
+    let given_name = change.display_name.as_deref().map(|text| name("display_name", text)).transpose()?;
     let given_hosts = change.allowed_hosts.as_deref().map(hosts::read).transpose()?;
-    let sealer = data_keys::sealer(database, &app.sealer, &scope.tenant).await?;
+    let given = seal_given(app, &scope, id, &change.credentials).await?;
     let now = database.time();
     let mut tx = database.begin().await?;
     let details = json!({
-        "display_name": given_name, "credential_keys": change.credentials.keys().collect::<Vec<_>>(),
+        "display_name": given_name, "credential_keys": given.keys().collect::<Vec<_>>(),
         "allowed_hosts": given_hosts,
     });
     // The entry first: it makes those who change things of one workspace take turns.
@@ -171,10 +173,10 @@ pub(crate) async fn change(
     let row = tx.row(SELECT, key(&scope, id)).await?.ok_or_else(|| unknown(id))?;
     let before = connection(&row)?;
     let mut sealed = before.sealed;
-    for (key, value) in &change.credentials {
+    for (key, value) in given {
         match value {
-            Some(value) => sealed.insert(key.clone(), seal(&sealer, &scope, id, key, value)?),
-            None => sealed.remove(key),
+            Some(value) => sealed.insert(key, value),
+            None => sealed.remove(&key),
         };
     }
     check_count(&sealed)?;
@@ -222,10 +224,12 @@ pub(crate) async fn test(
         let error = (!is_open).then(|| "it cannot be opened any more; enter it anew".to_owned());
         tested.push(Tested { what: format!("credential {key}"), error });
     }
-    for host in &found.allowed_hosts {
-        let error = app.outside.reaches(host).await.err().map(|error| error.to_string());
-        tested.push(Tested { what: format!("host {host}"), error });
-    }
+    let asked = found.allowed_hosts.into_iter().map(|host| async move {
+        let error = app.outside.reaches(&host).await.err().map(|error| error.to_string());
+        Tested { what: format!("host {host}"), error }
+    });
+    // All at once: one that does not answer keeps the others waiting for no longer than itself.
+    tested.extend(stream::iter(asked).buffered(HOSTS_AT_ONCE).collect::<Vec<_>>().await);
     Ok(tested)
 }
 
@@ -252,6 +256,24 @@ impl Connection {
     }
 }
 
+/// New values, sealed. A workspace gets its key only for a value: taking one away needs none.
+async fn seal_given(
+    app: &App,
+    scope: &Scope,
+    id: ConnectionId,
+    given: &BTreeMap<String, Option<SecretString>>,
+) -> Result<BTreeMap<String, Option<String>>, IntegrationError> {
+    if given.values().all(Option::is_none) {
+        return Ok(given.keys().map(|key| (key.clone(), None)).collect());
+    }
+    let sealer = data_keys::sealer(app.database(), &app.sealer, &scope.tenant).await?;
+    let sealed = |(key, value): (&String, &Option<SecretString>)| {
+        let value = value.as_ref().map(|value| seal(&sealer, scope, id, key, value)).transpose()?;
+        Ok((key.clone(), value))
+    };
+    given.iter().map(sealed).collect()
+}
+
 fn seal(
     sealer: &Sealer,
     scope: &Scope,
@@ -263,6 +285,11 @@ fn seal(
     check_value("credentials", value)?;
     let place = format!("{id}/{key}");
     Ok(sealer.seal(Place { tenant: &scope.tenant, kind: KIND, id: &place }, value)?)
+}
+
+fn ceiling() -> Ceiling {
+    let message = format!("a project has at most {CONNECTIONS_MAX} connections; delete one first");
+    Ceiling { count: COUNT, max: CONNECTIONS_MAX, code: "TOO_MANY_CONNECTIONS", message }
 }
 
 fn taken(name: &str) -> IntegrationError {

@@ -36,10 +36,10 @@ pub(super) fn check_count(sealed: &BTreeMap<String, String>) -> Result<(), Integ
 }
 
 /// A name that is no id, so that a workflow can say either.
-pub(super) fn name(text: &str) -> Result<String, IntegrationError> {
-    let name = field::name("display_name", text)?;
+pub(super) fn name(of: &'static str, text: &str) -> Result<String, IntegrationError> {
+    let name = field::name(of, text)?;
     match name.parse::<Uuid>().is_ok() || name.contains('/') {
-        true => Err(IntegrationError::invalid("display_name", "write a name that is no id and has no `/`")),
+        true => Err(IntegrationError::invalid(of, "write a name that is no id and has no `/`")),
         false => Ok(name),
     }
 }

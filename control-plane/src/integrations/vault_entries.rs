@@ -2,11 +2,15 @@
 
 use super::{IntegrationError, fields::check_value, hosts};
 use crate::{
-    access::{May, UserId, permission::ManageVault},
+    access::{
+        May, UserId,
+        permission::ManageVault,
+        rows::{Ceiling, check_room},
+    },
     app::App,
     vault::{Place, SealError, Sealer, data_keys},
 };
-use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, document, id, json, number, text, time};
+use agentruntime_engine::database::{Database, Row, StoreError, Values, document, id, json, number, text, time};
 use agentruntime_host_api::{HostPattern, SecretRef, TenantId, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -91,7 +95,9 @@ pub(crate) async fn put(
     values.number(1);
     let before = tx.row(VERSIONS, values).await?.as_ref().map(entry).transpose()?;
     if before.is_none() {
-        check_room(&mut tx, tenant, path).await?;
+        let message = format!("a vault has at most {PATHS_MAX} paths; delete one first");
+        let ceiling = Ceiling { count: COUNT, max: PATHS_MAX, code: "TOO_MANY_VAULT_PATHS", message };
+        check_room(&mut tx, key(tenant, path), ceiling).await?;
     }
     let version = before.as_ref().map_or(0, |before| before.version) + 1;
     let hosts = given.or(before.map(|before| before.allowed_hosts)).unwrap_or_default();
@@ -175,17 +181,6 @@ fn check_path(path: &str) -> Result<(), IntegrationError> {
                 "write up to {PATH_BYTES_MAX} letters, digits and _ - . in ASCII, in parts divided by `/`, none of them empty"
             );
             Err(IntegrationError::invalid("path", message))
-        }
-    }
-}
-
-async fn check_room(tx: &mut Tx<'_>, tenant: &TenantId, path: &str) -> Result<(), IntegrationError> {
-    let row = tx.row(COUNT, key(tenant, path)).await?.ok_or(StoreError::NotFound)?;
-    match number::<u32>(&row, 0)? < PATHS_MAX {
-        true => Ok(()),
-        false => {
-            let message = format!("a vault has at most {PATHS_MAX} paths; delete one first");
-            Err(crate::access::AccessError::Conflict { code: "TOO_MANY_VAULT_PATHS", message }.into())
         }
     }
 }

@@ -10,12 +10,13 @@ use crate::{
         AccessError, May, PatId, UserId,
         permission::WriteTriggers,
         role::{UnknownWord, words},
+        rows::{self, Ceiling, check_room},
         tenants::word,
     },
     operations::Project,
 };
 use agentruntime_engine::{
-    database::{Row, StoreError, Tx, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text, time},
+    database::{Row, StoreError, Values, document, id, json, maybe_id, maybe_text, maybe_time, number, text, time},
     node::{Node, StartRequest},
     store::Scope,
 };
@@ -165,7 +166,7 @@ pub(crate) async fn create(
     let id = ScheduleId::new_v7();
     let mut tx = database.begin().await?;
     may.record(&mut tx, "schedule.create", id, terms.details(), now).await?;
-    check_room(&mut tx, scope, workflow).await?;
+    check_room(&mut tx, of(scope, workflow), ceiling()).await?;
     let mut values = Values::default();
     values.id(id).scope(scope).text(workflow.as_str());
     terms.put(&mut values);
@@ -182,9 +183,7 @@ pub(crate) async fn list(
     after: Option<(i64, Uuid)>,
     limit: u32,
 ) -> Result<Vec<Schedule>, TriggerError> {
-    let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
-    let mut values = Values::default();
-    values.scope(&project.scope).text(workflow.as_str()).number(created_at).id(id).number(limit);
+    let values = rows::page(of(&project.scope, workflow), after, limit);
     Ok(project.store.database().rows(LIST, values).await?.iter().map(schedule).collect::<Result<_, _>>()?)
 }
 
@@ -308,18 +307,16 @@ impl Change {
     }
 }
 
-/// After the entry in the log, which makes writers of one workspace take turns.
-async fn check_room(tx: &mut Tx<'_>, scope: &Scope, workflow: &WorkflowId) -> Result<(), TriggerError> {
-    let mut values = Values::default();
-    values.scope(scope).text(workflow.as_str());
-    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
-    match number::<u32>(&row, 0)? < SCHEDULES_MAX {
-        true => Ok(()),
-        false => {
-            let message = format!("a workflow has at most {SCHEDULES_MAX} schedules; delete one first");
-            Err(AccessError::Conflict { code: "TOO_MANY_SCHEDULES", message }.into())
-        }
-    }
+fn ceiling() -> Ceiling {
+    let message = format!("a workflow has at most {SCHEDULES_MAX} schedules; delete one first");
+    Ceiling { count: COUNT, max: SCHEDULES_MAX, code: "TOO_MANY_SCHEDULES", message }
+}
+
+/// The schedules of a workflow: three values.
+fn of(scope: &Scope, workflow: &WorkflowId) -> Values {
+    let mut values = rows::of(scope);
+    values.text(workflow.as_str());
+    values
 }
 
 fn unknown(id: ScheduleId) -> AccessError {

@@ -25,9 +25,7 @@ const BATCH: u32 = 100;
 
 /// The keys under which secrets are sealed.
 pub(crate) async fn keys_in_use(database: &Database) -> Result<BTreeSet<String>, StoreError> {
-    let rows = database.rows(BEGINNINGS, Values::default()).await?;
-    let keys = rows.iter().map(|row| Ok(vault::key_of(text(row, 0)?).map(str::to_owned)));
-    keys.filter_map(Result::transpose).collect()
+    vault::keys_in_use(database, BEGINNINGS).await
 }
 
 /// Seals all secrets under the sealer's own key, and tells of how many subscriptions. What is sealed under the key that is

@@ -11,6 +11,7 @@ use crate::{
         May, PatId, UserId, field,
         permission::WriteTriggers,
         role::{UnknownWord, words},
+        rows::{self, Ceiling, check_room, key},
         tenants::word,
         token::NewToken,
     },
@@ -19,7 +20,7 @@ use crate::{
 };
 use agentruntime_engine::{
     database::{
-        self, Database, Row, StoreError, Tx, Values, document, id, maybe_id, maybe_text, maybe_time, number, text, time,
+        self, Database, Row, StoreError, Values, document, id, maybe_id, maybe_text, maybe_time, number, text, time,
     },
     store::Scope,
 };
@@ -199,7 +200,7 @@ pub(crate) async fn create(app: &App, may: &May<WriteTriggers>, new: NewSubscrip
     let mut tx = database.begin().await?;
     let details = serde_json::json!({ "workflow_id": new.workflow, "name": new.name });
     may.record(&mut tx, "webhook.create", id, details, now).await?;
-    check_room(&mut tx, &scope).await?;
+    check_room(&mut tx, rows::of(&scope), ceiling()).await?;
     let (pat, token) = match named {
         Some(pat) => (pat, None),
         None => automation::create(&mut tx, may, &new.name, now).await.map(|(pat, token)| (pat, Some(token)))?,
@@ -226,10 +227,9 @@ pub(crate) async fn list(
     after: Option<(i64, Uuid)>,
     limit: u32,
 ) -> Result<Vec<Subscription>, TriggerError> {
-    let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
-    let mut values = Values::default();
-    values.scope(scope).maybe_text(workflow.map(WorkflowId::as_str)).number(created_at).id(id).number(limit);
-    let rows = database.rows(LIST, values).await?;
+    let mut values = rows::of(scope);
+    values.maybe_text(workflow.map(WorkflowId::as_str));
+    let rows = database.rows(LIST, rows::page(values, after, limit)).await?;
     Ok(rows.iter().map(subscription).collect::<Result<_, _>>()?)
 }
 
@@ -346,18 +346,9 @@ impl Change {
     }
 }
 
-/// After the entry in the log, which makes writers of one workspace take turns.
-async fn check_room(tx: &mut Tx<'_>, scope: &Scope) -> Result<(), TriggerError> {
-    let mut values = Values::default();
-    values.scope(scope);
-    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
-    match number::<u32>(&row, 0)? < SUBSCRIPTIONS_MAX {
-        true => Ok(()),
-        false => {
-            let message = format!("a project has at most {SUBSCRIPTIONS_MAX} subscriptions; delete one first");
-            Err(crate::access::AccessError::Conflict { code: "TOO_MANY_WEBHOOKS", message }.into())
-        }
-    }
+fn ceiling() -> Ceiling {
+    let message = format!("a project has at most {SUBSCRIPTIONS_MAX} subscriptions; delete one first");
+    Ceiling { count: COUNT, max: SUBSCRIPTIONS_MAX, code: "TOO_MANY_WEBHOOKS", message }
 }
 
 fn check_name(name: &str) -> Result<(), TriggerError> {
@@ -371,12 +362,6 @@ fn seal(sealer: &Sealer, scope: &Scope, id: SubscriptionId, secret: &SigningSecr
 
 fn unknown(id: SubscriptionId) -> TriggerError {
     crate::access::AccessError::NotFound { kind: "inbound webhook", id: id.to_string() }.into()
-}
-
-fn key(scope: &Scope, id: SubscriptionId) -> Values {
-    let mut values = Values::default();
-    values.scope(scope).id(id);
-    values
 }
 
 fn subscription(row: &Row) -> Result<Subscription, StoreError> {

@@ -72,9 +72,7 @@ pub(crate) async fn sealer(database: &Database, master: &Sealer, tenant: &Tenant
 
 /// The master keys under which keys of workspaces are sealed.
 pub(crate) async fn keys_in_use(database: &Database) -> Result<BTreeSet<String>, StoreError> {
-    let rows = database.rows(BEGINNINGS, Values::default()).await?;
-    let keys = rows.iter().map(|row| Ok(key_of(text(row, 0)?).map(str::to_owned)));
-    keys.filter_map(Result::transpose).collect()
+    super::keys_in_use(database, BEGINNINGS).await
 }
 
 /// Seals all keys of workspaces under the current master key, and tells how many. Those sealed under one that is given up are

@@ -7,6 +7,7 @@
 use super::{
     MasterKeyError, Place, SealError, Sealer,
     master_key::{self, Found},
+    seal::key_of,
 };
 use agentruntime_engine::{
     database::{Database, StoreError, Values, text},
@@ -50,8 +51,8 @@ pub(crate) enum VaultError {
     #[error(
         "the master key file {path} is missing, and this data has secrets that are sealed under the key `{needed}`: put the \
          file back from its copy. Where there is none, they are lost: `agentruntime serve --give-up-master-key {needed}` goes \
-         on with another key; each inbound webhook then needs a new signing secret, and credentials of connections and the vault \
-         have to be entered anew",
+         on with another key; each inbound webhook then needs a new signing secret, and credentials of connections, keys of \
+         providers and the vault have to be entered anew",
         path = path.display()
     )]
     Lost {
@@ -144,6 +145,13 @@ impl Keys {
         }
         Ok(sealer)
     }
+}
+
+/// The keys under which something is sealed, whose beginnings a statement gives.
+pub(crate) async fn keys_in_use(database: &Database, sql: &'static str) -> Result<BTreeSet<String>, StoreError> {
+    let rows = database.rows(sql, Values::default()).await?;
+    let keys = rows.iter().map(|row| Ok(key_of(text(row, 0)?).map(str::to_owned)));
+    keys.filter_map(Result::transpose).collect()
 }
 
 /// Notes that all of a database's secrets are sealed under the sealer's own key now.

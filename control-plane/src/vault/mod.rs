@@ -16,6 +16,6 @@ mod master_key;
 mod seal;
 
 pub(crate) use data_keys::DataKeyError;
-pub(crate) use keys::{GivenKeys, Keys, VaultError, note_current};
+pub(crate) use keys::{GivenKeys, Keys, VaultError, keys_in_use, note_current};
 pub(crate) use master_key::{MasterKeyError, check_form};
 pub(crate) use seal::{BEGINNING_CHARS, Place, SealError, Sealer, beginning, key_of};

@@ -1,9 +1,8 @@
 //! The table of connections: its statements, and what a row says.
 
-use super::{Connection, ConnectionId};
-use crate::integrations::IntegrationError;
+use super::Connection;
 use agentruntime_engine::{
-    database::{Row, StoreError, Tx, Values, document, id, number, text, time},
+    database::{Row, StoreError, document, id, text, time},
     store::Scope,
 };
 use agentruntime_host_api::{ProjectId, TenantId};
@@ -26,7 +25,7 @@ pub(super) const INSERT: &str = concat!(
     columns!()
 );
 
-const COUNT: &str = "SELECT COUNT(*) FROM connections WHERE tenant_id = $1 AND project_id = $2";
+pub(super) const COUNT: &str = "SELECT COUNT(*) FROM connections WHERE tenant_id = $1 AND project_id = $2";
 
 pub(super) const LIST: &str = concat!(
     "SELECT ",
@@ -54,27 +53,6 @@ pub(super) const UPDATE: &str = concat!(
 
 pub(super) const DELETE: &str =
     "DELETE FROM connections WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 RETURNING connection_id";
-
-/// After the entry in the log, which makes writers of one workspace take turns.
-pub(super) async fn check_room(tx: &mut Tx<'_>, scope: &Scope) -> Result<(), IntegrationError> {
-    let mut values = Values::default();
-    values.scope(scope);
-    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
-    match number::<u32>(&row, 0)? < CONNECTIONS_MAX {
-        true => Ok(()),
-        false => {
-            let message = format!("a project has at most {CONNECTIONS_MAX} connections; delete one first");
-            Err(crate::access::AccessError::Conflict { code: "TOO_MANY_CONNECTIONS", message }.into())
-        }
-    }
-}
-
-/// Which connection of a place.
-pub(super) fn key(scope: &Scope, id: ConnectionId) -> Values {
-    let mut values = Values::default();
-    values.scope(scope).id(id);
-    values
-}
 
 /// What a row says.
 pub(super) fn connection(row: &Row) -> Result<Connection, StoreError> {

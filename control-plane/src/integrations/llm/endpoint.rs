@@ -25,7 +25,7 @@ pub(crate) enum Tier {
 pub(crate) struct Endpoint {
     /// Its id, where it is kept in a project.
     pub(crate) id: Option<String>,
-    /// The `<vendor>` of `direct.<vendor>.<model>`.
+    /// The `<provider>` of `direct.<vendor>.<model>`.
     pub(crate) name: String,
     /// How it is asked.
     pub(crate) vendor: Vendor,
@@ -58,14 +58,8 @@ impl Endpoint {
 
     /// The only place that its key goes to, and any request to it.
     pub(super) fn host(&self) -> Option<HostPattern> {
-        host_of(&self.base_url)
+        HostPattern::of(&self.base_url)
     }
-}
-
-/// Where an address is, as a grant says it.
-pub(super) fn host_of(url: &Url) -> Option<HostPattern> {
-    let port = url.port_or_known_default()?;
-    format!("{}://{}:{port}", url.scheme(), url.host_str()?).parse().ok()
 }
 
 /// Reads where a provider is.
@@ -77,7 +71,7 @@ pub(super) fn read_base_url(vendor: Vendor, given: Option<&str>) -> Result<Url, 
     let Some(text) = given.or(vendor.base_url()) else {
         return Err(invalid("say where the server is, such as http://127.0.0.1:8080/v1"));
     };
-    let url = Url::parse(text).ok().filter(|url| host_of(url).is_some() && text.len() <= BASE_URL_BYTES_MAX);
+    let url = Url::parse(text).ok().filter(|url| HostPattern::of(url).is_some() && text.len() <= BASE_URL_BYTES_MAX);
     let url = url.ok_or_else(|| invalid("write an address such as https://models.example.com/v1"))?;
     let is_plain =
         url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();

@@ -2,7 +2,7 @@
 
 use super::{
     endpoint::{Endpoint, Key, Tier, read_base_url},
-    providers::{MODELS_MAX, check_name},
+    providers::{check_models, check_name},
     vendor::Vendor,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -57,9 +57,7 @@ fn endpoint(given: Given, tier: Tier) -> Result<Endpoint, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("cannot have the provider `{name}`: {error}");
     check_name(&name).map_err(|error| wrong(&error))?;
     let base_url = read_base_url(vendor, base_url.as_deref()).map_err(|error| wrong(&error))?;
-    if models.len() > MODELS_MAX {
-        return Err(wrong(&format!("more than {MODELS_MAX} models")));
-    }
+    check_models(&models).map_err(|error| wrong(&error))?;
     let key = api_key.map_or(Key::None, Key::Open);
     Ok(Endpoint { id: None, name, vendor, base_url, models, tier, key })
 }
@@ -82,6 +80,7 @@ mod tests {
             assert!(!refused(wrong).contains("sk-secret"), "{wrong}");
         }
         assert!(refused("[{\"vendor\": \"openai_compatible\"}]").contains("base_url"));
+        assert!(refused("[{\"vendor\": \"openai\", \"models\": [\"a b\"]}]").contains("a model's name"));
         assert!(refused("[{\"vendor\": \"google\"}, {\"vendor\": \"google\"}]").contains("`google` twice"));
         let fine = read(&"[{\"vendor\": \"openai\"}, {\"vendor\": \"openai\", \"name\": \"b\"}]".into(), Tier::Tenant);
         assert_eq!(fine.unwrap().len(), 2);

@@ -9,12 +9,13 @@ use crate::{
     access::{
         AccessError, May, UserId,
         permission::{ReadConnections, WriteConnections},
+        rows::{self, Ceiling, check_room, key},
     },
     app::App,
     vault::{Place, SealError, Sealer, data_keys},
 };
 use agentruntime_engine::{
-    database::{Database, Row, StoreError, Tx, Values, document, id, json, maybe_text, number, text, time},
+    database::{Database, Row, StoreError, document, id, json, maybe_text, number, text, time},
     store::Scope,
 };
 use agentruntime_host_api::{TenantId, Timestamp};
@@ -143,16 +144,16 @@ pub(crate) async fn create(
     let (database, scope) = (app.database(), may.place.scope());
     let name = new.name.unwrap_or_else(|| new.vendor.word().to_owned());
     check_name(&name).map_err(|message| IntegrationError::invalid("name", message))?;
-    check_models(&new.models)?;
+    check_models(&new.models).map_err(|message| IntegrationError::invalid("models", message))?;
     let base_url = read_base_url(new.vendor, new.base_url.as_deref())?;
     let (id, now) = (ProviderId::new_v7(), database.time());
     let sealed = seal(app, &scope, id, new.api_key.as_ref()).await?;
     let mut tx = database.begin().await?;
     let details = json!({ "name": name, "vendor": new.vendor, "base_url": base_url, "has_key": sealed.is_some() });
     may.record(&mut tx, "provider.create", id, details, now).await?;
-    check_room(&mut tx, &scope).await?;
-    let mut values = Values::default();
-    values.scope(&scope).id(id).text(&name).text(new.vendor.word()).text(base_url.as_str()).maybe_text(sealed);
+    check_room(&mut tx, rows::of(&scope), ceiling()).await?;
+    let mut values = key(&scope, id);
+    values.text(&name).text(new.vendor.word()).text(base_url.as_str()).maybe_text(sealed);
     values.text(json(&new.models)).number(u8::from(new.is_enabled)).id(may.caller.user).number(now.as_micros());
     let row = tx.row(INSERT, values).await?.ok_or_else(|| taken(&name))?;
     tx.commit().await?;
@@ -166,18 +167,13 @@ pub(crate) async fn list(
     after: Option<(i64, Uuid)>,
     limit: u32,
 ) -> Result<Vec<Provider>, IntegrationError> {
-    let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
-    let mut values = Values::default();
-    values.scope(&may.place.scope()).number(created_at).id(id).number(limit);
-    let rows = database.rows(LIST, values).await?;
+    let rows = database.rows(LIST, rows::page(rows::of(&may.place.scope()), after, limit)).await?;
     Ok(rows.iter().map(provider).collect::<Result<_, _>>()?)
 }
 
 /// Those that are in use, as they are asked.
 pub(in crate::integrations) async fn in_use(database: &Database, scope: &Scope) -> Result<Vec<Endpoint>, StoreError> {
-    let mut values = Values::default();
-    values.scope(scope);
-    database.rows(IN_USE, values).await?.iter().map(|row| provider(row).map(Provider::endpoint)).collect()
+    database.rows(IN_USE, rows::of(scope)).await?.iter().map(|row| provider(row).map(Provider::endpoint)).collect()
 }
 
 /// Changes a provider. Steps use what is new from then on, those of runs under way too.
@@ -192,7 +188,7 @@ pub(crate) async fn change(
         check_name(name).map_err(|message| IntegrationError::invalid("name", message))?;
     }
     if let Some(models) = &change.models {
-        check_models(models)?;
+        check_models(models).map_err(|message| IntegrationError::invalid("models", message))?;
     }
     let sealed = seal(app, &scope, id, change.api_key.as_ref()).await?;
     let now = database.time();
@@ -283,14 +279,14 @@ pub(super) fn check_name(text: &str) -> Result<(), String> {
     }
 }
 
-fn check_models(models: &[String]) -> Result<(), IntegrationError> {
-    let invalid = |message: String| IntegrationError::invalid("models", message);
+/// Refuses a list of models that is too long, or has what can be the name of none.
+pub(super) fn check_models(models: &[String]) -> Result<(), String> {
     if models.len() > MODELS_MAX {
-        return Err(invalid(format!("{} models; at most {MODELS_MAX} are listed", models.len())));
+        return Err(format!("{} models; at most {MODELS_MAX} are listed", models.len()));
     }
     match models.iter().all(|name| is_model(name)) {
         true => Ok(()),
-        false => Err(invalid(format!("a model's name has 1 to {MODEL_BYTES_MAX} visible characters of ASCII"))),
+        false => Err(format!("a model's name has 1 to {MODEL_BYTES_MAX} visible characters of ASCII")),
     }
 }
 
@@ -299,18 +295,9 @@ pub(super) fn is_model(name: &str) -> bool {
     (1..=MODEL_BYTES_MAX).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic())
 }
 
-/// After the entry in the log, which makes writers of one workspace take turns.
-async fn check_room(tx: &mut Tx<'_>, scope: &Scope) -> Result<(), IntegrationError> {
-    let mut values = Values::default();
-    values.scope(scope);
-    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
-    match number::<u32>(&row, 0)? < PROVIDERS_MAX {
-        true => Ok(()),
-        false => {
-            let message = format!("a project has at most {PROVIDERS_MAX} providers; delete one first");
-            Err(AccessError::Conflict { code: "TOO_MANY_PROVIDERS", message }.into())
-        }
-    }
+fn ceiling() -> Ceiling {
+    let message = format!("a project has at most {PROVIDERS_MAX} providers; delete one first");
+    Ceiling { count: COUNT, max: PROVIDERS_MAX, code: "TOO_MANY_PROVIDERS", message }
 }
 
 fn taken(name: &str) -> IntegrationError {
@@ -320,12 +307,6 @@ fn taken(name: &str) -> IntegrationError {
 
 fn unknown(id: ProviderId) -> IntegrationError {
     AccessError::NotFound { kind: "provider", id: id.to_string() }.into()
-}
-
-fn key(scope: &Scope, id: ProviderId) -> Values {
-    let mut values = Values::default();
-    values.scope(scope).id(id);
-    values
 }
 
 fn provider(row: &Row) -> Result<Provider, StoreError> {

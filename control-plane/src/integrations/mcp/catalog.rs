@@ -9,6 +9,7 @@ use crate::{
     integrations::IntegrationError,
 };
 use agentruntime_engine::database::Database;
+use std::collections::{HashMap, hash_map::Entry};
 use uuid::Uuid;
 
 /// A tool of an instance, without its schemas.
@@ -41,6 +42,8 @@ pub(crate) async fn tools(
 ) -> Result<Vec<Listed>, IntegrationError> {
     let (scope, limit) = (may.place.scope(), limit as usize);
     let mut listed = Vec::new();
+    // Many instances are of the same version of a server, whose tools are read once.
+    let mut lists = HashMap::new();
     // The instance itself comes again: there may be more of it. Just before it, nothing has its id.
     let mut place = after.as_ref().map(|(at, id, _)| (*at, Uuid::from_u128(id.as_u128().saturating_sub(1))));
     while listed.len() < limit {
@@ -48,11 +51,14 @@ pub(crate) async fn tools(
         let Some(last) = found.last() else { break };
         place = Some((last.created_at.as_micros(), last.id.as_uuid()));
         for instance in found {
-            let Some(version) = versions::find(database, &scope, instance.server, instance.version).await? else {
-                continue;
-            };
+            let at = (instance.server, instance.version);
+            if let Entry::Vacant(place) = lists.entry(at) {
+                let Some(found) = versions::find(database, &scope, at.0, at.1).await? else { continue };
+                place.insert(found.tools);
+            }
+            let Some(tools) = lists.get(&at) else { continue };
             let begun = after.as_ref().filter(|(_, id, _)| *id == instance.id.as_uuid()).map(|(_, _, name)| name);
-            let tools = version.tools.tools().iter().filter(|tool| begun.is_none_or(|name| tool.name > *name));
+            let tools = tools.tools().iter().filter(|tool| begun.is_none_or(|name| tool.name > *name));
             listed.extend(tools.take(limit - listed.len()).map(|tool| Listed {
                 instance: instance.clone(),
                 name: tool.name.clone(),

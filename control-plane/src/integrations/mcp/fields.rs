@@ -1,7 +1,7 @@
 //! Which credentials a server wants, and in which headers they go.
 
 use super::MCP_CREDENTIAL_FIELDS_MAX;
-use crate::integrations::IntegrationError;
+use crate::integrations::{IntegrationError, fields::word};
 use agentruntime_host_api::{HEADER_BYTES_MAX, OWN_HEADERS, Part, SecretName, SecretRef, Text};
 use axum::http::HeaderName;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 
 /// Where the value of a field stands in its format.
 const VALUE: &str = "{value}";
-/// The longest name of a field, in bytes.
-pub(crate) const FIELD_NAME_BYTES_MAX: usize = 64;
 /// Headers that the protocol itself has.
 const PROTOCOL_HEADERS: [&str; 5] = ["accept", "content-type", "idempotency-key", "last-event-id", "user-agent"];
 
@@ -29,12 +27,7 @@ impl CredentialField {
     /// A field as somebody declared it.
     pub(crate) fn new(name: String, header: &str, format: Option<String>) -> Result<Self, IntegrationError> {
         let invalid = |message: String| IntegrationError::invalid("credential_fields", message);
-        let is_word = (1..=FIELD_NAME_BYTES_MAX).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-        if !is_word {
-            let message = format!("a name here has 1 to {FIELD_NAME_BYTES_MAX} letters, digits and _ - . in ASCII");
-            return Err(invalid(message));
-        }
+        word("credential_fields", &name)?;
         let header = HeaderName::from_bytes(header.as_bytes())
             .map_err(|_| invalid(format!("the field `{name}`: its `header` is no name of a header")))?;
         let header = header.as_str().to_owned();

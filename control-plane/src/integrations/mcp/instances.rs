@@ -4,11 +4,12 @@
 use super::{MCP_INSTANCES_MAX, MCP_PROFILES_MAX, servers, tools::Tool, versions};
 use crate::{
     access::{
-        AccessError, May, UserId, field,
+        AccessError, May, UserId,
         permission::{ReadConnections, WriteConnections},
+        rows::{self, Ceiling, check_room, key},
     },
     app::App,
-    integrations::{IntegrationError, McpInstanceId, McpServerId},
+    integrations::{IntegrationError, McpInstanceId, McpServerId, fields},
 };
 use agentruntime_engine::{
     database::{Database, Row, StoreError, Tx, Values, document, id, json, maybe_text, number, text, time},
@@ -71,6 +72,9 @@ const DELETE_PROFILES: &str =
 
 const PROFILES: &str = "SELECT name, bindings, created_by, created_at FROM mcp_config_profiles \
     WHERE tenant_id = $1 AND project_id = $2 AND instance_id = $3 ORDER BY name";
+
+const PROFILE: &str = "SELECT name, bindings, created_by, created_at FROM mcp_config_profiles \
+    WHERE tenant_id = $1 AND project_id = $2 AND instance_id = $3 AND name = $4";
 
 const INSERT_PROFILE: &str = "INSERT INTO mcp_config_profiles (tenant_id, project_id, instance_id, name, bindings, \
     created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING name, bindings, created_by, created_at";
@@ -137,7 +141,7 @@ pub(crate) async fn create(
     server: McpServerId,
     version: u32,
 ) -> Result<McpInstance, IntegrationError> {
-    let name = name(given_name)?;
+    let name = fields::name("name", given_name)?;
     let (database, scope) = (app.database(), may.place.scope());
     servers::get(database, &scope, server).await?;
     versions::get(database, &scope, server, version).await?;
@@ -147,13 +151,10 @@ pub(crate) async fn create(
     let details = json!({ "name": name, "server_id": server, "version": version });
     may.record(&mut tx, "mcp_instance.create", id, details, now).await?;
     // It may have been deleted since it was looked for.
-    tx.row(servers::EXISTS, servers::key(&scope, server)).await?.ok_or_else(|| servers::unknown(server))?;
-    let mut values = Values::default();
-    values.scope(&scope);
-    if count(&mut tx, COUNT, values).await? >= MCP_INSTANCES_MAX {
-        let message = format!("a project has at most {MCP_INSTANCES_MAX} instances of MCP servers; delete one first");
-        return Err(AccessError::Conflict { code: "TOO_MANY_MCP_INSTANCES", message }.into());
-    }
+    tx.row(servers::EXISTS, key(&scope, server)).await?.ok_or_else(|| servers::unknown(server))?;
+    let message = format!("a project has at most {MCP_INSTANCES_MAX} instances of MCP servers; delete one first");
+    let ceiling = Ceiling { count: COUNT, max: MCP_INSTANCES_MAX, code: "TOO_MANY_MCP_INSTANCES", message };
+    check_room(&mut tx, rows::of(&scope), ceiling).await?;
     let mut values = key(&scope, id);
     values.text(&name).id(server).number(version).id(may.caller.user).number(now.as_micros());
     let row = tx.row(INSERT, values).await?.ok_or_else(|| taken(&name))?;
@@ -168,9 +169,7 @@ pub(crate) async fn list(
     after: Option<(i64, Uuid)>,
     limit: u32,
 ) -> Result<Vec<McpInstance>, IntegrationError> {
-    let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
-    let mut values = Values::default();
-    values.scope(&may.place.scope()).number(created_at).id(id).number(limit);
+    let values = rows::page(rows::of(&may.place.scope()), after, limit);
     Ok(database.rows(LIST, values).await?.iter().map(instance).collect::<Result<_, _>>()?)
 }
 
@@ -186,9 +185,7 @@ pub(crate) async fn get(
 
 /// The instance that a workflow names, by its id or its name.
 pub(super) async fn named(database: &Database, scope: &Scope, name: &str) -> Result<Option<McpInstance>, StoreError> {
-    let mut values = Values::default();
-    values.scope(scope).text(name);
-    database.rows(NAMED, values).await?.first().map(instance).transpose()
+    database.rows(NAMED, key(scope, name)).await?.first().map(instance).transpose()
 }
 
 /// The first few instances of the server at an address.
@@ -197,9 +194,7 @@ pub(super) async fn of_server_at(
     scope: &Scope,
     url: &str,
 ) -> Result<Vec<McpInstance>, StoreError> {
-    let mut values = Values::default();
-    values.scope(scope).text(url);
-    database.rows(OF_SERVER, values).await?.iter().map(instance).collect()
+    database.rows(OF_SERVER, key(scope, url)).await?.iter().map(instance).collect()
 }
 
 /// The instance that is meant, and one of its tools where that is asked for.
@@ -249,20 +244,21 @@ pub(crate) async fn change(
     id: McpInstanceId,
     change: Change,
 ) -> Result<McpInstance, IntegrationError> {
-    let given_name = change.name.as_deref().map(name).transpose()?;
+    let given_name = change.name.as_deref().map(|name| fields::name("name", name)).transpose()?;
     let (database, scope) = (app.database(), may.place.scope());
     if let Some(version) = change.version {
         let found = get(database, &scope, id).await?;
         versions::get(database, &scope, found.server, version).await?;
     }
+    let now = database.time();
+    let mut tx = database.begin().await?;
     let details = json!({ "name": given_name, "version": change.version });
-    update(app, may, id, "mcp_instance.update", details, |found| {
-        if let Some(name) = given_name {
-            found.name = name;
-        }
-        found.version = change.version.unwrap_or(found.version);
-    })
-    .await
+    may.record(&mut tx, "mcp_instance.update", id, details, now).await?;
+    let before = within(&mut tx, &scope, id).await?;
+    let (name, version) = (given_name.unwrap_or(before.name), change.version.unwrap_or(before.version));
+    let changed = keep(&mut tx, &scope, &McpInstance { name, version, ..before }, now).await?;
+    tx.commit().await?;
+    Ok(changed)
 }
 
 /// Decides which config profile calls use; nothing: none, and no credentials.
@@ -272,29 +268,15 @@ pub(crate) async fn set_active(
     id: McpInstanceId,
     profile: Option<String>,
 ) -> Result<McpInstance, IntegrationError> {
-    if let Some(name) = &profile {
-        let profiles = profiles(app.database(), &may.place.scope(), id).await?;
-        profiles.iter().find(|it| it.name == *name).ok_or_else(|| unknown_profile(name))?;
-    }
-    let details = json!({ "profile": profile });
-    update(app, may, id, "mcp_instance.set_active", details, |found| found.active_profile = profile).await
-}
-
-async fn update(
-    app: &App,
-    may: &May<WriteConnections>,
-    id: McpInstanceId,
-    action: &'static str,
-    details: Value,
-    change: impl FnOnce(&mut McpInstance),
-) -> Result<McpInstance, IntegrationError> {
     let (database, scope) = (app.database(), may.place.scope());
     let now = database.time();
     let mut tx = database.begin().await?;
-    may.record(&mut tx, action, id, details, now).await?;
-    let mut found = within(&mut tx, &scope, id).await?;
-    change(&mut found);
-    let changed = keep(&mut tx, &scope, &found, now).await?;
+    may.record(&mut tx, "mcp_instance.set_active", id, json!({ "profile": profile }), now).await?;
+    let found = within(&mut tx, &scope, id).await?;
+    if let Some(name) = &profile {
+        tx.row(PROFILE, profile_key(&scope, id, name)).await?.ok_or_else(|| unknown_profile(name))?;
+    }
+    let changed = keep(&mut tx, &scope, &McpInstance { active_profile: profile, ..found }, now).await?;
     tx.commit().await?;
     Ok(changed)
 }
@@ -322,18 +304,15 @@ pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: McpInstan
     Ok(tx.commit().await?)
 }
 
-/// The config profiles of an instance, by name.
+/// An instance and its config profiles, by name.
 pub(crate) async fn profiles(
     database: &Database,
     scope: &Scope,
     id: McpInstanceId,
-) -> Result<Vec<ConfigProfile>, IntegrationError> {
-    get(database, scope, id).await?;
-    Ok(profiles_of(database, scope, id).await?)
-}
-
-async fn profiles_of(database: &Database, scope: &Scope, id: McpInstanceId) -> Result<Vec<ConfigProfile>, StoreError> {
-    database.rows(PROFILES, key(scope, id)).await?.iter().map(profile).collect()
+) -> Result<(McpInstance, Vec<ConfigProfile>), IntegrationError> {
+    let found = get(database, scope, id).await?;
+    let profiles = database.rows(PROFILES, key(scope, id)).await?.iter().map(profile).collect::<Result<_, _>>()?;
+    Ok((found, profiles))
 }
 
 /// What the active config profile binds.
@@ -343,8 +322,8 @@ pub(super) async fn active_bindings(
     instance: &McpInstance,
 ) -> Result<BTreeMap<String, SecretRef>, StoreError> {
     let Some(active) = &instance.active_profile else { return Ok(BTreeMap::new()) };
-    let profiles = profiles_of(database, scope, instance.id).await?;
-    Ok(profiles.into_iter().find(|it| it.name == *active).map(|it| it.bindings).unwrap_or_default())
+    let found = database.rows(PROFILE, profile_key(scope, instance.id, active)).await?;
+    Ok(found.first().map(profile).transpose()?.map(|it| it.bindings).unwrap_or_default())
 }
 
 /// Makes a config profile. It is not active before it is made so.
@@ -355,7 +334,7 @@ pub(crate) async fn create_profile(
     given_name: &str,
     given: BTreeMap<String, String>,
 ) -> Result<ConfigProfile, IntegrationError> {
-    let profile_name = name(given_name)?;
+    let profile_name = fields::name("name", given_name)?;
     let (database, scope) = (app.database(), may.place.scope());
     let found = get(database, &scope, id).await?;
     let server = servers::get(database, &scope, found.server).await?;
@@ -396,9 +375,7 @@ pub(crate) async fn delete_profile(
     let mut tx = app.database().begin().await?;
     may.record(&mut tx, "mcp_instance.delete_profile", id, json!({ "profile": name }), now).await?;
     let found = within(&mut tx, &scope, id).await?;
-    let mut values = key(&scope, id);
-    values.text(name);
-    tx.row(DELETE_PROFILE, values).await?.ok_or_else(|| unknown_profile(name))?;
+    tx.row(DELETE_PROFILE, profile_key(&scope, id, name)).await?.ok_or_else(|| unknown_profile(name))?;
     // Another one of its name is not active before somebody says so.
     if found.active_profile.as_deref() == Some(name) {
         keep(&mut tx, &scope, &McpInstance { active_profile: None, ..found }, now).await?;
@@ -430,20 +407,6 @@ async fn within(tx: &mut Tx<'_>, scope: &Scope, id: McpInstanceId) -> Result<Mcp
     Ok(instance(&row)?)
 }
 
-async fn count(tx: &mut Tx<'_>, sql: &'static str, values: Values) -> Result<u32, StoreError> {
-    let row = tx.row(sql, values).await?.ok_or(StoreError::NotFound)?;
-    number(&row, 0)
-}
-
-/// A name that is no id, so that a workflow can say either.
-fn name(text: &str) -> Result<String, IntegrationError> {
-    let name = field::name("name", text)?;
-    match name.parse::<Uuid>().is_ok() || name.contains('/') {
-        true => Err(IntegrationError::invalid("name", "write a name that is no id and has no `/`")),
-        false => Ok(name),
-    }
-}
-
 fn taken(name: &str) -> IntegrationError {
     let message = format!("this project has an instance `{name}` already; choose another name");
     AccessError::Conflict { code: "MCP_INSTANCE_NAME_TAKEN", message }.into()
@@ -457,9 +420,9 @@ fn unknown_profile(name: &str) -> IntegrationError {
     AccessError::NotFound { kind: "config profile", id: name.to_owned() }.into()
 }
 
-fn key(scope: &Scope, id: McpInstanceId) -> Values {
-    let mut values = Values::default();
-    values.scope(scope).id(id);
+fn profile_key(scope: &Scope, id: McpInstanceId, name: &str) -> Values {
+    let mut values = key(scope, id);
+    values.text(name);
     values
 }
 

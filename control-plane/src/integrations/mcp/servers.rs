@@ -13,12 +13,13 @@ use crate::{
     access::{
         AccessError, May, UserId, field,
         permission::{ReadConnections, WriteConnections},
+        rows::{self, Ceiling, check_room, key},
     },
     app::App,
     integrations::{ConnectionId, IntegrationError, McpServerId, secrets},
 };
 use agentruntime_engine::{
-    database::{Database, Row, StoreError, Values, document, id, json, maybe_text, maybe_time, number, text, time},
+    database::{Database, Row, StoreError, Tx, document, id, json, maybe_text, maybe_time, text, time},
     store::Scope,
 };
 use agentruntime_host_api::{SecretRef, Timestamp, ToolServer};
@@ -129,22 +130,18 @@ pub(crate) async fn create(
     let mut tx = database.begin().await?;
     // The entry first: it makes those who change things of one workspace take turns.
     may.record(&mut tx, "mcp_server.create", id, json!({ "name": name, "canonical_url": url }), now).await?;
-    let mut values = Values::default();
-    values.scope(&scope).text(&name).text(&url);
+    let mut values = rows::of(&scope);
+    values.text(&name).text(&url);
     if let Some(row) = tx.row(TAKEN, values).await? {
         let other = text(&row, 0)?;
         let message = format!("this project has a server `{other}` of this name or at this address already");
         return Err(AccessError::Conflict { code: "MCP_SERVER_EXISTS", message }.into());
     }
-    let mut values = Values::default();
-    values.scope(&scope);
-    let row = tx.row(COUNT, values).await?.ok_or(StoreError::NotFound)?;
-    if number::<u32>(&row, 0)? >= MCP_SERVERS_MAX {
-        let message = format!("a project has at most {MCP_SERVERS_MAX} MCP servers; delete one first");
-        return Err(AccessError::Conflict { code: "TOO_MANY_MCP_SERVERS", message }.into());
-    }
-    let mut values = Values::default();
-    values.scope(&scope).id(id).text(name).text(url).text(json(&credential_fields));
+    let message = format!("a project has at most {MCP_SERVERS_MAX} MCP servers; delete one first");
+    let ceiling = Ceiling { count: COUNT, max: MCP_SERVERS_MAX, code: "TOO_MANY_MCP_SERVERS", message };
+    check_room(&mut tx, rows::of(&scope), ceiling).await?;
+    let mut values = key(&scope, id);
+    values.text(name).text(url).text(json(&credential_fields));
     values.id(may.caller.user).number(now.as_micros());
     let row = tx.row(INSERT, values).await?.ok_or(StoreError::AlreadyExists)?;
     tx.commit().await?;
@@ -158,9 +155,7 @@ pub(crate) async fn list(
     after: Option<(i64, Uuid)>,
     limit: u32,
 ) -> Result<Vec<McpServer>, IntegrationError> {
-    let (created_at, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
-    let mut values = Values::default();
-    values.scope(&may.place.scope()).number(created_at).id(id).number(limit);
+    let values = rows::page(rows::of(&may.place.scope()), after, limit);
     Ok(database.rows(LIST, values).await?.iter().map(server).collect::<Result<_, _>>()?)
 }
 
@@ -171,14 +166,13 @@ pub(crate) async fn get(database: &Database, scope: &Scope, id: McpServerId) -> 
 }
 
 /// The tools that a server showed when it was asked last.
-pub(crate) async fn shown(
-    database: &Database,
+pub(super) async fn shown(
+    tx: &mut Tx<'_>,
     scope: &Scope,
     id: McpServerId,
 ) -> Result<Option<ToolList>, IntegrationError> {
-    let rows = database.rows(SHOWN, key(scope, id)).await?;
-    let row = rows.first().ok_or_else(|| unknown(id))?;
-    Ok(maybe_text(row, 0)?.map(document).transpose()?)
+    let row = tx.row(SHOWN, key(scope, id)).await?.ok_or_else(|| unknown(id))?;
+    Ok(maybe_text(&row, 0)?.map(document).transpose()?)
 }
 
 /// One server, for a call.
@@ -307,12 +301,6 @@ pub(crate) fn canonical(text: &str) -> Result<String, IntegrationError> {
 
 pub(super) fn unknown(id: McpServerId) -> IntegrationError {
     AccessError::NotFound { kind: "MCP server", id: id.to_string() }.into()
-}
-
-pub(super) fn key(scope: &Scope, id: McpServerId) -> Values {
-    let mut values = Values::default();
-    values.scope(scope).id(id);
-    values
 }
 
 fn server(row: &Row) -> Result<McpServer, StoreError> {

@@ -1,12 +1,8 @@
 //! Lists of tools that were frozen. Nobody changes one afterwards.
 
-use super::{
-    MCP_VERSIONS_MAX,
-    servers::{self, key},
-    tools::ToolList,
-};
+use super::{MCP_VERSIONS_MAX, servers, tools::ToolList};
 use crate::{
-    access::{AccessError, May, UserId, permission::WriteConnections},
+    access::{AccessError, May, UserId, permission::WriteConnections, rows::key, tenants},
     app::App,
     integrations::{IntegrationError, McpServerId},
 };
@@ -70,13 +66,14 @@ pub(crate) async fn freeze(
 ) -> Result<McpVersion, IntegrationError> {
     let (database, scope) = (app.database(), may.place.scope());
     let now = database.time();
-    let Some(tools) = servers::shown(database, &scope, server).await? else {
+    let mut tx = database.begin().await?;
+    // Before anything is read: what somebody discovers meanwhile is then frozen, too, or waits.
+    tenants::lock(&mut tx, &scope.tenant).await?;
+    let Some(tools) = servers::shown(&mut tx, &scope, server).await? else {
         let message = "nobody has asked this server for its tools yet; discover them first".to_owned();
         return Err(AccessError::Conflict { code: "MCP_NOT_DISCOVERED", message }.into());
     };
     let tools_hash = tools.hash();
-    let mut tx = database.begin().await?;
-    // The entry first: it makes those who change things of one workspace take turns.
     may.record(&mut tx, "mcp_server.freeze", server, json!({ "tools_hash": tools_hash }), now).await?;
     let newest = tx.row(NEWEST, key(&scope, server)).await?.as_ref().map(version).transpose()?;
     let next = match newest {

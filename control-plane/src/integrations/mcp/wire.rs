@@ -70,8 +70,7 @@ const LIMITS: LineLimits = LineLimits { line_bytes_max: MCP_MESSAGE_BYTES_MAX, b
 
 impl Wire {
     pub(super) fn new(ends: Ends) -> Self {
-        // A URL that begins with a scheme and a host has an origin that is a pattern.
-        let hosts = ends.url.origin().ascii_serialization().parse().into_iter().collect();
+        let hosts = HostPattern::of(&ends.url).into_iter().collect();
         let (sent, failure, failed) = (AtomicUsize::new(0), Mutex::default(), CancellationToken::new());
         Self(Arc::new(Inner { ends, hosts, sent, failure, failed }))
     }
