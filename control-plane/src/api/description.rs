@@ -35,7 +35,7 @@ use utoipa::{
         (name = "runs", description = "Started, followed, paused, stopped, tried again."),
         (name = "tasks", description = "What runs ask of people."),
         (name = "triggers", description = "Runs that others start by sending something, or that begin at set times."),
-        (name = "integrations", description = "Credentials that workflows use and nobody reads."),
+        (name = "integrations", description = "What workflows reach outside: credentials that nobody reads, language models, MCP servers and their tools."),
         (name = "auth", description = "Signing up, in and out; passwords; sessions."),
         (name = "workspaces", description = "Members, invitations, verified domains."),
         (name = "projects", description = "Parts of a workspace with members of their own."),

@@ -1,6 +1,6 @@
 //! What workflows reach outside: credentials and where they may go, and carrying out what steps were granted.
 //!
-//! Owns connections, the workspace's vault and the [host](agentruntime_host_api::Host) of the node. Secrets go in and are used;
+//! Owns connections, the workspace's vault, providers of models, servers of MCP and the [host](agentruntime_host_api::Host) of the node. Secrets go in and are used;
 //! nothing here gives one out. Never decides what a step may ask for: that is the broker's, from the version's grants.
 //!
 //! | file | owns |

@@ -1,6 +1,7 @@
 //! Credentials that workflows use and nobody reads, and the requests that steps send with them.
 
 use crate::{
+    mails::signed_in,
     server::{Client, Server, on_both, on_both_with},
     workflow::Workflow,
 };
@@ -282,6 +283,16 @@ async fn what_was_not_granted_or_belongs_to_somebody_else_is_refused_and_recorde
         admin.post("/v1/projects", json!({ "slug": "other", "name": "Other" })).await.expect(201);
         let other = admin.with("x-project-id", "other");
         let foreign = connect(&other, "foreign", &[&echo.origin]).await;
+        // Another workspace.
+        let mut browser = signed_in(&server, "eve@other.example").await;
+        browser.post("/v1/tenants", json!({ "slug": "eves", "name": "Eve's" })).await.expect(201);
+        let eve = browser.client.with("cookie", &browser.cookie_header()).with("x-csrf-token", &browser.csrf);
+        let eve = eve.with("x-tenant-id", "eves");
+        eve.post("/v1/projects", json!({ "slug": "main", "name": "Main" })).await.expect(201);
+        let eve = eve.with("x-project-id", "main");
+        let eves = connect(&eve, "eves", &[&echo.origin]).await;
+        let kept = json!({ "value": SECRET, "allowed_hosts": [echo.origin] });
+        eve.put("/v1/vault/eves/key", kept).await.expect(200);
         let refused = |capabilities: Value, code: &'static str, part: String| {
             let (owner, url) = (owner.clone(), echo.origin.clone());
             async move {
@@ -303,8 +314,11 @@ async fn what_was_not_granted_or_belongs_to_somebody_else_is_refused_and_recorde
         let bound = with("connection/bound/api_key");
         refused(bound, "CAPABILITY_DENIED", "allows api.example.com".into()).await;
         refused(with("connection/foreign/api_key"), "INVALID_INPUT", "no connection `foreign`".into()).await;
-        let by_id = format!("connection/{}/api_key", text(&foreign["id"]));
-        refused(with(&by_id), "INVALID_INPUT", "no connection".into()).await;
+        for id in [text(&foreign["id"]), text(&eves["id"])] {
+            refused(with(&format!("connection/{id}/api_key")), "INVALID_INPUT", format!("no connection `{id}`")).await;
+        }
+        refused(with("connection/eves/api_key"), "INVALID_INPUT", "no connection `eves`".into()).await;
+        refused(with("vault/eves/key"), "INVALID_INPUT", "no `eves/key`".into()).await;
         refused(with("connection/bound/password"), "INVALID_INPUT", "no credential `password`".into()).await;
         refused(with("vault/nothing/here"), "INVALID_INPUT", "no `nothing/here`".into()).await;
         assert!(echo.came().is_empty(), "nothing went out");

@@ -267,20 +267,27 @@ fn step_inputs(given: &Value) -> crate::run::event::StepInputs {
 #[test]
 fn a_start_replaces_settings_and_never_code() {
     let graph = parse(json!([
-        with(lua("a"), json!({ "timeout_s": 1 })),
+        with(lua("a"), json!({ "timeout_s": 1, "capabilities": { "hosts": ["api.example.com"] } })),
         { "id": "m", "type": "mcp_call", "tool_name": "t", "instance_id": "i", "tool_args": { "q": 1, "r": 2 } },
     ]))
     .unwrap();
     let given = json!({
-        "a": { "timeout_s": 3, "script": "return {hacked = true}", "id": "x", "type": "sleep", "depends_on": ["m"], "order": 7 },
+        "a": {
+            "timeout_s": 3, "script": "return {hacked = true}", "id": "x", "type": "sleep", "depends_on": ["m"], "order": 7,
+            "capabilities": { "hosts": ["evil.example"], "secrets": { "key": "vault/all/of/it" } },
+        },
         "m": { "q": 5, "other": 1, "tool_name": "u" },
     });
     let changed = graph.with_overrides(&step_inputs(&given)).unwrap();
     assert_eq!(changed.steps[0].conduct.timeout, Some(Duration::from_secs(3)));
-    assert!(matches!(&changed.steps[0].kind, StepKind::Leaf(Leaf::Lua(lua)) if &*lua.source == "return {}"));
+    let StepKind::Leaf(Leaf::Lua(lua)) = &changed.steps[0].kind else { panic!("{:?}", changed.steps[0]) };
+    assert_eq!((&*lua.source, lua.grants.secrets.len()), ("return {}", 0));
+    assert_eq!(lua.grants.hosts, ["api.example.com".parse().unwrap()]);
     assert!(changed.steps[0].depends_on.is_empty() && &*changed.steps[0].id == "a");
     let StepKind::Leaf(Leaf::Mcp(call)) = &changed.steps[1].kind else { panic!("{:?}", changed.steps[1]) };
     assert_eq!((call.tool_name.as_str(), call.tool_args.as_constant()), ("u", Some(&json!({ "q": 5, "r": 2 }))));
+    let tools: Vec<&str> = call.grants.tools.iter().flat_map(|granted| &granted.tools).map(String::as_str).collect();
+    assert_eq!(tools, ["t"], "what is asked for now was not granted, and is refused when it is asked for");
 
     let refused = |given: Value| graph.with_overrides(&step_inputs(&given)).unwrap_err()[0].json_path.clone();
     assert_eq!(refused(json!({ "b": {} })), "$.trigger_steps.b");
