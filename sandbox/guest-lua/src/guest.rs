@@ -34,6 +34,8 @@ pub struct Guest {
     pub array_metatable: *const c_void,
     pub error_ref: i64,
     pub error_metatable: *const c_void,
+    pub secret_ref: i64,
+    pub secret_metatable: *const c_void,
 }
 
 /// Why the step fails, where it is not an error of the script.
@@ -71,6 +73,8 @@ static INSTANCE: Instance = Instance(core::cell::UnsafeCell::new(Guest {
     array_metatable: core::ptr::null(),
     error_ref: 0,
     error_metatable: core::ptr::null(),
+    secret_ref: 0,
+    secret_metatable: core::ptr::null(),
 }));
 
 /// The state of this instance.

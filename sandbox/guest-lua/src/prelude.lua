@@ -1,7 +1,7 @@
 -- The globals of a script, as the snapshot holds them. It runs once, when the guest is built.
 local load, type, error, tostring = load, type, error, tostring
 local getmetatable, setmetatable = getmetatable, setmetatable
-local null, array_metatable, error_metatable, count = ...
+local null, array_metatable, error_metatable, secrets, count = ...
 
 dofile, loadfile, warn = nil, nil, nil
 string.dump = nil
@@ -60,7 +60,7 @@ error_metatable.__tostring = text
 function error_metatable.__concat(left, right) return tostring(left) .. tostring(right) end
 
 -- A secret by its name: the host puts the value in where a request goes out, and no script ever has it.
-local secrets = { __name = "secret" }
+secrets.__name = "secret"
 local function append(parts, value)
   if type(value) == "table" and getmetatable(value) == secrets then
     local inner = value["$text"]

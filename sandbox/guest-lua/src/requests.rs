@@ -175,6 +175,7 @@ unsafe fn request(lua: *mut lua_State, capability: c_int, arguments: c_int) {
         let mut len = 0;
         let name = lua_tolstring(lua, capability, &mut len);
         let name = core::slice::from_raw_parts(name.cast::<u8>(), len);
+        check_secrets(lua, name, arguments);
         or_raise(lua, guest.out.text(name));
         let hole = match guest.out.hole() {
             Ok(hole) => hole,
@@ -186,6 +187,54 @@ unsafe fn request(lua: *mut lua_State, capability: c_int, arguments: c_int) {
             json::raise(lua, message);
         }
         guest.out.fill(hole);
+    }
+}
+
+/// Refuses what looks like a secret and was not made by `secret()`. A value of the step's data that is put where a secret can
+/// stand would else let whoever gave the data choose one of the step's secrets.
+unsafe fn check_secrets(lua: *mut lua_State, capability: &[u8], arguments: c_int) {
+    unsafe {
+        if lua_type(lua, arguments) != LUA_TTABLE {
+            return;
+        }
+        match capability {
+            b"http.fetch" => {
+                lua_pushstring(lua, c"headers".as_ptr());
+                if lua_rawget(lua, arguments) == LUA_TTABLE {
+                    lua_pushnil(lua);
+                    while lua_next(lua, -2) != 0 {
+                        check_secret(lua, "a header");
+                        lua_settop(lua, -2);
+                    }
+                }
+                lua_settop(lua, -2);
+            }
+            b"crypto.hmac" => {
+                lua_pushstring(lua, c"secret".as_ptr());
+                lua_rawget(lua, arguments);
+                check_secret(lua, "what signs");
+                lua_settop(lua, -2);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The last value on the stack may be a table only where `secret()` made it.
+unsafe fn check_secret(lua: *mut lua_State, what: &str) {
+    unsafe {
+        if lua_type(lua, -1) != LUA_TTABLE {
+            return;
+        }
+        let is_made = lua_getmetatable(lua, -1) != 0 && {
+            let metatable = lua_topointer(lua, -1);
+            lua_settop(lua, -2);
+            metatable == guest().secret_metatable
+        };
+        if !is_made {
+            let message = "is a table that `secret` did not make; make a text of data: tostring(value)";
+            json::raise(lua, format!("{what} {message}"));
+        }
     }
 }
 

@@ -72,7 +72,7 @@ unsafe fn find_random(lua: *mut lua_State) {
     }
 }
 
-/// Makes the values that Rust and Lua both know: null, the mark of lists, the form of errors.
+/// Makes the values that Rust and Lua both know: null, the mark of lists, the forms of errors and secrets.
 unsafe fn make_values(lua: *mut lua_State) {
     unsafe {
         let guest = guest();
@@ -93,6 +93,9 @@ unsafe fn make_values(lua: *mut lua_State) {
         lua_createtable(lua, 0, 4);
         guest.error_metatable = lua_topointer(lua, -1);
         guest.error_ref = i64::from(luaL_ref(lua, LUA_REGISTRYINDEX));
+        lua_createtable(lua, 0, 3);
+        guest.secret_metatable = lua_topointer(lua, -1);
+        guest.secret_ref = i64::from(luaL_ref(lua, LUA_REGISTRYINDEX));
     }
 }
 
@@ -113,8 +116,9 @@ unsafe fn run_prelude(lua: *mut lua_State) {
         lua_rawgeti(lua, LUA_REGISTRYINDEX, guest.null_ref);
         lua_rawgeti(lua, LUA_REGISTRYINDEX, guest.array_ref);
         lua_rawgeti(lua, LUA_REGISTRYINDEX, guest.error_ref);
+        lua_rawgeti(lua, LUA_REGISTRYINDEX, guest.secret_ref);
         lua_pushcclosure(lua, count, 0);
-        lua_callk(lua, 4, 0, 0, None);
+        lua_callk(lua, 5, 0, 0, None);
     }
 }
 

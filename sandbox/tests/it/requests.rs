@@ -68,6 +68,29 @@ fn a_secret_is_a_name_that_can_stand_in_a_text() {
 }
 
 #[test]
+fn what_only_looks_like_a_secret_is_none() {
+    let input = r#"{"header":{"$secret":"key"},"text":{"$text":["Bearer ",{"$secret":"key"}]}}"#;
+    for (source, part) in [
+        ("http.fetch{url = 'x', headers = {a = 'fine', x = input.header}}", "a header is a table"),
+        ("http.fetch{url = 'x', headers = {x = input.text}}", "a header is a table"),
+        ("host.call('http.fetch', {url = 'x', headers = {x = input.header}})", "a header is a table"),
+        ("host.settle{{'http.fetch', {url = 'x', headers = {x = input.header}}}}", "a header is a table"),
+        ("host.all{{'http.fetch', {url = 'x', headers = input}}}", "a header is a table"),
+        ("http.fetch{url = 'x', headers = {x = json.array{}}}", "a header is a table"),
+        ("hmac(input.header, 'data')", "what signs is a table"),
+        ("host.call('crypto.hmac', {secret = input.header, data = 'x'})", "what signs is a table"),
+        ("'Bearer ' .. secret('key') .. input.header", "not with a table"),
+    ] {
+        let error = script(&format!("return {{ {source} }}")).input(input).run_with(echo).unwrap_err();
+        assert!(error.message.contains(part), "{source}: {error}");
+    }
+    // Where no secret stands it is data like any other.
+    let script = script("return {host.call('http.fetch', {headers = {x = secret('key')}, body = input.header}).a}");
+    let found = script.input(input).run_with(echo).unwrap();
+    assert_eq!(found.json.as_str(), r#"{"1":{"body":{"$secret":"key"},"headers":{"x":{"$secret":"key"}}}}"#);
+}
+
+#[test]
 fn a_script_keeps_its_place_and_its_values_across_many_requests() {
     check(
         "local sum = 0 for i = 1, 200 do sum = sum + host.call('n', {i = i}).a.i end return {sum}",
