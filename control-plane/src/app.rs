@@ -9,12 +9,12 @@ use crate::{
         tables,
     },
     api::{bodies::Bodies, health::Pulse, limits::Limits, stream::Seats},
-    integrations::Outside,
+    integrations::{Keys, Outside},
     mail::{MailError, Mailer},
     observe::Telling,
     operations::{Checking, Checks, Project, WorkflowFeeds},
     settings::Settings,
-    vault::Sealer,
+    vault::{ExternalVault, Sealer},
 };
 use agentruntime_engine::{
     database::{Clock, Database, StoreError},
@@ -39,6 +39,8 @@ pub(crate) struct App {
     pub(crate) last_used: LastUsed,
     /// Seals stored secrets, and opens them again.
     pub(crate) sealer: Arc<Sealer>,
+    /// Has the values of vaults, where the operator set that up.
+    pub(crate) external_vault: Option<ExternalVault>,
     /// What steps reach outside.
     pub(crate) outside: Arc<Outside>,
     /// Sends mails.
@@ -89,7 +91,7 @@ impl App {
         store: Store,
         node: Node,
         guest: Arc<Sandbox>,
-        sealer: Arc<Sealer>,
+        keys: Keys,
         outside: Arc<Outside>,
         settings: Settings,
         telling: Telling,
@@ -107,7 +109,8 @@ impl App {
             guest,
             settings,
             last_used: LastUsed::default(),
-            sealer,
+            sealer: keys.master,
+            external_vault: keys.external,
             outside,
             mail,
             attempts,
@@ -128,6 +131,11 @@ impl App {
     /// The database, for the control plane's own tables.
     pub(crate) fn database(&self) -> &Database {
         self.store.database()
+    }
+
+    /// What opens the secrets that are kept.
+    pub(crate) fn keys(&self) -> Keys {
+        Keys { master: self.sealer.clone(), external: self.external_vault.clone() }
     }
 
     /// What time it is.

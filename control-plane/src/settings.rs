@@ -21,7 +21,10 @@ mod read;
 pub(crate) use flags::SettingFlags;
 pub(crate) use given::{Effective, Given};
 
-use crate::{integrations::llm::Endpoint, vault};
+use crate::{
+    integrations::llm::Endpoint,
+    vault::{self, ExternalSettings},
+};
 use agentruntime_engine::node::{Ceilings, NodeConfig};
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -61,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) name_server: Option<SocketAddr>,
     /// Providers of language models for all workspaces.
     pub(crate) platform_providers: Vec<Endpoint>,
+    /// Where the values of vaults are kept, if not in the database.
+    pub(crate) external_vault: Option<ExternalSettings>,
     /// How requests of steps leave.
     pub(crate) egress: EgressSettings,
     /// How mails are sent.

@@ -281,6 +281,7 @@ impl From<IntegrationError> for Problem {
         match error {
             IntegrationError::Access(error) => error.into(),
             IntegrationError::Seal(error) => error.into(),
+            IntegrationError::External(error) => Self::unavailable("the external vault", &error),
             IntegrationError::McpServer(sentence) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MCP_SERVER_FAILED", sentence)
             }

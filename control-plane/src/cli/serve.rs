@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     app::App,
-    integrations::{Outside, Secrets},
+    integrations::{Keys, Outside, Secrets},
     observe::{self, Telling},
     operations::Project,
     server::{self, CheckError, FirstStart, Listeners},
     settings::{Effective, Given, MailSettings, Mode, SettingFlags, Settings},
+    vault::ExternalVault,
 };
 use agentruntime_engine::{
     node::{Ceilings, NodeConfig},
@@ -146,9 +147,14 @@ async fn open(
         ..Ceilings::default()
     };
     let (active_runs_max, requests_max) = (settings.active_runs_max, settings.request_room.all);
-    let (database, sealer) = (project.store.database().clone(), Arc::new(sealer));
+    let external = settings.external_vault.clone().map(ExternalVault::new).transpose();
+    let external = external.map_err(|error| Refusal::new("INVALID_SETTINGS", error.to_string()))?;
+    if let Some(sentence) = server::external_vault(&settings).await.map_err(refusal)? {
+        tracing::warn!("{sentence}");
+    }
+    let keys = Keys { master: Arc::new(sealer), external };
     let outside = Outside::new(
-        Secrets::Kept { database, sealer: sealer.clone() },
+        Secrets::Kept { database: project.store.database().clone(), keys: keys.clone() },
         settings.platform_providers.clone(),
         &settings.egress,
     );
@@ -157,7 +163,7 @@ async fn open(
     let compute = outside.compute().clone();
     let config = NodeConfig { active_runs_max, requests_max, ceilings, host, compute, traces, ..NodeConfig::default() };
     let node = context.serving_node(&project, sandbox.clone(), config);
-    let app = App::new(project.store, node, sandbox, sealer, outside, settings, telling).await?;
+    let app = App::new(project.store, node, sandbox, keys, outside, settings, telling).await?;
     Ok((app, listeners))
 }
 

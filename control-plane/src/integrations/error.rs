@@ -2,7 +2,7 @@
 
 use crate::{
     access::AccessError,
-    vault::{DataKeyError, SealError},
+    vault::{DataKeyError, ExternalError, SealError},
 };
 use agentruntime_engine::store::StoreError;
 
@@ -18,6 +18,9 @@ pub(crate) enum IntegrationError {
     /// A secret could not be kept, or not be had.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// The external vault did not keep a secret, or not give it.
+    #[error(transparent)]
+    External(#[from] ExternalError),
 }
 
 impl IntegrationError {

@@ -28,6 +28,7 @@ pub(crate) mod vault_entries;
 
 pub(crate) use error::IntegrationError;
 pub(crate) use outside::{Outside, Secrets};
+pub(crate) use secrets::Keys;
 
 use agentruntime_host_api::uuid_id;
 

@@ -4,9 +4,9 @@ use super::{
     llm::Endpoint,
     mcp,
     schemas::Checks,
-    secrets::{self, SecretError},
+    secrets::{self, Keys, SecretError},
 };
-use crate::{settings::EgressSettings, vault::Sealer};
+use crate::settings::EgressSettings;
 use agentruntime_egress::{Egress, EgressConfig, EgressError, Reach, Secret, Send, hmac_sha256};
 use agentruntime_engine::{database::Database, node::Compute};
 use agentruntime_host_api::{
@@ -42,7 +42,7 @@ pub(crate) enum Secrets {
         /// Which.
         database: Database,
         /// What opens them.
-        sealer: Arc<Sealer>,
+        keys: Keys,
     },
     /// Given for this process, by whoever runs a graph of their own. They go wherever that graph sends them.
     Given(BTreeMap<SecretRef, SecretString>),
@@ -137,8 +137,8 @@ impl Outside {
     async fn open(&self, errand: &Errand) -> Result<BTreeMap<String, Secret>, SecretError> {
         let (caller, permit) = (&errand.caller, &errand.permit);
         match &self.secrets {
-            Secrets::Kept { database, sealer } => {
-                secrets::open(database, sealer, &secrets::scope(caller), permit.secrets()).await
+            Secrets::Kept { database, keys } => {
+                secrets::open(database, keys, &secrets::scope(caller), permit.secrets()).await
             }
             Secrets::Given(given) => secrets::given(given, permit),
         }

@@ -1,7 +1,7 @@
 //! Finding and opening the secrets that a step uses. They live as long as the request that they are for.
 
 use super::{IntegrationError, connections, vault_entries};
-use crate::vault::{DataKeyError, SealError, Sealer, data_keys};
+use crate::vault::{DataKeyError, ExternalError, ExternalVault, SealError, Sealer, data_keys};
 use agentruntime_egress::Secret;
 use agentruntime_engine::{
     database::{Database, StoreError},
@@ -23,6 +23,18 @@ pub(super) enum SecretError {
     /// The database did not give it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The external vault did not.
+    #[error(transparent)]
+    External(#[from] ExternalError),
+}
+
+/// What opens secrets, wherever they are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    /// Opens the keys of workspaces.
+    pub(crate) master: Arc<Sealer>,
+    /// Has the values of vaults, where the operator set that up.
+    pub(crate) external: Option<ExternalVault>,
 }
 
 impl From<DataKeyError> for SecretError {
@@ -46,6 +58,14 @@ impl From<SecretError> for StepError {
                     operates it";
                 Self::new(ErrorCode::DependencyUnavailable, message)
             }
+            SecretError::External(ExternalError::Gone) => {
+                Self::new(ErrorCode::DependencyUnavailable, ExternalError::Gone.to_string())
+            }
+            SecretError::External(error) => {
+                tracing::error!(%error, "a secret cannot be read");
+                let message = "the external vault did not give a secret that the step uses";
+                Self::new(ErrorCode::DependencyUnavailable, message)
+            }
         }
     }
 }
@@ -57,6 +77,7 @@ impl SecretError {
             Self::Missing(message) => IntegrationError::invalid(field, message),
             Self::Seal(error) => error.into(),
             Self::Store(error) => error.into(),
+            Self::External(error) => error.into(),
         }
     }
 }
@@ -69,17 +90,17 @@ pub(super) fn scope(caller: &Caller) -> Scope {
 /// Opens the secrets of a place, by the names that a step gives them.
 pub(super) async fn open(
     database: &Database,
-    master: &Arc<Sealer>,
+    keys: &Keys,
     scope: &Scope,
     wanted: &BTreeMap<String, SecretRef>,
 ) -> Result<BTreeMap<String, Secret>, SecretError> {
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let sealer = data_keys::opener(database, master, &scope.tenant).await?;
+    let sealer = data_keys::opener(database, &keys.master, &scope.tenant).await?;
     let mut opened = BTreeMap::new();
     for (name, kept) in wanted {
-        opened.insert(name.clone(), open_one(database, &sealer, scope, kept).await?);
+        opened.insert(name.clone(), open_one(database, &sealer, keys.external.as_ref(), scope, kept).await?);
     }
     Ok(opened)
 }
@@ -103,6 +124,7 @@ pub(super) fn given(
 async fn open_one(
     database: &Database,
     sealer: &Sealer,
+    external: Option<&ExternalVault>,
     scope: &Scope,
     kept: &SecretRef,
 ) -> Result<Secret, SecretError> {
@@ -120,7 +142,7 @@ async fn open_one(
         SecretRef::Vault(path) => {
             let missing = || SecretError::Missing(format!("this workspace's vault has no `{path}`"));
             let found = vault_entries::newest(database, &scope.tenant, path).await?.ok_or_else(missing)?;
-            Ok(Secret { value: found.open(sealer, &scope.tenant)?, hosts: found.allowed_hosts })
+            Ok(Secret { value: found.open(sealer, external, &scope.tenant).await?, hosts: found.allowed_hosts })
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The workspace's vault: secrets by paths, in versions. What is written is never read back.
 
-use super::{IntegrationError, fields::check_value, hosts};
+use super::{IntegrationError, fields::check_value, hosts, secrets::SecretError};
 use crate::{
     access::{
         May, UserId,
@@ -8,7 +8,7 @@ use crate::{
         rows::{Ceiling, check_room},
     },
     app::App,
-    vault::{Place, SealError, Sealer, data_keys},
+    vault::{ExternalError, ExternalVault, Place, Sealer, data_keys, is_external},
 };
 use agentruntime_engine::database::{Database, Row, StoreError, Values, document, id, json, number, text, time};
 use agentruntime_host_api::{HostPattern, SecretRef, TenantId, Timestamp};
@@ -71,6 +71,7 @@ pub(crate) struct VaultEntry {
     pub(crate) created_by: UserId,
     /// When.
     pub(crate) created_at: Timestamp,
+    /// The value, or where it is kept elsewhere.
     sealed: String,
 }
 
@@ -86,7 +87,7 @@ pub(crate) async fn put(
     check_value("value", value)?;
     let given = allowed_hosts.as_deref().map(hosts::read).transpose()?;
     let (database, tenant) = (app.database(), &may.place.tenant);
-    let sealer = data_keys::sealer(database, &app.sealer, tenant).await?;
+    let kept = keep(app, tenant, path, value).await?;
     let now = database.time();
     let mut tx = database.begin().await?;
     // The entry first: it makes those who change things of one workspace take turns.
@@ -101,8 +102,10 @@ pub(crate) async fn put(
     }
     let version = before.as_ref().map_or(0, |before| before.version) + 1;
     let hosts = given.or(before.map(|before| before.allowed_hosts)).unwrap_or_default();
-    let place = place_id(path, version);
-    let sealed = sealer.seal(Place { tenant, kind: KIND, id: &place }, value)?;
+    let sealed = match kept {
+        Kept::Elsewhere(place) => place,
+        Kept::Here(sealer) => sealer.seal(Place { tenant, kind: KIND, id: &place_id(path, version) }, value)?,
+    };
     let mut values = key(tenant, path);
     values.number(version).text(sealed).text(json(&hosts)).id(may.caller.user).number(now.as_micros());
     let row = tx.row(INSERT, values).await?.ok_or(StoreError::AlreadyExists)?;
@@ -111,6 +114,23 @@ pub(crate) async fn put(
     tx.rows(FORGET, values).await?;
     tx.commit().await?;
     Ok(entry(&row)?)
+}
+
+/// Where the next version of a path is kept.
+enum Kept {
+    /// In the external vault, written already: what the database has in its place.
+    Elsewhere(String),
+    /// In the database, sealed by this.
+    Here(Sealer),
+}
+
+/// A value for the external vault is written there first. Where nothing comes of the version, a value lies there that nobody
+/// uses, until the path is deleted.
+async fn keep(app: &App, tenant: &TenantId, path: &str, value: &SecretString) -> Result<Kept, IntegrationError> {
+    match &app.external_vault {
+        Some(external) => Ok(Kept::Elsewhere(external.put(tenant, path, value).await?)),
+        None => Ok(Kept::Here(data_keys::sealer(app.database(), &app.sealer, tenant).await?)),
+    }
 }
 
 /// The newest version of each path, in the order of paths.
@@ -139,6 +159,11 @@ pub(crate) async fn versions(
 
 /// Deletes a path with all its versions. Steps that use it fail from then on.
 pub(crate) async fn delete(app: &App, may: &May<ManageVault>, path: &str) -> Result<(), IntegrationError> {
+    // What the external vault has goes first, so that nothing lies there of which nobody knows any more.
+    if versions(app.database(), may, path).await?.iter().any(|it| is_external(&it.sealed)) {
+        let external = app.external_vault.as_ref().ok_or(ExternalError::NotSetUp)?;
+        external.delete(&may.place.tenant, path).await?;
+    }
     let now = app.database().time();
     let mut tx = app.database().begin().await?;
     may.record(&mut tx, "vault.delete", format!("vault/{path}"), Value::Null, now).await?;
@@ -161,9 +186,18 @@ pub(super) async fn newest(
 
 impl VaultEntry {
     /// The value.
-    pub(super) fn open(&self, sealer: &Sealer, tenant: &TenantId) -> Result<SecretString, SealError> {
+    pub(super) async fn open(
+        &self,
+        sealer: &Sealer,
+        external: Option<&ExternalVault>,
+        tenant: &TenantId,
+    ) -> Result<SecretString, SecretError> {
+        if is_external(&self.sealed) {
+            let external = external.ok_or(ExternalError::NotSetUp)?;
+            return Ok(external.get(tenant, &self.path, &self.sealed).await?);
+        }
         let place = place_id(&self.path, self.version);
-        sealer.open_sealed(Place { tenant, kind: KIND, id: &place }, &self.sealed)
+        Ok(sealer.open_sealed(Place { tenant, kind: KIND, id: &place }, &self.sealed)?)
     }
 }
 

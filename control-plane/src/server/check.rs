@@ -11,7 +11,7 @@ use crate::{
     access::{openid, tables},
     mail::{MailError, Mailer},
     settings::Settings,
-    vault::VaultError,
+    vault::{ExternalError, ExternalVault, VaultError},
 };
 use agentruntime_engine::store::{Location, Store, StoreError, SystemClock};
 use std::{
@@ -76,6 +76,9 @@ pub(crate) enum CheckError {
     /// Signing in elsewhere.
     #[error(transparent)]
     OpenId(#[from] openid::OpenIdSetupError),
+    /// Where the values of vaults are.
+    #[error(transparent)]
+    ExternalVault(#[from] ExternalError),
 }
 
 impl CheckError {
@@ -85,7 +88,9 @@ impl CheckError {
             Self::Address { .. } | Self::Taken { .. } => "CANNOT_LISTEN",
             Self::Store(error) | Self::Vault(VaultError::Store(error)) => error.code(),
             Self::Vault(_) => "MASTER_KEY_REFUSED",
-            Self::Certificate(_) | Self::Folder { .. } | Self::Mail(_) | Self::OpenId(_) => "INVALID_SETTINGS",
+            Self::Certificate(_) | Self::Folder { .. } | Self::Mail(_) | Self::OpenId(_) | Self::ExternalVault(_) => {
+                "INVALID_SETTINGS"
+            }
         }
     }
 }
@@ -108,6 +113,7 @@ pub(crate) async fn check(
         }
     }
     notes.extend(database(settings, location, given_up).await?);
+    notes.extend(external_vault(settings).await?);
     Ok(notes)
 }
 
@@ -126,6 +132,13 @@ pub(crate) async fn check_files(settings: &Settings, location: &Location) -> Res
         writable(setting, folder)?;
     }
     Ok(notes)
+}
+
+/// What is wrong with the external vault now. It keeps no service from starting, which may do a great deal without it.
+pub(crate) async fn external_vault(settings: &Settings) -> Result<Option<String>, CheckError> {
+    let Some(external) = settings.external_vault.clone() else { return Ok(None) };
+    let external = ExternalVault::new(external)?;
+    Ok(external.check().await.err().map(|error| format!("`vault_address`: {error}")))
 }
 
 /// What to type to listen elsewhere. Only of the API's own address it is told which port the system chose.

@@ -22,7 +22,7 @@ mod retention;
 mod signals;
 mod tls;
 
-pub(crate) use check::{CheckError, check, check_files, listen};
+pub(crate) use check::{CheckError, check, check_files, external_vault, listen};
 pub(crate) use database::open_store;
 pub(crate) use dev::{FirstStart, PLACE, first_start, new_token};
 pub(crate) use keys::open_keys;

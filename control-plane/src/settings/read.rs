@@ -39,6 +39,10 @@ const EGRESS_REQUESTS_CEILING: u64 = 60_000;
 const PROCESSORS_CEILING: u64 = 10_000;
 /// A century: who wants more wants them for ever.
 const RETENTION_DAYS_CEILING: u64 = 36_500;
+/// Where the engine is mounted by default.
+const VAULT_MOUNT: &str = "secret";
+/// The folder in it, unless the operator decides otherwise.
+const VAULT_PREFIX: &str = "agentruntime";
 /// The port where none is named.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8600);
 
@@ -65,6 +69,7 @@ impl Settings {
             cookie_domain: given.text("cookie_domain"),
             name_server: given.parsed("name_server", "an address and a port, such as 127.0.0.1:53"),
             platform_providers: read_platform_providers(given),
+            external_vault: read_external_vault(given),
             egress: EgressSettings {
                 allowed_networks: given.list("egress_allowed_networks", "a network such as 10.0.0.0/8"),
                 proxy: given.parsed("egress_proxy", "a URL such as http://proxy.internal:3128"),
@@ -246,16 +251,54 @@ fn read_openid(given: &mut Given) -> Option<OpenIdSettings> {
     }
 }
 
-fn read_public_url(given: &mut Given, listen: SocketAddr, is_tls: bool, mode: Mode) -> Url {
-    let scheme = if is_tls { "https" } else { "http" };
-    let own = Url::parse(&format!("{scheme}://{listen}")).expect("a scheme and an address make a URL");
-    let url = given.parsed_or("public_url", "a URL such as https://agents.example.com", own);
-    let is_local = match url.host() {
+fn read_external_vault(given: &mut Given) -> Option<ExternalSettings> {
+    let address: Option<Url> = given.parsed("vault_address", "a URL such as https://vault.internal:8200");
+    let token_file = given.path("vault_token_file");
+    let mount = given.text_or("vault_mount", VAULT_MOUNT);
+    let prefix = given.text_or("vault_prefix", VAULT_PREFIX);
+    for (name, path) in [("vault_mount", &mount), ("vault_prefix", &prefix)] {
+        if !vault::is_folder(path) {
+            given.refuse(name, "has to be letters, digits and _ - ., in parts divided by `/`, none of them empty");
+        }
+    }
+    match (address, token_file) {
+        (Some(address), Some(_)) if !is_private(&address) => {
+            let sentence = "has to begin with https://, or be on this machine: secrets go over it";
+            given.refuse("vault_address", sentence);
+            None
+        }
+        (Some(address), Some(token_file)) => Some(ExternalSettings { address, token_file, mount, prefix }),
+        (None, None) => None,
+        (Some(_), None) => {
+            given.refuse("vault_address", "needs `vault_token_file` beside it");
+            None
+        }
+        (None, Some(_)) => {
+            given.refuse("vault_token_file", "needs `vault_address` beside it");
+            None
+        }
+    }
+}
+
+/// Whether nobody reads along on the way to a server.
+fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
+    }
+}
+
+fn read_public_url(given: &mut Given, listen: SocketAddr, is_tls: bool, mode: Mode) -> Url {
+    let scheme = if is_tls { "https" } else { "http" };
+    let own = Url::parse(&format!("{scheme}://{listen}")).expect("a scheme and an address make a URL");
+    let url = given.parsed_or("public_url", "a URL such as https://agents.example.com", own);
+    let is_local = is_this_machine(&url);
     if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() || url.path() != "/" || url.query().is_some()
     {
         given.refuse("public_url", "has to be scheme and host and nothing behind, such as https://agents.example.com");

@@ -88,6 +88,28 @@ fn a_service_that_works_is_no_error() {
 }
 
 #[test]
+fn an_external_vault_is_asked_whether_it_knows_us() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let data = data.to_str().unwrap();
+    let token = home.path().join("token");
+    fs::write(&token, "a-token").unwrap();
+    let file = format!("--vault-token-file={}", token.display());
+    // Nobody listens there any more.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let notes = check(home.path(), data, &[&format!("--vault-address=http://{gone}"), &file]).unwrap();
+    assert!(notes.contains("`vault_address`: the external vault does not answer"), "{notes}");
+    for (arguments, part) in [
+        (vec!["--vault-address=http://vault.internal:8200", &file], "begin with https://"),
+        (vec!["--vault-address=https://vault.internal:8200"], "needs `vault_token_file`"),
+        (vec![&file], "needs `vault_address`"),
+        (vec!["--vault-address=https://vault.internal", &file, "--vault-prefix=../a"], "`vault_prefix`"),
+    ] {
+        says(&refused(home.path(), data, &arguments), "INVALID_SETTINGS", &[part]);
+    }
+}
+
+#[test]
 fn a_database_server_is_asked_what_it_allows() {
     let Some(postgres) = agentruntime_tests::postgres::own_server() else { return };
     let home = tempfile::tempdir().unwrap();

@@ -23,8 +23,8 @@ pub(crate) fn text(value: &Value) -> String {
 }
 
 /// A server that answers each request with that request, and keeps what came.
-struct Echo {
-    origin: String,
+pub(crate) struct Echo {
+    pub(crate) origin: String,
     came: Arc<Mutex<Vec<String>>>,
 }
 
@@ -43,7 +43,7 @@ async fn met(together: &Arc<Barrier>) -> String {
 }
 
 impl Echo {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let came = Arc::new(Mutex::new(Vec::new()));
@@ -68,7 +68,7 @@ impl Echo {
         Self { origin, came }
     }
 
-    fn came(&self) -> Vec<String> {
+    pub(crate) fn came(&self) -> Vec<String> {
         self.came.lock().unwrap().clone()
     }
 }
@@ -206,7 +206,7 @@ async fn a_secret_of_the_vault_is_written_in_versions_and_never_read_back() {
     .await;
 }
 
-const FETCH: &str = "local reply = http.fetch{ url = input.url, headers = { authorization = 'Bearer ' .. secret('key') } } \
+pub(crate) const FETCH: &str = "local reply = http.fetch{ url = input.url, headers = { authorization = 'Bearer ' .. secret('key') } } \
     return { status = reply.status, body = reply.body }";
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod connections;
 mod deliveries;
 mod description;
 mod domains;
+mod external_vault;
 mod hooks;
 mod keys;
 mod large;

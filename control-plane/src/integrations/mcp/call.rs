@@ -85,8 +85,8 @@ async fn wire(
     timeout: Duration,
 ) -> Result<Wire, StepError> {
     let secrets = match kept {
-        Secrets::Kept { database, sealer } => {
-            secrets::open(database, sealer, &scope(&errand.caller), &target.bindings).await?
+        Secrets::Kept { database, keys } => {
+            secrets::open(database, keys, &scope(&errand.caller), &target.bindings).await?
         }
         Secrets::Given(_) => BTreeMap::new(),
     };

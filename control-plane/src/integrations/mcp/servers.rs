@@ -257,7 +257,7 @@ async fn ask(
         Some((field.name.clone(), SecretRef::Connection { connection, key: field.name.clone() }))
     };
     let bindings: BTreeMap<String, SecretRef> = server.credential_fields.iter().filter_map(bound).collect();
-    let opened = secrets::open(app.database(), &app.sealer, scope, &bindings)
+    let opened = secrets::open(app.database(), &app.keys(), scope, &bindings)
         .await
         .map_err(|error| error.of_field("connection_id"))?;
     let ends = Ends {

@@ -1,0 +1,30 @@
+"""A server of OpenBao for tests, which keeps all in memory. Takes the program; the first line says where it is and what its
+token is. Ends when its input is closed."""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+token = "root-token-of-tests"
+options = [f"-dev-root-token-id={token}", f"-dev-listen-address=127.0.0.1:{port}", "-dev-no-store-token"]
+home = tempfile.mkdtemp()
+silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+server = subprocess.Popen([sys.argv[1], "server", "-dev", *options], cwd=home, env={"HOME": home}, **silent)
+while server.poll() is None:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/sys/health")
+        break
+    except (urllib.error.URLError, ConnectionError):
+        time.sleep(0.05)
+print(json.dumps({"address": f"http://127.0.0.1:{port}", "token": token}), flush=True)
+sys.stdin.read()
+server.terminate()
+server.wait()
