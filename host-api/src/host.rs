@@ -66,6 +66,12 @@ pub trait Room: Send + Sync + fmt::Debug {
 pub trait Host: Send + Sync + fmt::Debug {
     /// Does what the permit says, and gives what came of it. No secret is in the reply.
     fn carry_out(&self, errand: Errand) -> BoxFuture<'_, HostReply>;
+
+    /// A run is not worked on any more by whoever has this host: it ended, it waits, or others have it. What was kept for its next
+    /// errand can go.
+    fn let_go(&self, run: RunId) {
+        let _ = run;
+    }
 }
 
 /// A host that reaches nothing.

@@ -10,7 +10,7 @@ use crate::settings::EgressSettings;
 use agentruntime_egress::{Egress, EgressConfig, EgressError, Reach, Secret, Send, hmac_sha256};
 use agentruntime_engine::{database::Database, node::Compute};
 use agentruntime_host_api::{
-    Act, Errand, ErrorCode, Fetch, Host, HostPattern, HostReply, Json, Method, SecretRef, Sign, StepError,
+    Act, Errand, ErrorCode, Fetch, Host, HostPattern, HostReply, Json, Method, RunId, SecretRef, Sign, StepError,
 };
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -31,6 +31,7 @@ pub(crate) struct Outside {
     secrets: Secrets,
     providers: Arc<[Endpoint]>,
     egress: Egress,
+    sessions: mcp::Sessions,
     compute: Arc<Compute>,
 }
 
@@ -64,7 +65,13 @@ impl Outside {
             ..EgressConfig::default()
         };
         let egress = Egress::new(config).map_err(|error| OutsideError(error.to_string()))?;
-        Ok(Self { secrets, providers: providers.into(), egress, compute: Arc::default() })
+        Ok(Self {
+            secrets,
+            providers: providers.into(),
+            egress,
+            sessions: mcp::Sessions::default(),
+            compute: Arc::default(),
+        })
     }
 
     pub(super) fn secrets(&self) -> &Secrets {
@@ -97,6 +104,20 @@ impl Outside {
     /// The one way out.
     pub(super) fn egress(&self) -> &Egress {
         &self.egress
+    }
+
+    /// Sessions with servers of MCP.
+    pub(super) fn sessions(&self) -> &mcp::Sessions {
+        &self.sessions
+    }
+
+    /// Ends what is kept for steps: none is at work any more.
+    pub(crate) async fn end(&self) {
+        self.sessions.end().await;
+    }
+
+    fn ways(&self) -> mcp::Ways<'_> {
+        mcp::Ways { kept: &self.secrets, egress: &self.egress, sessions: &self.sessions }
     }
 
     async fn fetch(&self, errand: &Errand, fetch: &Fetch) -> HostReply {
@@ -155,10 +176,14 @@ impl Host for Outside {
                 Act::Resolve(model) => self.tell(&errand, model).await,
                 Act::Ask(ask) => self.ask(&errand, ask).await,
                 Act::Check(check) => checks.check(check).await,
-                Act::Call(call) => mcp::call(&self.secrets, &self.egress, checks, &errand, call).await,
-                Act::Describe(call) => mcp::describe(&self.secrets, &self.egress, &errand, call).await,
+                Act::Call(call) => mcp::call(self.ways(), checks, &errand, call).await,
+                Act::Describe(call) => mcp::describe(self.ways(), &errand, call).await,
             }
         })
+    }
+
+    fn let_go(&self, run: RunId) {
+        self.sessions.let_go(run);
     }
 }
 

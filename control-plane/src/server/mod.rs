@@ -111,6 +111,7 @@ pub(crate) async fn serve(app: Arc<App>, listeners: Listeners, ending: Ending) -
     app.last_used.write_or_log(app.database()).await;
     app.mail.finish().await;
     let let_go = app.node.stop().await;
+    app.outside.end().await;
     app.store.close().await;
     if let Some(metrics) = metrics {
         metrics.abort();

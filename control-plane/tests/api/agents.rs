@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
 
 /// A workflow of one agent at a vendor.
-async fn agent(client: Client, vendor: &Vendor, more: Value) -> Workflow {
+pub(crate) async fn agent(client: Client, vendor: &Vendor, more: Value) -> Workflow {
     let body = json!({ "vendor": "openai_compatible", "name": "v", "base_url": vendor.origin });
     client.post("/v1/providers", body).await.expect(201);
     let mut agent = json!({ "model": "direct.v.m", "system": "Work." });

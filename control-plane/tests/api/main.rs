@@ -25,6 +25,7 @@ mod mcp_hostile;
 mod mcp_limits;
 mod mcp_real;
 mod mcp_server;
+mod mcp_sessions;
 mod models;
 mod models_real;
 mod openid;

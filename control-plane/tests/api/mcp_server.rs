@@ -4,7 +4,10 @@ use crate::server::Client;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -47,6 +50,8 @@ struct State {
     tools: Mutex<Value>,
     heard: Mutex<Vec<Heard>>,
     came: Notify,
+    /// Sessions that were begun.
+    sessions: AtomicUsize,
     twist: Box<Twist>,
 }
 
@@ -81,6 +86,11 @@ impl Heard {
     pub(crate) fn is(&self, method: &str) -> bool {
         self.message["method"] == method
     }
+
+    /// In which session it is.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.headers.get("mcp-session-id").map(String::as_str)
+    }
 }
 
 impl McpServer {
@@ -96,6 +106,7 @@ impl McpServer {
             tools: Mutex::new(json!([echo_tool()])),
             heard: Mutex::default(),
             came: Notify::new(),
+            sessions: AtomicUsize::new(0),
             twist: Box::new(twist),
         });
         let serving = state.clone();
@@ -136,10 +147,17 @@ impl McpServer {
         self.hears_what(|heard| heard.is(method)).await
     }
 
+    /// Waits until a session has been ended.
+    pub(crate) async fn hears_end_of(&self, session: &str) -> Heard {
+        self.hears_what(|heard| heard.method == "DELETE" && heard.session() == Some(session)).await
+    }
+
     /// Waits until something has come that is so.
     pub(crate) async fn hears_what(&self, is_so: impl Fn(&Heard) -> bool) -> Heard {
         loop {
             let came = self.state.came.notified();
+            tokio::pin!(came);
+            came.as_mut().enable();
             if let Some(heard) = self.heard().into_iter().rfind(&is_so) {
                 return heard;
             }
@@ -150,7 +168,7 @@ impl McpServer {
 
 async fn serve(mut stream: TcpStream, state: Arc<State>) {
     let Some(heard) = read(&mut stream).await else { return };
-    let answer = (state.twist)(&heard).unwrap_or_else(|| ordinary(&heard, &state.tools.lock().unwrap()));
+    let answer = (state.twist)(&heard).unwrap_or_else(|| ordinary(&heard, &state));
     state.heard.lock().unwrap().push(heard);
     state.came.notify_waiters();
     // A client that has had enough closes.
@@ -200,8 +218,9 @@ async fn read(stream: &mut TcpStream) -> Option<Heard> {
 }
 
 /// What a server of the revision 2025-11-25 answers.
-fn ordinary(heard: &Heard, tools: &Value) -> Answer {
+fn ordinary(heard: &Heard, state: &State) -> Answer {
     let message = &heard.message;
+    let tools = &*state.tools.lock().unwrap();
     match (heard.method.as_str(), message["method"].as_str()) {
         ("POST", Some("initialize")) => {
             let answer = json!({
@@ -209,7 +228,8 @@ fn ordinary(heard: &Heard, tools: &Value) -> Answer {
                 "serverInfo": { "name": "a test", "version": "1" },
             });
             let body = json!({ "jsonrpc": "2.0", "id": message["id"], "result": answer });
-            reply(200, "mcp-session-id: a-session\r\n", &body)
+            let session = state.sessions.fetch_add(1, SeqCst) + 1;
+            reply(200, &format!("mcp-session-id: session-{session}\r\n"), &body)
         }
         ("POST", Some("tools/list")) => result(heard, json!({ "tools": tools })),
         ("POST", Some("tools/call")) => {

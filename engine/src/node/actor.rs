@@ -128,6 +128,7 @@ impl Actor {
             }
             self.shared.abandon(lease);
         }
+        self.shared.config.host.let_go(lease.run);
     }
 
     async fn try_work(&mut self) -> Result<(), StoreError> {

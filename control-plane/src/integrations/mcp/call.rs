@@ -3,10 +3,12 @@
 use super::{
     failure::Failure,
     fields, schemas,
-    session::{Session, converse},
+    session::{Bounds, Session},
+    sessions::{Sessions, Wanted},
+    shelf::Key,
     target::{Pinned, Target},
     tools::{Tool, ToolList},
-    wire::{Ends, Wire},
+    wire::Ends,
 };
 use crate::integrations::{
     outside::Secrets,
@@ -18,28 +20,37 @@ use agentruntime_host_api::{Errand, ErrorCode, HostReply, Json, StepError, ToolC
 use futures_util::FutureExt;
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What calls go through.
+#[derive(Clone, Copy)]
+pub(in crate::integrations) struct Ways<'w> {
+    /// Where instances and credentials are.
+    pub(in crate::integrations) kept: &'w Secrets,
+    /// The way out.
+    pub(in crate::integrations) egress: &'w Egress,
+    /// Sessions with servers.
+    pub(in crate::integrations) sessions: &'w Sessions,
+}
 
 /// Calls a tool.
 pub(in crate::integrations) async fn call(
-    kept: &Secrets,
-    egress: &Egress,
+    ways: Ways<'_>,
     checks: Checks,
     errand: &Errand,
     call: &ToolCall,
 ) -> HostReply {
-    let target = target(kept, errand, call).await?;
+    let target = target(ways.kept, errand, call).await?;
     if let Some(pinned) = &target.pinned {
         schemas::check_arguments(&checks, &pinned.tool, Value::Object(call.arguments.clone())).await?;
     }
-    let limit = call.timeout.unwrap_or(TIMEOUT_DEFAULT);
+    let wanted = wanted(ways, errand, &target, call).await?;
+    let scrubber = wanted.ends.scrubber();
     let key = errand.idempotency_key().to_string();
-    let wire = wire(kept, egress, errand, &target, limit).await?;
-    let scrubber = wire.scrubber();
-    let (asked, pinned) = (call.clone(), target.pinned);
-    let before = checks.clone();
-    let conversation = converse(wire, target.handshake, limit, move |session| {
-        async move { ask(session, &before, asked, pinned, key).await }.boxed()
+    let asked = Arc::new(Asked { call: call.clone(), pinned: target.pinned, key, checks: checks.clone() });
+    let conversation = ways.sessions.converse(wanted, move |session, bounds| {
+        let asked = asked.clone();
+        async move { ask(session, bounds, &asked).await }.boxed()
     });
     let (tool, result) = conversation.await?;
     // What failed has no result that a schema could be about.
@@ -50,20 +61,14 @@ pub(in crate::integrations) async fn call(
 }
 
 /// Says what a tool is for and what it is called with: as it was frozen, or as a server without an instance shows it now.
-pub(in crate::integrations) async fn describe(
-    kept: &Secrets,
-    egress: &Egress,
-    errand: &Errand,
-    call: &ToolCall,
-) -> HostReply {
-    let target = target(kept, errand, call).await?;
+pub(in crate::integrations) async fn describe(ways: Ways<'_>, errand: &Errand, call: &ToolCall) -> HostReply {
+    let target = target(ways.kept, errand, call).await?;
     let tool = match target.pinned {
         Some(pinned) => pinned.tool,
         None => {
-            let limit = call.timeout.unwrap_or(TIMEOUT_DEFAULT);
-            let wire = wire(kept, egress, errand, &target, limit).await?;
+            let wanted = wanted(ways, errand, &target, call).await?;
             let name = call.tool.clone();
-            converse(wire, target.handshake, limit, move |session| look(session, name).boxed()).await?
+            ways.sessions.converse(wanted, move |session, bounds| look(session, bounds, name.clone()).boxed()).await?
         }
     };
     let Tool { name, description, input_schema, .. } = tool;
@@ -77,32 +82,32 @@ async fn target(kept: &Secrets, errand: &Errand, call: &ToolCall) -> Result<Targ
     }
 }
 
-async fn wire(
-    kept: &Secrets,
-    egress: &Egress,
-    errand: &Errand,
-    target: &Target,
-    timeout: Duration,
-) -> Result<Wire, StepError> {
-    let secrets = match kept {
+/// The session that a call is made in.
+async fn wanted(ways: Ways<'_>, errand: &Errand, target: &Target, call: &ToolCall) -> Result<Wanted, StepError> {
+    let secrets = match ways.kept {
         Secrets::Kept { database, keys } => {
             secrets::open(database, keys, &scope(&errand.caller), &target.bindings).await?
         }
         Secrets::Given(_) => BTreeMap::new(),
     };
-    Ok(Wire::new(Ends {
-        egress: egress.clone(),
+    let ends = Ends {
+        egress: ways.egress.clone(),
         url: target.url.clone(),
         headers: fields::headers(&target.fields, &target.bindings),
         secrets,
-        idempotency_key: Some(errand.idempotency_key().to_string()),
-        timeout,
-    }))
+    };
+    Ok(Wanted {
+        key: Some(Key::new(&errand.caller, target.place.clone())),
+        ends,
+        version: target.pinned.as_ref().map(|pinned| pinned.version),
+        handshake: target.handshake,
+        limit: call.timeout.unwrap_or(TIMEOUT_DEFAULT),
+    })
 }
 
 /// The tool as the server shows it now.
-async fn look(session: &Session, name: String) -> Result<Tool, Failure> {
-    let shown = session.tools().await?;
+async fn look(session: &Session, bounds: &Bounds, name: String) -> Result<Tool, Failure> {
+    let shown = session.shown(bounds).await?;
     let found = shown.named(&name).cloned().ok_or_else(|| {
         let names = shown.some_names();
         let message = format!("the MCP server has no tool `{name}`; its tools are: {names}");
@@ -111,30 +116,34 @@ async fn look(session: &Session, name: String) -> Result<Tool, Failure> {
     Ok(found)
 }
 
-async fn ask(
-    session: &Session,
-    checks: &Checks,
+/// What a call asks for.
+struct Asked {
     call: ToolCall,
     pinned: Option<Pinned>,
     key: String,
-) -> Result<(Tool, CallToolResult), Failure> {
+    checks: Checks,
+}
+
+async fn ask(session: &Session, bounds: &Bounds, asked: &Asked) -> Result<(Tool, CallToolResult), Failure> {
+    let Asked { call, pinned, key, checks } = asked;
     let tool = match pinned {
-        Some(pinned) => unchanged(pinned, &session.tools().await?)?,
+        Some(pinned) => unchanged(pinned, &*session.shown(bounds).await?)?,
         None => {
-            let tool = look(session, call.tool.clone()).await?;
+            let tool = look(session, bounds, call.tool.clone()).await?;
             schemas::check_arguments(checks, &tool, Value::Object(call.arguments.clone())).await?;
             tool
         }
     };
-    let result = session.call(&call.tool, call.arguments, &key).await?;
+    let result = session.call(bounds, &call.tool, call.arguments.clone(), key).await?;
     Ok((tool, result))
 }
 
 /// The frozen tool, if the server still shows the same.
-fn unchanged(pinned: Pinned, shown: &ToolList) -> Result<Tool, StepError> {
+fn unchanged(pinned: &Pinned, shown: &ToolList) -> Result<Tool, StepError> {
     let Pinned { tool, instance, version } = pinned;
     let what = match shown.named(&tool.name) {
-        Some(now) if now.hash() == tool.hash() => return Ok(tool),
+        // What is equal has the same hash, which takes longer.
+        Some(now) if now == tool || now.hash() == tool.hash() => return Ok(tool.clone()),
         Some(_) => "shows it differently now",
         None => "does not show it any more",
     };

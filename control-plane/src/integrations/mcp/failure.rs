@@ -29,6 +29,9 @@ pub(super) enum Failure {
     /// It may be asked, and its answer is not to be used.
     #[error("{0}")]
     Refused(StepError),
+    /// It does not know the session in which it is asked, so it did nothing.
+    #[error("the MCP server does not know the session that it began a moment before")]
+    Forgotten,
     /// Nobody waits any more.
     #[error("the call was given up")]
     Stopped,
@@ -58,6 +61,14 @@ impl Failure {
         }
     }
 
+    /// Whether the session in which it happened is used no more: what is still to come in it could be anything.
+    pub(super) fn ends_session(&self) -> bool {
+        match self {
+            Self::Denied(_) | Self::Upstream(_) | Self::Forgotten | Self::Stopped => true,
+            Self::Tool { .. } | Self::Refused(_) => false,
+        }
+    }
+
     fn said(error: ErrorData) -> Self {
         Self::Tool { message: shortened(&error.message), code: error.code.0 }
     }
@@ -72,6 +83,7 @@ impl Failure {
                 error.message = scrubber.clean(error.message);
                 Self::Refused(error)
             }
+            Self::Forgotten => Self::Forgotten,
             Self::Stopped => Self::Stopped,
         }
     }
@@ -105,7 +117,9 @@ impl From<Failure> for StepError {
         let message = failure.to_string();
         match failure {
             Failure::Denied(_) => Self::new(ErrorCode::CapabilityDenied, message),
-            Failure::Upstream(_) | Failure::Stopped => Self::new(ErrorCode::UpstreamError, message),
+            Failure::Upstream(_) | Failure::Forgotten | Failure::Stopped => {
+                Self::new(ErrorCode::UpstreamError, message)
+            }
             Failure::Tool { code, .. } => {
                 Self::new(ErrorCode::McpToolFailed, message).with_details(json!({ "mcp_code": code }))
             }

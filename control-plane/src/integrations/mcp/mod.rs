@@ -15,7 +15,9 @@
 //! | `tools` | a tool as it is shown, its hash, and what of it may be kept |
 //! | `schemas` | checking arguments and results |
 //! | `wire` | the client's HTTP, over the egress |
-//! | `session` | one conversation with a server |
+//! | `session` | one session with a server |
+//! | `sessions` | the sessions of the process: begun, kept for the next call of their run, and ended |
+//! | `shelf` | which sessions are kept, and which go first |
 //! | `failure` | how a conversation fails |
 //! | `call` | carrying out `mcp.call` and `mcp.describe` |
 
@@ -27,12 +29,15 @@ pub(crate) mod instances;
 mod schemas;
 pub(crate) mod servers;
 mod session;
+mod sessions;
+mod shelf;
 mod target;
 pub(crate) mod tools;
 pub(crate) mod versions;
 mod wire;
 
-pub(super) use call::{call, describe};
+pub(super) use call::{Ways, call, describe};
+pub(super) use sessions::Sessions;
 
 use std::time::Duration;
 
@@ -40,7 +45,7 @@ use std::time::Duration;
 pub(crate) const MCP_MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Everything that a server may send for one request: a long call tells of its progress.
 pub(crate) const MCP_STREAM_BYTES_MAX: usize = 4 << 20;
-/// How many requests by HTTP one conversation may take: a server can ask back, and have its streams taken up, without end.
+/// How many requests by HTTP one call may take: a server can ask back, and have its streams taken up, without end.
 pub(crate) const MCP_REQUESTS_MAX: usize = 500;
 /// How many tools a server may show.
 pub(crate) const MCP_TOOLS_MAX: usize = 500;
@@ -68,3 +73,13 @@ pub(crate) const MCP_INSTANCES_MAX: u32 = 500;
 pub(crate) const MCP_PROFILES_MAX: u32 = 20;
 /// Credentials that one server may want.
 pub(crate) const MCP_CREDENTIAL_FIELDS_MAX: usize = 16;
+/// For how long the tools that a session listed are taken for what the server shows, where it does not say that they changed.
+/// Each comparison with what was frozen is as old as that at the most. Not all servers tell, and none has to; an agent calls a
+/// few times in this while, and a change that goes unnoticed for longer would be one that people and models were not told of.
+pub(crate) const MCP_TOOLS_FRESH: Duration = Duration::from_secs(10);
+/// For how long a session is kept that nobody uses: an agent's model answers meanwhile.
+pub(crate) const MCP_SESSION_IDLE: Duration = Duration::from_secs(30);
+/// Sessions that a process keeps. Each is a task or two, a few kilobytes, and the tools that it listed.
+pub(crate) const MCP_SESSIONS_MAX: usize = 1_000;
+/// Sessions that a process keeps for one workspace: as many as can be used at once by default, in all but unusual hours.
+pub(crate) const MCP_WORKSPACE_SESSIONS_MAX: usize = 200;

@@ -4,10 +4,11 @@ use super::{
     MCP_DISCOVERY_TIMEOUT, MCP_SERVERS_MAX,
     failure::Failure,
     fields::{self, CredentialField},
-    session::{Handshake, Session, converse},
+    session::{Bounds, Handshake, Session},
+    sessions::Wanted,
     tools::{ToolChanges, ToolList},
     versions,
-    wire::{Ends, Wire},
+    wire::Ends,
 };
 use crate::{
     access::{
@@ -265,17 +266,17 @@ async fn ask(
         url: server.url()?,
         headers: fields::headers(&server.credential_fields, &bindings),
         secrets: opened,
-        idempotency_key: None,
-        timeout: MCP_DISCOVERY_TIMEOUT,
     };
-    // What it spoke before does not count: it is asked anew.
-    let (wire, handshake) = (Wire::new(ends), Handshake::Unknown);
-    let asked = converse(wire, handshake, MCP_DISCOVERY_TIMEOUT, |session| shown_in(session).boxed()).await;
+    // What it spoke before does not count: it is asked anew, in a session that nobody else uses.
+    let (handshake, limit) = (Handshake::Unknown, MCP_DISCOVERY_TIMEOUT);
+    let wanted = Wanted { key: None, ends, version: None, handshake, limit };
+    let sessions = app.outside.sessions();
+    let asked = sessions.converse(wanted, |session, bounds| shown_in(session, bounds).boxed()).await;
     asked.map_err(|failure| IntegrationError::McpServer(failure.to_string()))
 }
 
-async fn shown_in(session: &Session) -> Result<(ToolList, Option<String>), Failure> {
-    Ok((session.tools().await?, session.protocol_version()))
+async fn shown_in(session: &Session, bounds: &Bounds) -> Result<(ToolList, Option<String>), Failure> {
+    Ok((session.tools(bounds).await?, session.protocol_version()))
 }
 
 impl McpServer {

@@ -5,6 +5,7 @@ use super::{
     instances::{self, McpInstance},
     servers,
     session::Handshake,
+    shelf::Place,
     tools::Tool,
     versions,
 };
@@ -16,6 +17,8 @@ use url::Url;
 
 /// Where a call goes.
 pub(super) struct Target {
+    /// What the run has a session with.
+    pub(super) place: Place,
     /// The server.
     pub(super) url: Url,
     /// How it wants to be greeted.
@@ -53,7 +56,8 @@ impl Target {
         };
         let url = Url::parse(url).map_err(|error| missing(format!("`{url}` is no address: {error}")))?;
         let (fields, bindings) = (Vec::new(), BTreeMap::new());
-        Ok(Self { url, handshake: Handshake::Unknown, pinned: None, fields, bindings })
+        let place = Place::Address(url.to_string());
+        Ok(Self { place, url, handshake: Handshake::Unknown, pinned: None, fields, bindings })
     }
 
     /// The server of a project's instance, or one that is no instance.
@@ -95,6 +99,7 @@ impl Target {
             missing(format!("version {version} of the instance `{name}` has no tool `{tool}`; its tools are: {names}"))
         })?;
         Ok(Self {
+            place: Place::Instance(instance.id),
             url: server.url().map_err(|error| unavailable(&error))?,
             handshake: server.handshake(),
             pinned: Some(Pinned { tool, instance: name.clone(), version }),

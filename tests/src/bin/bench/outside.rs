@@ -25,7 +25,11 @@ use tokio::{
 /// Turns of an agent, a tool's call in each but the last.
 const TURNS: usize = 50;
 
-/// `mcp-call`: a call of a tool as a step makes it, beside a bare client that says the same to the same server.
+/// Calls of a tool in one run.
+const CALLS_OF_A_SESSION: usize = 10;
+
+/// `mcp-call`: calls of a tool as a step makes them, beside a bare client that says the same to the same server. The first call
+/// of a run begins a session, and the others use it.
 pub(crate) fn tool(scale: Scale) -> Result<()> {
     world::runtime()?.block_on(async {
         let server = Server::start(Server::tool).await?;
@@ -38,35 +42,64 @@ pub(crate) fn tool(scale: Scale) -> Result<()> {
         sent(service.post(&format!("{path}/versions"), &json!({}))).await?;
         let instance = json!({ "name": "bench", "server_id": made["id"], "version": 1 });
         sent(service.post("/v1/mcp/instances", &instance)).await?;
-        let step = json!({ "id": "call", "type": "mcp_call", "tool_name": "echo", "instance_id": "bench", "tool_args": { "text": "x" } });
+        let source = format!("for _ = 1, {CALLS_OF_A_SESSION} do host.call('mcp.call', input) end return {{}}");
+        let granted = json!({ "tools": [{ "instance_id": "bench", "tools": ["echo"] }] });
+        let step = json!({ "id": "call", "type": "lua_script", "script": source, "capabilities": granted });
         let workflow = service.publish(&json!({ "steps": [step] })).await?;
-        let (mut bare, mut brokered) = (Vec::new(), Vec::new());
+        let asked = json!({ "instance_id": "bench", "tool": "echo", "arguments": { "text": "x" } });
+        let (mut first, mut further) = (Beside::default(), Beside::default());
         let client = Client::new();
         // In turns, so that what the machine does besides falls on both.
-        for _ in 0..scale.of(1_000, 10) {
+        for _ in 0..scale.of(500, 10) {
             let begun = Instant::now();
-            converse(&client, &url).await?;
-            bare.push(begun.elapsed());
-            let run = ended(&service, &workflow).await?;
+            greet(&client, &url).await?;
+            call(&client, &url).await?;
+            first.bare.push(begun.elapsed());
+            for _ in 1..CALLS_OF_A_SESSION {
+                let begun = Instant::now();
+                call(&client, &url).await?;
+                further.bare.push(begun.elapsed());
+            }
+            let run = ended_with(&service, &workflow, &asked).await?;
             ensure!(run["status"] == "completed", "{run}");
             let events = format!("/v1/workflows/{workflow}/runs/{}/events", text(&run["run_id"])?);
             let events = sent(service.get(&events)).await?;
             let completed = events["items"].as_array().into_iter().flatten();
             let completed = completed.filter(|event| event["event_type"] == "request_completed");
             let took = completed.filter_map(|event| event["data"]["duration_ms"].as_f64());
-            brokered.extend(took.map(|ms| Duration::from_secs_f64(ms / 1e3)));
+            let mut took = took.map(|ms| Duration::from_secs_f64(ms / 1e3));
+            first.brokered.extend(took.next());
+            further.brokered.extend(took);
         }
-        for (part, name) in [(0.5, "p50"), (0.99, "p99")] {
-            let (alone, all) = (percentile(&mut bare, part), percentile(&mut brokered, part));
-            Figure::lower("mcp-call", &format!("bare client, {name}"), micros(alone), "µs").print();
-            Figure::lower("mcp-call", &format!("broker, checks and egress, {name}"), micros(all), "µs").print();
-            if name == "p50" {
-                let more = micros(all.saturating_sub(alone));
-                Figure::lower("mcp-call", "more than the bare client, p50", more, "µs").aim(150.0).print();
-            }
-        }
+        first.print("first call of a run", None);
+        further.print("further call", Some(150.0));
         Ok(())
     })
+}
+
+/// What a bare client takes, and a step for the same.
+#[derive(Default)]
+struct Beside {
+    bare: Vec<Duration>,
+    brokered: Vec<Duration>,
+}
+
+impl Beside {
+    fn print(&mut self, what: &str, aim: Option<f64>) {
+        for (part, name) in [(0.5, "p50"), (0.99, "p99")] {
+            let (alone, all) = (percentile(&mut self.bare, part), percentile(&mut self.brokered, part));
+            Figure::lower("mcp-call", &format!("{what}: bare client, {name}"), micros(alone), "µs").print();
+            Figure::lower("mcp-call", &format!("{what}: broker, checks and egress, {name}"), micros(all), "µs").print();
+            if name == "p50" {
+                let label = format!("{what}: more than the bare client, p50");
+                let more = Figure::lower("mcp-call", &label, micros(all.saturating_sub(alone)), "µs");
+                match aim {
+                    Some(aim) => more.aim(aim).print(),
+                    None => more.print(),
+                }
+            }
+        }
+    }
 }
 
 /// `agent-loop`: turns per second of agents whose model answers at once.
@@ -149,31 +182,38 @@ async fn provide(service: &Service, origin: &str) -> Result<()> {
 
 /// Starts a run and waits for its end.
 async fn ended(service: &Service, workflow: &str) -> Result<Value> {
+    ended_with(service, workflow, &json!({})).await
+}
+
+async fn ended_with(service: &Service, workflow: &str, input: &Value) -> Result<Value> {
     let path = format!("/v1/workflows/{workflow}/command?wait=60s");
-    sent(service.post(&path, &json!({ "command": "start", "params": {} }))).await
+    sent(service.post(&path, &json!({ "command": "start", "params": input }))).await
 }
 
 fn text(value: &Value) -> Result<&str> {
     value.as_str().context("it is a text")
 }
 
-/// What a client says to call a tool of a server that it knows: the same as a step's.
-async fn converse(client: &Client, url: &str) -> Result<()> {
+/// What a client says to a server that it knows before it calls: the same as a step's.
+async fn greet(client: &Client, url: &str) -> Result<()> {
     let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "bench", "version": "1" } });
-    let call = json!({ "name": "echo", "arguments": { "text": "x" } });
-    for (id, method, params) in [
-        (Some(0), "initialize", hello),
-        (None, "notifications/initialized", json!({})),
-        (Some(1), "tools/list", json!({})),
-        (Some(2), "tools/call", call),
-    ] {
-        let mut message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
-        if let Some(id) = id {
-            message["id"] = json!(id);
-        }
-        let request = client.post(url).header("accept", "application/json, text/event-stream").json(&message);
-        request.send().await?.error_for_status()?.bytes().await?;
+    say(client, url, Some(0), "initialize", hello).await?;
+    say(client, url, None, "notifications/initialized", json!({})).await?;
+    say(client, url, Some(1), "tools/list", json!({})).await
+}
+
+/// A call of the tool.
+async fn call(client: &Client, url: &str) -> Result<()> {
+    say(client, url, Some(2), "tools/call", json!({ "name": "echo", "arguments": { "text": "x" } })).await
+}
+
+async fn say(client: &Client, url: &str, id: Option<u32>, method: &str, params: Value) -> Result<()> {
+    let mut message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
+    if let Some(id) = id {
+        message["id"] = json!(id);
     }
+    let request = client.post(url).header("accept", "application/json, text/event-stream").json(&message);
+    request.send().await?.error_for_status()?.bytes().await?;
     Ok(())
 }
 
