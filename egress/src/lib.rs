@@ -23,6 +23,6 @@ mod sign;
 pub use address::{Reach, is_public};
 pub use reply::{LineLimits, Opened, Reply};
 pub use resolve::{Lookup, SystemLookup};
-pub use scrub::{REDACTED, SECRET_BYTES_MIN, Scrubber};
+pub use scrub::{Pieces, REDACTED, SECRET_BYTES_MIN, Scrubber};
 pub use send::{Egress, EgressConfig, EgressError, REDIRECTS_MAX, REPLY_BYTES_DEFAULT, Secret, Send, TIMEOUT_DEFAULT};
 pub use sign::hmac_sha256;

@@ -14,6 +14,9 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 use std::{fmt::Write, ops::Range};
 
 mod layer;
+mod pieces;
+
+pub use pieces::Pieces;
 
 /// What stands where a secret stood.
 pub const REDACTED: &str = "[redacted]";
@@ -29,21 +32,20 @@ pub struct Scrubber(Option<AhoCorasick>);
 impl Scrubber {
     /// For these secrets. Its search structure holds their spellings; it lives as long as one request.
     pub fn of<'s>(secrets: impl IntoIterator<Item = &'s SecretString>) -> Self {
-        let mut spellings: Vec<Vec<u8>> = Vec::new();
-        for secret in secrets {
-            let secret = secret.expose_secret().trim();
-            if secret.len() >= SECRET_BYTES_MIN {
-                spell(secret, &mut spellings);
-            }
-        }
+        let mut spellings = spellings(secrets);
+        let scrubber = Self::spelled(&spellings);
+        spellings.iter_mut().for_each(Zeroize::zeroize);
+        scrubber
+    }
+
+    fn spelled(spellings: &[Vec<u8>]) -> Self {
         if spellings.is_empty() {
             return Self(None);
         }
         // Of its kinds this one is made in a moment also for long secrets, and searches in linear time for any; what looks
         // ahead for beginnings of them, to be faster in ordinary text, does not.
         let kind = Some(AhoCorasickKind::ContiguousNFA);
-        let found = AhoCorasick::builder().kind(kind).prefilter(false).build(&spellings);
-        spellings.iter_mut().for_each(Zeroize::zeroize);
+        let found = AhoCorasick::builder().kind(kind).prefilter(false).build(spellings);
         // It fails only where the spellings are longer than its numbers go, hundreds of megabytes.
         Self(found.ok())
     }
@@ -63,6 +65,12 @@ impl Scrubber {
     }
 
     /// What is left, where there was one of them.
+    fn cleaned(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let places = self.places(text);
+        (!places.is_empty()).then(|| redacted(text, places))
+    }
+
+    /// Where they are.
     ///
     /// A server may write each character of a JSON text as itself or as an escape, and whoever decodes it has the secret again.
     /// So it is looked for in what the text means, too, and what was written for it is taken out.
@@ -71,8 +79,8 @@ impl Scrubber {
     /// none longer than the one above it, are read once to decode and once to search. A search for all matches never goes
     /// back in the text, as one for the longest would after each, and finds at one place at most one match of each spelling.
     /// A text without a backslash has no layers.
-    fn cleaned(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let found = self.0.as_ref()?;
+    fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let Some(found) = &self.0 else { return Vec::new() };
         let mut places = Vec::new();
         for secret in found.find_overlapping_iter(text) {
             add(&mut places, secret.range());
@@ -87,7 +95,7 @@ impl Scrubber {
             places.append(&mut further);
             layer = read.next();
         }
-        (!places.is_empty()).then(|| redacted(text, places))
+        places
     }
 }
 
@@ -115,6 +123,18 @@ fn redacted(text: &[u8], mut places: Vec<Range<usize>>) -> Vec<u8> {
     }
     cleaned.extend_from_slice(&text[end..]);
     cleaned
+}
+
+/// All spellings of these secrets. Whoever has them wipes them.
+fn spellings<'s>(secrets: impl IntoIterator<Item = &'s SecretString>) -> Vec<Vec<u8>> {
+    let mut spellings = Vec::new();
+    for secret in secrets {
+        let secret = secret.expose_secret().trim();
+        if secret.len() >= SECRET_BYTES_MIN {
+            spell(secret, &mut spellings);
+        }
+    }
+    spellings
 }
 
 fn spell(secret: &str, spellings: &mut Vec<Vec<u8>>) {

@@ -19,6 +19,16 @@ impl Layer {
         Self::read(text, |at| at)
     }
 
+    /// The text itself, none of its escapes read.
+    pub(super) fn top(text: &[u8]) -> Self {
+        Self { bytes: text.to_vec(), starts: (0..=text.len()).collect() }
+    }
+
+    /// Only so many of the bytes.
+    pub(super) fn first(&self, bytes: usize) -> Self {
+        Self { bytes: self.bytes[..bytes].to_vec(), starts: self.starts[..=bytes].to_vec() }
+    }
+
     /// What this one means in turn, as a text of JSON inside a text of JSON does.
     pub(super) fn next(&self) -> Option<Self> {
         Self::read(&self.bytes, |at| self.starts[at])

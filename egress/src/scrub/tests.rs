@@ -71,7 +71,7 @@ fn a_secret_is_taken_out_whichever_of_its_characters_json_escapes() {
 }
 
 /// As JSON may write it inside a text, by these choices for its characters.
-fn escaped(text: &str, choices: &mut impl Iterator<Item = u8>) -> String {
+pub(super) fn escaped(text: &str, choices: &mut impl Iterator<Item = u8>) -> String {
     text.chars().fold(String::new(), |mut written, char| {
         let needs_escape = matches!(char, '"' | '\\') || char.is_control();
         match choices.next().unwrap() % 4 {
@@ -84,7 +84,7 @@ fn escaped(text: &str, choices: &mut impl Iterator<Item = u8>) -> String {
     })
 }
 
-fn secrets() -> impl Strategy<Value = String> {
+pub(super) fn secrets() -> impl Strategy<Value = String> {
     prop_oneof!["[!-~][ -~]{4,20}[!-~]", "[!-~\\\\/\"+&<>]{6,12}", "\\PC{6,12}"]
         .prop_filter("it is long enough without its spaces", |secret| secret.trim().len() >= SECRET_BYTES_MIN)
 }
