@@ -63,6 +63,9 @@ pub struct Ask {
     pub operation: Operation,
     /// The body without the model's name, which is put in where the form wants it.
     pub body: serde_json::Map<String, Value>,
+    /// Whether the answer is wanted piece by piece, for those who watch. What is replied with is the same.
+    #[serde(default)]
+    pub stream: bool,
 }
 
 /// The form in which a model is asked, named by the vendor's path.

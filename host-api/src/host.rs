@@ -15,6 +15,8 @@ pub struct Errand {
     pub permit: Permit,
     /// Its room among the requests that are under way.
     pub room: Arc<dyn Room>,
+    /// Who hears what comes before the reply.
+    pub live: Arc<dyn Live>,
 }
 
 /// The step that asks.
@@ -60,6 +62,13 @@ pub trait Room: Send + Sync + fmt::Debug {
     /// Gives the room to others for so long, and waits for room again. A host that lets time pass without doing anything does so
     /// here: else those who wait for room would wait for nothing.
     fn rest(&self, duration: Duration) -> BoxFuture<'_, ()>;
+}
+
+/// Hears what a model says while it says it.
+pub trait Live: Send + Sync + fmt::Debug {
+    /// The next piece, without secrets. Parts count from 0; one that is 0 begins the answer, anew where there were pieces before.
+    /// Never waits: a piece that nobody has room for is lost, and the reply has all of them.
+    fn said(&self, part: u32, text: String);
 }
 
 /// Carries out errands: the only way from a step to the outside. Dropping the future stops what is under way.

@@ -25,7 +25,7 @@ pub use error::{ErrorCode, StepError};
 pub use grants::{
     ANY, Grants, HostPattern, ModelGrant, NotAGrant, SERVER_URL_BYTES_MAX, SecretRef, ToolGrant, ToolServer,
 };
-pub use host::{Caller, Errand, Host, IdempotencyKey, NoHost, Room};
+pub use host::{Caller, Errand, Host, IdempotencyKey, Live, NoHost, Room};
 pub use id::{ProjectId, RunId, TaskId, TenantId, WorkflowId};
 pub use json::{Json, JsonError};
 pub use limits::Limits;

@@ -82,6 +82,7 @@ impl Actor {
         let (pending, executions, in_flight) = (Pending::default(), FuturesUnordered::new(), HashMap::new());
         let (told, reports) = unbounded_channel();
         let (guest, host, turns) = (shared.guest.clone(), shared.config.host.clone(), shared.turns.clone());
+        let watchers = shared.watchers.clone();
         Self {
             shared,
             of,
@@ -92,7 +93,7 @@ impl Actor {
             is_unfinished: false,
             pending,
             executions,
-            surroundings: Surroundings { guest, host, turns, reports: told },
+            surroundings: Surroundings { guest, host, turns, watchers, reports: told },
             reports,
             in_flight,
             news,

@@ -4,7 +4,7 @@
 //! program that is begun again asks for the same and is handed what is written. This serves a crash as well as a long wait:
 //! a program whose reply takes its time is given up meanwhile, so that waiting costs no sandbox.
 
-use super::{numbers, own_time::OwnTime, room::RequestRoom, turns::Turns};
+use super::{numbers, output::LiveOutput, own_time::OwnTime, room::RequestRoom, turns::Turns, watch::Watchers};
 use crate::run::{Executing, Job, Recorded, Work};
 use agentruntime_host_api::{
     Caller, Errand, ErrorCode, Grants, Guest, Host, HostReply, HostRequest, Invocation, Outcome, StepError, StepOutput,
@@ -58,6 +58,7 @@ pub(super) struct Surroundings {
     pub(super) guest: Arc<dyn Guest>,
     pub(super) host: Arc<dyn Host>,
     pub(super) turns: Turns,
+    pub(super) watchers: Watchers,
     pub(super) reports: UnboundedSender<Report>,
 }
 
@@ -208,10 +209,11 @@ impl Attempt<'_> {
     }
 
     async fn fetch(&mut self, open: Vec<(u32, Result<Permit, StepError>)>, own: &Arc<OwnTime>) {
-        let Surroundings { host, turns, .. } = self.surroundings.clone();
-        let caller = self.caller.clone();
+        let Surroundings { host, turns, watchers, .. } = self.surroundings.clone();
+        let (caller, executing) = (self.caller.clone(), self.executing);
         let fetching = open.into_iter().map(|(number, permit)| {
             let (host, turns, caller) = (&host, &turns, caller.clone());
+            let live = Arc::new(LiveOutput::of(&watchers, caller.run, executing, number));
             async move {
                 let permit = match permit {
                     Ok(permit) => permit,
@@ -224,7 +226,7 @@ impl Attempt<'_> {
                 }
                 let under_way = numbers::one("agentruntime_step_requests_under_way");
                 let begun = Instant::now();
-                let reply = host.carry_out(Errand { caller, number, permit, room: room.clone() }).await;
+                let reply = host.carry_out(Errand { caller, number, permit, room: room.clone(), live }).await;
                 let took = begun.elapsed();
                 numbers::replied(capability, &reply, took);
                 room.leave();

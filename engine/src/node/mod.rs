@@ -16,6 +16,7 @@
 //! | `claim` | taking runs up, and keeping their leases |
 //! | `versions` | published graphs, parsed once |
 //! | `watch` | durable events for those who follow a run |
+//! | `output` | what a step gives while a request of it is under way |
 
 mod actor;
 mod ceilings;
@@ -24,6 +25,7 @@ mod commit;
 mod compute;
 mod execute;
 mod numbers;
+mod output;
 mod own_time;
 mod room;
 mod start;
@@ -34,8 +36,9 @@ mod watch;
 pub use crate::store::StartKey;
 pub use ceilings::{Ceiling, Ceilings};
 pub use compute::Compute;
+pub use output::OutputDelta;
 pub use start::{StartError, StartRequest};
-pub use watch::{Watcher, WorkflowWatcher};
+pub use watch::{Told, Watcher, WorkflowWatcher};
 
 use crate::{
     run::{RunState, Signal},

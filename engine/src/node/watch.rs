@@ -1,6 +1,8 @@
-//! Durable events for those who follow a run, or all runs of a workflow. Nothing is told before it is committed.
+//! Durable events for those who follow a run, or all runs of a workflow. No event is told before it is committed.
+//!
+//! Those who follow one run are told what its steps give meanwhile, too, as far as they keep up.
 
-use super::{Commission, Shared};
+use super::{Commission, Shared, output::OutputDelta};
 use crate::{
     run::event::Event,
     store::{Append, NewRun},
@@ -15,24 +17,49 @@ use tokio::sync::mpsc;
 
 /// Batches a follower may be behind before it is dropped: it then reads on from the store.
 const BATCHES_MAX: usize = 1_024;
+/// What a follower may be behind and still be told pieces of output: the rest of its room is for events.
+const BEHIND_FOR_OUTPUT_MAX: usize = 64;
 
 type Batch = Arc<[Event]>;
 
+/// What those who follow a run are told.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// Events that are durable.
+    Events(Arc<[Event]>),
+    /// What a step gives meanwhile. It comes after the events that it follows from, and before those that follow from it.
+    Output(Arc<OutputDelta>),
+}
+
 /// Who follows.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Watchers {
-    runs: Listeners<RunId, Batch>,
+    runs: Listeners<RunId, Told>,
     workflows: Listeners<Commission, (RunId, Batch)>,
 }
 
 /// Follows the events of one run.
-pub struct Watcher(Listener<RunId, Batch>);
+pub struct Watcher(Listener<RunId, Told>);
 
 impl Watcher {
     /// The next events, in order; nothing when the follower was too slow, or the node is gone or lost the run: read on from the
     /// store.
     pub async fn next(&mut self) -> Option<Arc<[Event]>> {
+        loop {
+            if let Told::Events(events) = self.next_told().await? {
+                return Some(events);
+            }
+        }
+    }
+
+    /// The same with what steps give meanwhile.
+    pub async fn next_told(&mut self) -> Option<Told> {
         self.0.news.recv().await
+    }
+
+    /// How much was told that is not taken yet.
+    pub fn waiting(&self) -> usize {
+        self.0.news.len()
     }
 }
 
@@ -71,8 +98,15 @@ impl Watchers {
             return;
         }
         let batch: Batch = events.into();
-        self.runs.tell(&run, &batch);
+        self.runs.tell(&run, &Told::Events(batch.clone()));
         self.workflows.tell(commission, &(run, batch));
+    }
+
+    /// Hands a piece of output to those followers of its run that keep up. Nobody is let go for one.
+    pub(super) fn publish_output(&self, run: RunId, delta: impl FnOnce() -> OutputDelta) {
+        if self.runs.has(&run) {
+            self.runs.mention(&run, &Told::Output(delta().into()));
+        }
     }
 }
 
@@ -100,6 +134,12 @@ type Senders<K, T> = HashMap<K, Vec<mpsc::Sender<T>>>;
 /// Those who listen, by what they listen to.
 struct Listeners<K, T>(Arc<Mutex<Senders<K, T>>>);
 
+impl<K, T> Clone for Listeners<K, T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl<K, T> Default for Listeners<K, T> {
     fn default() -> Self {
         Self(Arc::default())
@@ -123,6 +163,16 @@ impl<K: Clone + Eq + Hash, T: Clone> Listeners<K, T> {
         senders.retain(|sender| sender.try_send(news.clone()).is_ok());
         if senders.is_empty() {
             listeners.remove(key);
+        }
+    }
+
+    /// Tells those who are not far behind.
+    fn mention(&self, key: &K, news: &T) {
+        for sender in self.lock().get(key).into_iter().flatten() {
+            if sender.max_capacity() - sender.capacity() < BEHIND_FOR_OUTPUT_MAX {
+                // Whoever is gone is let go when the next event comes.
+                let _ = sender.try_send(news.clone());
+            }
         }
     }
 

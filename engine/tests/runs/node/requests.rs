@@ -2,7 +2,7 @@
 
 use super::{Place, Scripted, doc};
 use agentruntime_engine::{
-    node::{Ceilings, NodeConfig},
+    node::{Ceilings, NodeConfig, Told},
     run::event::EventKind,
     store::Scope,
 };
@@ -234,4 +234,52 @@ async fn waiting_for_a_turn_is_not_the_steps_own_time() {
     outside.gate.add_permits(1);
     assert_eq!(place.end(patient).await, Ok(json!({ "a": { "got": [{ "page": 0 }] } })));
     assert_eq!(outside.keys(), [format!("{slow}/a/0"), format!("{patient}/a/0")]);
+}
+
+/// An outside that says a thousand pieces before it answers.
+#[derive(Debug)]
+struct Talkative(Semaphore);
+
+impl Host for Talkative {
+    fn carry_out(&self, errand: Errand) -> BoxFuture<'_, HostReply> {
+        Box::pin(async move {
+            self.0.acquire().await.unwrap().forget();
+            (0..1_000).for_each(|part| errand.live.said(part, format!("{part}.")));
+            Ok(doc(json!({ "page": errand.number })))
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_is_behind_loses_what_is_said_and_no_event() {
+    let (place, guest) = (Place::new().await, Scripted::new());
+    let host = Arc::new(Talkative(Semaphore::new(0)));
+    let node = place.node_with(&guest, NodeConfig { host: host.clone(), ..NodeConfig::default() });
+    let run = place.start(&node, &place.publish("ask", steps(2)).await).await;
+    let (mut slow, mut events_only) = (node.watch(run), node.watch(run));
+    host.0.add_permits(2);
+    place.end(run).await.unwrap();
+    let journal = place.journal(run).await;
+    let (mut seqs, mut parts) = (Vec::new(), Vec::new());
+    while seqs.last() != Some(&(journal.len() as u64)) {
+        match slow.next_told().await.unwrap() {
+            Told::Events(events) => seqs.extend(events.iter().map(|event| event.seq)),
+            Told::Output(delta) => {
+                assert_eq!(
+                    (&*delta.path.to_string(), delta.attempt, delta.text.clone()),
+                    ("a", 1, format!("{}.", delta.part))
+                );
+                parts.push((delta.number, delta.part));
+            }
+        }
+    }
+    let first = seqs[0];
+    assert_eq!(seqs, (first..=journal.len() as u64).collect::<Vec<_>>(), "no event is lost");
+    assert!(!parts.is_empty() && parts.len() <= 64, "{}", parts.len());
+    assert!(parts.is_sorted() && parts[0] == (0, 0), "{parts:?}");
+    let mut only = Vec::new();
+    while only.last() != seqs.last() {
+        only.extend(events_only.next().await.unwrap().iter().map(|event| event.seq));
+    }
+    assert_eq!(only, seqs);
 }
