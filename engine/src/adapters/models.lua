@@ -374,7 +374,7 @@ function models.ask(at, ask, account)
     if type(body) == "table" and body.refused then return nil, { code = "INVALID_INPUT", message = body.refused } end
     error(body, 0)
   end
-  local ok, reply = pcall(host.call, "llm.request", { model = at.grant, operation = at.operation, body = body })
+  local ok, reply = pcall(host.call, "llm.request", { model = at.grant, operation = at.operation, body = body, stream = at.stream })
   if not ok then
     local details = type(reply) == "table" and given(reply.details) or {}
     account.latency_ms = account.latency_ms + (details.duration_ms or 0)
@@ -416,7 +416,13 @@ function models.at(grant, params)
   for _, operation in ipairs(at.operations) do
     if operation == wanted then at.operation = wanted end
   end
-  if params then params.api = nil end
+  local stream = params and given(params.stream)
+  if stream ~= nil and type(stream) ~= "boolean" then
+    return nil, { code = "INVALID_INPUT", message = "`stream` in `llm_params` is true or false, not " .. json.encode(stream) }
+  end
+  -- Nothing instead of false, so that a step that does not stream asks as it always did.
+  at.stream = stream or nil
+  if params then params.api, params.stream = nil, nil end
   return at
 end
 

@@ -2,9 +2,12 @@
 
 use super::{
     endpoint::Endpoint,
-    vendor::{self, KEY},
+    fault::Fault,
+    streamed::{self, Reading},
+    vendor::{self, Delivery, KEY},
 };
-use agentruntime_egress::{Egress, EgressError, Reply, Secret, Send};
+use agentruntime_egress::{Egress, EgressError, REPLY_BYTES_DEFAULT, Reply, Secret, Send};
+use agentruntime_engine::node::Compute;
 use agentruntime_host_api::{
     Caller, Errand, ErrorCode, Fetch, HostPattern, Method, Operation, Part, REQUEST_TIMEOUT_MAX, StepError, Text,
 };
@@ -37,13 +40,17 @@ pub(in crate::integrations) struct Asking<'a> {
     pub(in crate::integrations) operation: Operation,
     /// The body.
     pub(in crate::integrations) body: Map<String, Value>,
+    /// How the answer is to come.
+    pub(in crate::integrations) delivery: Delivery,
+    /// Where large pieces of it are read.
+    pub(in crate::integrations) compute: &'a Compute,
     /// For whom; the key tells the vendor that it comes again.
     pub(in crate::integrations) errand: &'a Errand,
 }
 
 /// Asks, and gives the body that came back with an account.
 pub(in crate::integrations) async fn ask(egress: &Egress, asking: Asking<'_>) -> Result<Value, StepError> {
-    let Asking { endpoint, model, operation, .. } = asking;
+    let Asking { endpoint, model, operation, delivery, compute, errand, .. } = asking;
     if !endpoint.vendor.operations().contains(&operation) {
         let message = format!("the provider `{}` is not asked in the form {operation:?}", endpoint.name);
         return Err(StepError::new(ErrorCode::InvalidInput, message));
@@ -52,27 +59,56 @@ pub(in crate::integrations) async fn ask(egress: &Egress, asking: Asking<'_>) ->
     let secrets: BTreeMap<String, Secret> =
         asking.key.into_iter().map(|value| (KEY.to_owned(), Secret { value, hosts: hosts.clone() })).collect();
     let mut body = asking.body;
-    // What streams is not read here.
-    body.remove("stream");
+    vendor::deliver(&mut body, operation, delivery);
     if operation != Operation::Generate {
         body.insert("model".into(), model.into());
     }
     let mut headers = endpoint.vendor.headers(!secrets.is_empty());
     headers.insert("content-type".into(), Text(vec![Part::Plain("application/json".into())]));
-    let url = vendor::address(&endpoint.base_url, operation, model);
+    let url = vendor::address(&endpoint.base_url, operation, model, delivery);
     let timeout = Some(REQUEST_TIMEOUT_MAX);
     let fetch = Fetch { method: Method::Post, url, headers, body: Some(Value::Object(body).to_string()), timeout };
-    let idempotency_key = asking.errand.idempotency_key();
+    let idempotency_key = errand.idempotency_key();
     let idempotency_key = Some(idempotency_key.as_str());
     let send = Send { fetch: &fetch, hosts: &hosts, secrets: &secrets, idempotency_key };
-    repeat(egress, &send, &endpoint.name, asking.errand).await
+    let once = || async {
+        match delivery {
+            Delivery::Whole => Ok(egress.send(send.clone()).await?),
+            Delivery::Streamed => {
+                let secrets = secrets.values().map(|secret| &secret.value).collect();
+                stream(egress, &send, Reading { operation, secrets, errand, compute }).await
+            }
+        }
+    };
+    repeat(once, &endpoint.name, errand).await
 }
 
-async fn repeat(egress: &Egress, send: &Send<'_>, provider: &str, errand: &Errand) -> Result<Value, StepError> {
+/// Asks for an answer piece by piece, and gives what it is in the end. All of it may take as long as any request.
+async fn stream(egress: &Egress, send: &Send<'_>, reading: Reading<'_>) -> Result<Reply, Fault> {
+    let answered = async {
+        let opened = egress.open(send.clone()).await?;
+        if !streamed::is_stream(&opened) {
+            return Ok(opened.whole(REPLY_BYTES_DEFAULT).await?);
+        }
+        let (status, headers) = (opened.status, opened.headers.clone());
+        let body = streamed::read(opened, reading).await?.into_bytes();
+        Ok(Reply { status, headers, body })
+    };
+    let late = || {
+        let host = send.fetch.url.host_str().unwrap_or("the server").to_owned();
+        EgressError::TimedOut { host, seconds: REQUEST_TIMEOUT_MAX.as_secs_f64() }
+    };
+    tokio::time::timeout(REQUEST_TIMEOUT_MAX, answered).await.unwrap_or_else(|_| Err(late().into()))
+}
+
+async fn repeat<F>(once: impl Fn() -> F, provider: &str, errand: &Errand) -> Result<Value, StepError>
+where
+    F: Future<Output = Result<Reply, Fault>>,
+{
     let begun = Instant::now();
     let mut attempt = 1;
     loop {
-        let outcome = egress.send(send.clone()).await;
+        let outcome = once().await;
         let wait = (attempt < ATTEMPTS_MAX).then(|| wait(&outcome, attempt)).flatten();
         let Some(wait) = wait else { return finish(outcome, provider, attempt, begun.elapsed()) };
         let (reason, wait_ms) = (reason(&outcome), wait.as_millis());
@@ -85,16 +121,19 @@ async fn repeat(egress: &Egress, send: &Send<'_>, provider: &str, errand: &Erran
 }
 
 /// Why a request is repeated, without anybody's own words.
-fn reason(outcome: &Result<Reply, EgressError>) -> String {
-    outcome.as_ref().map_or_else(|_| "unreachable".to_owned(), |reply| reply.status.to_string())
+fn reason(outcome: &Result<Reply, Fault>) -> String {
+    match outcome {
+        Ok(reply) => reply.status.to_string(),
+        Err(Fault::BrokeOff) => "broke off".to_owned(),
+        Err(_) => "unreachable".to_owned(),
+    }
 }
 
 /// How long to wait before it is worth asking again; nothing where it is not.
-fn wait(outcome: &Result<Reply, EgressError>, attempt: u32) -> Option<Duration> {
+fn wait(outcome: &Result<Reply, Fault>, attempt: u32) -> Option<Duration> {
     let default = WAIT_DEFAULT * 2_u32.saturating_pow(attempt - 1);
     match outcome {
-        Err(EgressError::Unreachable { .. }) => Some(default),
-        Err(_) => None,
+        Err(fault) => fault.is_passing().then_some(default),
         Ok(reply) => {
             if !is_passing(reply) || reply.headers.get("x-should-retry").map(String::as_str) == Some("false") {
                 return None;
@@ -128,12 +167,7 @@ fn wanted(reply: &Reply) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-fn finish(
-    outcome: Result<Reply, EgressError>,
-    provider: &str,
-    attempts: u32,
-    took: Duration,
-) -> Result<Value, StepError> {
+fn finish(outcome: Result<Reply, Fault>, provider: &str, attempts: u32, took: Duration) -> Result<Value, StepError> {
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let times = if attempts == 1 { String::new() } else { format!(" (asked {attempts} times)") };
     match outcome {
@@ -153,7 +187,11 @@ fn finish(
         }
         Err(error) => {
             let code = if error.is_denial() { ErrorCode::CapabilityDenied } else { ErrorCode::LlmRequestFailed };
-            let details = json!({ "attempts": attempts, "duration_ms": duration_ms });
+            let mut details = json!({ "attempts": attempts, "duration_ms": duration_ms });
+            if let Fault::Said(said) = &error {
+                let said = said.to_string();
+                details["body"] = said[..said.floor_char_boundary(FAILURE_BYTES_MAX)].into();
+            }
             Err(StepError::new(code, format!("the provider `{provider}`: {error}{times}")).with_details(details))
         }
     }

@@ -10,6 +10,7 @@ use super::{
     endpoint::{Endpoint, Key},
     providers,
     resolve::{Resolved, resolve},
+    vendor::Delivery,
 };
 use crate::vault::data_keys;
 use agentruntime_engine::{database::StoreError, store::Scope};
@@ -62,7 +63,9 @@ impl Outside {
         let Resolved { endpoint, model } = self.resolve(&scope, &wanted.model).await?;
         let key = self.key(&scope, &endpoint).await?;
         let (operation, body) = (wanted.operation, wanted.body.clone());
-        let asking = Asking { endpoint: &endpoint, model: &model, key, operation, body, errand };
+        let delivery = if wanted.stream { Delivery::Streamed } else { Delivery::Whole };
+        let compute = self.compute();
+        let asking = Asking { endpoint: &endpoint, model: &model, key, operation, body, delivery, compute, errand };
         Ok(ask(self.egress(), asking).await?.into())
     }
 

@@ -2,6 +2,7 @@
 
 use agentruntime_host_api::{Operation, Part, SecretName, Text};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use url::Url;
 use utoipa::ToSchema;
@@ -89,8 +90,33 @@ impl Vendor {
     }
 }
 
+/// How an answer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::integrations) enum Delivery {
+    /// At once.
+    Whole,
+    /// Piece by piece, with an account of the tokens in the end.
+    Streamed,
+}
+
+/// Says in a body how the answer is to come. Google is told by the address.
+pub(super) fn deliver(body: &mut Map<String, Value>, operation: Operation, delivery: Delivery) {
+    body.remove("stream");
+    if delivery == Delivery::Whole || operation == Operation::Generate {
+        return;
+    }
+    body.insert("stream".into(), true.into());
+    if operation == Operation::Chat {
+        // A server that does not take it can be spared it, by `null`.
+        let options = body.entry("stream_options").or_insert_with(|| json!({ "include_usage": true }));
+        if options.is_null() {
+            body.remove("stream_options");
+        }
+    }
+}
+
 /// Where a request of that form goes.
-pub(super) fn address(base: &Url, operation: Operation, model: &str) -> Url {
+pub(super) fn address(base: &Url, operation: Operation, model: &str, delivery: Delivery) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty();
@@ -98,8 +124,14 @@ pub(super) fn address(base: &Url, operation: Operation, model: &str) -> Url {
             Operation::Chat => path.extend(["chat", "completions"]),
             Operation::Responses => path.push("responses"),
             Operation::Messages => path.push("messages"),
+            Operation::Generate if delivery == Delivery::Streamed => {
+                path.push("models").push(&format!("{model}:streamGenerateContent"))
+            }
             Operation::Generate => path.push("models").push(&format!("{model}:generateContent")),
         };
+    }
+    if operation == Operation::Generate && delivery == Delivery::Streamed {
+        url.set_query(Some("alt=sse"));
     }
     url
 }
@@ -119,7 +151,7 @@ mod tests {
 
     #[test]
     fn each_form_has_its_address() {
-        let at = |base: &str, operation| address(&base.parse().unwrap(), operation, "a/b").to_string();
+        let at = |base: &str, operation| address(&base.parse().unwrap(), operation, "a/b", Delivery::Whole).to_string();
         assert_eq!(at("https://a.example/v1", Operation::Chat), "https://a.example/v1/chat/completions");
         assert_eq!(at("https://a.example/v1/", Operation::Responses), "https://a.example/v1/responses");
         assert_eq!(at("https://a.example", Operation::Messages), "https://a.example/messages");
@@ -127,7 +159,30 @@ mod tests {
             at("https://a.example/v1beta", Operation::Generate),
             "https://a.example/v1beta/models/a%2Fb:generateContent"
         );
+        let streamed =
+            |operation| address(&"https://a.example".parse().unwrap(), operation, "a", Delivery::Streamed).to_string();
+        assert_eq!(streamed(Operation::Generate), "https://a.example/models/a:streamGenerateContent?alt=sse");
+        assert_eq!(streamed(Operation::Chat), "https://a.example/chat/completions");
         assert_eq!(list_address(&"http://[::1]:8080/v1/".parse().unwrap()).as_str(), "http://[::1]:8080/v1/models");
+    }
+
+    #[test]
+    fn each_form_is_told_in_its_own_way_to_stream() {
+        let told = |body: Value, operation, delivery| {
+            let Value::Object(mut body) = body else { unreachable!() };
+            deliver(&mut body, operation, delivery);
+            Value::Object(body)
+        };
+        let plain = json!({ "stream": true, "x": 1 });
+        assert_eq!(told(plain, Operation::Chat, Delivery::Whole), json!({ "x": 1 }));
+        let usage = json!({ "stream": true, "stream_options": { "include_usage": true } });
+        assert_eq!(told(json!({}), Operation::Chat, Delivery::Streamed), usage);
+        let spared = json!({ "stream_options": null });
+        assert_eq!(told(spared, Operation::Chat, Delivery::Streamed), json!({ "stream": true }));
+        for operation in [Operation::Responses, Operation::Messages] {
+            assert_eq!(told(json!({}), operation, Delivery::Streamed), json!({ "stream": true }));
+        }
+        assert_eq!(told(json!({}), Operation::Generate, Delivery::Streamed), json!({}));
     }
 
     #[test]
