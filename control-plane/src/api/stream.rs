@@ -24,9 +24,9 @@ use super::{
 };
 use crate::{
     access::{May, permission::ReadWorkflows},
-    operations::{RunFeed, SharedNews},
+    operations::{RunFeed, RunNews, SharedNews},
 };
-use agentruntime_engine::run::event::Event;
+use agentruntime_engine::{node::OutputDelta, run::event::Event};
 use agentruntime_host_api::{RunId, TenantId, WorkflowId};
 use axum::{
     extract::{FromRequestParts, State as Given, WebSocketUpgrade},
@@ -79,6 +79,11 @@ struct StreamQuery {
 /// of the last event that was sent). Else Server-Sent Events: each event's id is its number; `event: end`, `event: lagged` and
 /// `event: refused` tell why the stream ends. Connect again with the last number (`Last-Event-ID` or `after_seq`) to go on
 /// without a gap; 204 says that there is nothing more to come.
+///
+/// While a model answers a step that asks for it by `"stream": true`, what it says comes as `event: step_output_delta` (over a
+/// WebSocket: a message with this `event_type`), without an id: the pieces are in no journal, are lost to a reader that does
+/// not keep up, and come from the process alone that works on the run. `data` has the `number` of the request within
+/// the step, the `part`, counted from 0, and the `text`; what the step gives in the end comes as an event.
 ///
 /// Without `run_id`, the stream tells what happens from now on in all runs of the workflow, child runs included, and does not
 /// end by itself. An event's id is `run:seq`. After a reconnect it begins anew: what happened in between is in the events of each
@@ -148,9 +153,13 @@ async fn of_run(
     let frames = stream::unfold(Some((feed, writer)), move |feed| async move {
         let (mut feed, writer) = feed?;
         match feed.next().await {
-            Ok(Some(events)) => {
+            Ok(Some(RunNews::Events(events))) => {
                 let frames = writer.frames(run, events.into(), |_, seq| seq.to_string()).await;
                 Some((Ok(frames), Some((feed, writer))))
+            }
+            Ok(Some(RunNews::Output(delta))) => {
+                let frame = Frame { id: None, text: delta.public(run).to_string() };
+                Some((Ok(vec![frame]), Some((feed, writer))))
             }
             Ok(None) => None,
             Err(error) => Some((Err(Break::Failed(error)), None)),
@@ -194,7 +203,7 @@ impl Writer {
     async fn frames(&self, run: RunId, events: Arc<[Event]>, id: fn(RunId, u64) -> String) -> Vec<Frame> {
         let bytes = events.iter().map(Event::document_bytes).sum();
         let write = move || {
-            let frame = |event: &Event| Frame { id: id(run, event.seq), text: event.public(run).to_string() };
+            let frame = |event: &Event| Frame { id: Some(id(run, event.seq)), text: event.public(run).to_string() };
             events.iter().map(frame).collect()
         };
         self.app.node.work_on_json(&self.tenant, bytes, write).await
@@ -301,7 +310,12 @@ fn sent(message: Message) -> sse::Event {
     match message {
         Message::Event(frame, room) => {
             drop(room);
-            sse::Event::default().id(frame.id).data(frame.text)
+            let sent = match frame.id {
+                Some(id) => sse::Event::default().id(id),
+                // By its name, those who do not know it pass it over.
+                None => sse::Event::default().event(OutputDelta::EVENT_TYPE),
+            };
+            sent.data(frame.text)
         }
         Message::Alive => sse::Event::default().comment("alive"),
         Message::End(Farewell::Ended) => sse::Event::default().event("end").data("{}"),

@@ -53,7 +53,7 @@ async fn reach(
             biased;
             _ = interrupts.changed() => return Ok(None),
             news = follower.next() => match news? {
-                News::Events(_) | News::Nothing => {}
+                News::Events(_) | News::Output(_) | News::Nothing => {}
                 News::Waiting(_) | News::Ended => return Ok(Some(follower.timeline.state.status)),
             },
         }

@@ -4,7 +4,9 @@ use super::{
     Ending,
     arguments::{EventsArguments, LogsArguments},
     context::{Context, Workshop},
-    follow, screen, style,
+    follow,
+    screen::{self, Speech},
+    style,
 };
 use crate::operations::{News, RunSource};
 use agentruntime_engine::run::event::Event;
@@ -64,12 +66,20 @@ async fn print_events(context: &Context, run: &str, mut after: u64, until: Until
     let missed = workshop.desk.events(run, after).await?;
     let known = follower.timeline.state.seq;
     print(context, run, &missed.into_iter().filter(|event| event.seq <= known).collect::<Vec<_>>())?;
+    // What models say is for people; programs read events, and find all of it there.
+    let is_watched = !context.json && io::stdout().is_terminal();
+    let mut speech = Speech::default();
     let ending = loop {
         tokio::select! {
             biased;
             _ = interrupts.changed() => break Ending::Interrupted,
             news = follower.next() => match news? {
-                News::Events(events) => print(context, run, &events)?,
+                News::Events(events) => {
+                    screen::print(speech.end())?;
+                    print(context, run, &events)?;
+                }
+                News::Output(delta) if is_watched => screen::print(&speech.text(&delta))?,
+                News::Output(_) => {}
                 News::Waiting(_) if until == Until::Wait => break Ending::Waiting,
                 // Somebody will answer; until then there is nothing to print.
                 News::Waiting(_) => follower.expect_change(),
@@ -78,6 +88,7 @@ async fn print_events(context: &Context, run: &str, mut after: u64, until: Until
             },
         }
     };
+    screen::print(speech.end())?;
     workshop.close().await?;
     Ok(ending)
 }

@@ -87,6 +87,7 @@ async fn watch_run(
             _ = interrupts.changed() => return Ok(Stop::Interrupted),
             news = follower.next_within(tick) => match news? {
                 News::Events(events) => take(workshop, follower, screen, following, &events).await?,
+                News::Output(delta) => screen.output(&follower.timeline, &delta)?,
                 News::Waiting(waiting) => return Ok(Stop::Waiting(waiting)),
                 News::Ended => return Ok(Stop::Ended),
                 News::Nothing => screen.tick(&follower.timeline)?,

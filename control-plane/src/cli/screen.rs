@@ -4,11 +4,14 @@
 
 mod harmless;
 mod plain;
+mod speech;
 mod table;
+
+pub(crate) use speech::Speech;
 
 use super::style;
 use crate::operations::Timeline;
-use agentruntime_engine::run::event::Event;
+use agentruntime_engine::{node::OutputDelta, run::event::Event};
 use std::io::{self, IsTerminal, Write};
 use table::Table;
 
@@ -57,6 +60,17 @@ impl Screen {
             Self::Json => events.iter().try_for_each(|event| json_line(&event.public(timeline.state.run))),
             Self::Plain(_) => show(&events.iter().map(|event| plain::line(timeline, event)).collect::<String>()),
             Self::Live(table) => table.draw(timeline),
+        }
+    }
+
+    /// Shows what a step gives while it is under way: only where that can be drawn over.
+    pub(crate) fn output(&mut self, timeline: &Timeline, delta: &OutputDelta) -> io::Result<()> {
+        match self {
+            Self::Json | Self::Plain(_) => Ok(()),
+            Self::Live(table) => {
+                table.hear(timeline, delta);
+                table.draw(timeline)
+            }
         }
     }
 

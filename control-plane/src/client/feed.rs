@@ -2,7 +2,10 @@
 
 use super::{ClientError, http::Http};
 use crate::operations::Feed;
-use agentruntime_engine::run::event::Event;
+use agentruntime_engine::{
+    node::{OutputDelta, Told},
+    run::event::Event,
+};
 use agentruntime_host_api::{RunId, WorkflowId};
 use async_trait::async_trait;
 use axum::body::Bytes;
@@ -21,8 +24,16 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// The events of one run after a number.
 pub(super) struct RunEvents {
-    events: mpsc::Receiver<Event>,
+    told: mpsc::Receiver<Said>,
+    /// Output that came after events, while these were handed on.
+    waiting: Option<Arc<OutputDelta>>,
     task: AbortHandle,
+}
+
+/// One message of the stream.
+enum Said {
+    Event(Event),
+    Output(Arc<OutputDelta>),
 }
 
 /// Why a stream was left.
@@ -38,15 +49,15 @@ struct Stream {
     workflow: WorkflowId,
     run: RunId,
     after: u64,
-    events: mpsc::Sender<Event>,
+    told: mpsc::Sender<Said>,
 }
 
 impl RunEvents {
     /// Follows a run's events after a number.
     pub(super) fn after(http: Http, workflow: WorkflowId, run: RunId, after: u64) -> Self {
-        let (sender, events) = mpsc::channel(WAITING_MAX);
-        let stream = Stream { http, workflow, run, after, events: sender };
-        Self { events, task: tokio::spawn(stream.follow()).abort_handle() }
+        let (sender, told) = mpsc::channel(WAITING_MAX);
+        let stream = Stream { http, workflow, run, after, told: sender };
+        Self { told, waiting: None, task: tokio::spawn(stream.follow()).abort_handle() }
     }
 }
 
@@ -58,12 +69,24 @@ impl Drop for RunEvents {
 
 #[async_trait]
 impl Feed for RunEvents {
-    async fn next(&mut self) -> Option<Arc<[Event]>> {
-        let mut batch = vec![self.events.recv().await?];
-        while let Ok(event) = self.events.try_recv() {
-            batch.push(event);
+    async fn next(&mut self) -> Option<Told> {
+        if let Some(delta) = self.waiting.take() {
+            return Some(Told::Output(delta));
         }
-        Some(batch.into())
+        let mut batch = match self.told.recv().await? {
+            Said::Output(delta) => return Some(Told::Output(delta)),
+            Said::Event(event) => vec![event],
+        };
+        while let Ok(said) = self.told.try_recv() {
+            match said {
+                Said::Event(event) => batch.push(event),
+                Said::Output(delta) => {
+                    self.waiting = Some(delta);
+                    break;
+                }
+            }
+        }
+        Some(Told::Events(batch.into()))
     }
 }
 
@@ -103,12 +126,19 @@ impl Stream {
             }
             let document =
                 serde_json::from_str(&message.data).map_err(|error| self.http.unexpected(error.to_string()))?;
+            if message.event == OutputDelta::EVENT_TYPE {
+                let (_, delta) =
+                    OutputDelta::from_public(document).map_err(|error| self.http.unexpected(error.to_string()))?;
+                // What a slow terminal has no room for is lost; what the step gives in the end has it all.
+                let _ = self.told.try_send(Said::Output(delta.into()));
+                continue;
+            }
             let (run, event) = Event::from_public(document).map_err(|error| self.http.unexpected(error.to_string()))?;
             if run != self.run || event.seq <= self.after {
                 continue;
             }
             self.after = event.seq;
-            if self.events.send(event).await.is_err() {
+            if self.told.send(Said::Event(event)).await.is_err() {
                 return Ok(Left::ForGood);
             }
         }

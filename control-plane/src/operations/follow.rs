@@ -4,7 +4,11 @@
 //! process works on, the source is asked now and then.
 
 use super::{OperationError, RunSource, Timeline};
-use agentruntime_engine::{node::Watcher, run::event::Event, store::TaskRecord};
+use agentruntime_engine::{
+    node::{OutputDelta, Told, Watcher},
+    run::event::Event,
+    store::TaskRecord,
+};
 use agentruntime_host_api::RunId;
 use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
@@ -36,14 +40,14 @@ impl Pace {
 /// Tells of the events of one run as they come.
 #[async_trait]
 pub(crate) trait Feed: Send {
-    /// The next events; none when it tells nothing any more. Can be dropped without losing any.
-    async fn next(&mut self) -> Option<Arc<[Event]>>;
+    /// What is told next; nothing when it tells nothing any more. Can be dropped without losing any.
+    async fn next(&mut self) -> Option<Told>;
 }
 
 #[async_trait]
 impl Feed for Watcher {
-    async fn next(&mut self) -> Option<Arc<[Event]>> {
-        self.next().await
+    async fn next(&mut self) -> Option<Told> {
+        self.next_told().await
     }
 }
 
@@ -66,6 +70,8 @@ pub(crate) struct Follower<S> {
 pub(crate) enum News {
     /// The next events; they are in the timeline already.
     Events(Vec<Event>),
+    /// A piece of what a step under way gives.
+    Output(Arc<OutputDelta>),
     /// Nothing happens any more unless somebody does something.
     Waiting(Waiting),
     /// The run is over.
@@ -122,7 +128,13 @@ impl<S: RunSource> Follower<S> {
             {
                 return Ok(news);
             }
-            if let Some(batch) = self.hear(self.ask_at.min(end)).await {
+            let told = self.hear(self.ask_at.min(end)).await;
+            if let Some(Told::Output(delta)) = told {
+                // What comes late says nothing of a step that has ended.
+                if self.timeline.is_under_way(&delta.path, delta.attempt) {
+                    return Ok(News::Output(delta));
+                }
+            } else if let Some(Told::Events(batch)) = told {
                 let known = self.timeline.state.seq;
                 let new: Vec<Event> = batch.iter().filter(|event| event.seq > known).cloned().collect();
                 if new.first().is_some_and(|first| first.seq == known + 1) {
@@ -175,13 +187,13 @@ impl<S: RunSource> Follower<S> {
     }
 
     /// What the feed tells until then.
-    async fn hear(&mut self, until: Instant) -> Option<Arc<[Event]>> {
+    async fn hear(&mut self, until: Instant) -> Option<Told> {
         let Some(feed) = &mut self.feed else {
             time::sleep_until(until).await;
             return None;
         };
         match time::timeout_at(until, feed.next()).await {
-            Ok(Some(batch)) => Some(batch),
+            Ok(Some(told)) => Some(told),
             // It tells nothing any more: from here on the source is asked.
             Ok(None) => {
                 self.feed = None;

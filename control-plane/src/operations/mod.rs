@@ -46,7 +46,7 @@ pub(crate) use checks::Checks;
 pub(crate) use control::Command;
 pub(crate) use dry_run::{DryRunQuestion, dry_run};
 pub(crate) use error::{Instead, OperationError};
-pub(crate) use feed::RunFeed;
+pub(crate) use feed::{RunFeed, RunNews};
 pub(crate) use follow::{Feed, Follower, News, Pace, Waiting};
 pub(crate) use publish::{Checking, Publication};
 pub(crate) use runs::runs_of_tenant;

@@ -141,7 +141,7 @@ impl Project {
         follower.expect_change_after(seq);
         loop {
             match follower.next().await? {
-                News::Events(_) | News::Nothing => {}
+                News::Events(_) | News::Output(_) | News::Nothing => {}
                 News::Waiting(_) | News::Ended => return self.snapshot(self.run(run).await?).await,
             }
         }

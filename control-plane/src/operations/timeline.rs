@@ -126,6 +126,12 @@ impl Timeline {
         graph.topological_order.iter().map(|&index| (index, &graph.steps[index]))
     }
 
+    /// Whether an attempt of a step is under way; of a step in a loop, whether the loop is.
+    pub(crate) fn is_under_way(&self, path: &StepPath, attempt: u32) -> bool {
+        let is_current = |index: StepIndex| path.body.is_some() || self.state.steps[index].attempt == attempt;
+        self.index(path).is_some_and(|index| self.standing(index) == Standing::Running && is_current(index))
+    }
+
     /// What a step is doing.
     pub(crate) fn standing(&self, index: StepIndex) -> Standing {
         match &self.state.steps[index].phase {

@@ -43,6 +43,7 @@ mod serving;
 mod signin;
 mod strangers;
 mod stream;
+mod streaming;
 mod strict;
 mod tasks;
 mod tenancy;

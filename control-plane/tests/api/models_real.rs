@@ -34,12 +34,23 @@ async fn all_vendors_take_what_they_are_sent_and_their_faults_are_borne() {
             "id": "ask", "type": "llm_call", "model_ref": format!("direct.{name}.{model}"), "system": "Be brief.",
             "prompt": messages, "llm_params": params,
         });
-        let workflow = Workflow::publish(server.owner(), json!({ "steps": [step] })).await;
+        let workflow = Workflow::publish(server.owner(), json!({ "steps": [step.clone()] })).await;
         let run = || workflow.command_and_wait("start", json!({}));
         let ended = run().await.expect(200);
         let result = &ended["outputs"]["ask"];
         assert!(!result["text"].as_str().unwrap_or_default().is_empty(), "{name}: {ended:#}");
         assert!(result["tokens_in"].as_u64() > Some(0) && result["tokens_out"].as_u64() > Some(0), "{name}: {ended:#}");
+        // The same piece by piece, of which the first breaks off.
+        let mut streamed = step.clone();
+        streamed["llm_params"]["stream"] = true.into();
+        let streaming = Workflow::publish(server.owner(), json!({ "steps": [streamed] })).await;
+        let cut =
+            json!({ "behaviors": [{ "type": "stream_fault", "kind": "truncate", "after_chunks": 2, "times": 1 }] });
+        post(url, "/_llmock/scenario", cut).await;
+        let ended = streaming.command_and_wait("start", json!({})).await.expect(200);
+        for name in ["text", "tokens_in", "tokens_out"] {
+            assert_eq!(ended["outputs"]["ask"][name], result[name], "{name}: {ended:#}");
+        }
         // Twice too busy, with how long to wait; then it answers.
         let busy = json!({ "behaviors": [{ "type": "fail", "status": 429, "times": 2, "retry_after": 0.01 }] });
         post(url, "/_llmock/scenario", busy).await;

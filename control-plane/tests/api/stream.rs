@@ -14,21 +14,21 @@ use tokio_tungstenite::{
 };
 
 /// Server-Sent Events as they come in.
-struct Events {
+pub(crate) struct Events {
     response: reqwest::Response,
     text: String,
 }
 
 /// One of them.
 #[derive(Debug, Default, PartialEq)]
-struct Sent {
-    id: Option<String>,
-    kind: Option<String>,
-    data: String,
+pub(crate) struct Sent {
+    pub(crate) id: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) data: String,
 }
 
 impl Events {
-    async fn follow(client: &Client, path: &str) -> Self {
+    pub(crate) async fn follow(client: &Client, path: &str) -> Self {
         let client = client.with("accept", "text/event-stream");
         let response = client.request(reqwest::Method::GET, path).send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -37,7 +37,7 @@ impl Events {
     }
 
     /// The next one; nothing at the end.
-    async fn next(&mut self) -> Option<Sent> {
+    pub(crate) async fn next(&mut self) -> Option<Sent> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let mut sent = Sent::default();
@@ -252,9 +252,9 @@ async fn who_may_not_read_may_not_follow() {
     }
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+pub(crate) type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn connect(server: &Server, path: &str, token: &str) -> Result<Socket, Error> {
+pub(crate) async fn connect(server: &Server, path: &str, token: &str) -> Result<Socket, Error> {
     let url = format!("{}{path}", server.url.replacen("http", "ws", 1));
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());

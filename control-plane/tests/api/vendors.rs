@@ -2,7 +2,7 @@
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -10,14 +10,16 @@ use axum::{
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
+    io,
     sync::{Arc, Mutex},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 
 /// A request as it came to a vendor.
 #[derive(Clone, Debug)]
 pub(crate) struct Came {
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
@@ -35,16 +37,52 @@ pub(crate) struct Said {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     body: String,
+    paced: Option<Arc<Mutex<Pieces>>>,
+}
+
+type Pieces = mpsc::UnboundedReceiver<io::Result<Bytes>>;
+
+/// An answer that comes as it is told to; it ends when this is dropped.
+pub(crate) struct Pace(mpsc::UnboundedSender<io::Result<Bytes>>);
+
+impl Pace {
+    /// Sends the next event.
+    pub(crate) fn event(&self, event: &Value) {
+        self.0.send(Ok(line(event).into())).unwrap();
+    }
+
+    /// Breaks the connection off.
+    pub(crate) fn break_off(self) {
+        self.0.send(Err(io::Error::other("broken off"))).unwrap();
+    }
+}
+
+fn line(event: &Value) -> String {
+    // OpenAI's `[DONE]` is no JSON.
+    format!("data: {}\n\n", event.as_str().map_or_else(|| event.to_string(), str::to_owned))
 }
 
 /// An answer that is one.
 pub(crate) fn ok(body: Value) -> Said {
-    Said { status: 200, headers: Vec::new(), body: body.to_string() }
+    Said { status: 200, headers: Vec::new(), body: body.to_string(), paced: None }
 }
+
+/// An answer that comes as events, all at once.
+pub(crate) fn streamed(events: &[Value]) -> Said {
+    Said { headers: EVENTS.to_vec(), ..ok(json!({})) }.written(&events.iter().map(line).collect::<String>())
+}
+
+/// An answer that comes as events, each when it is told to.
+pub(crate) fn paced() -> (Pace, Said) {
+    let (sender, pieces) = mpsc::unbounded_channel();
+    (Pace(sender), Said { headers: EVENTS.to_vec(), paced: Some(Arc::new(Mutex::new(pieces))), ..ok(json!({})) })
+}
+
+const EVENTS: [(&str, &str); 1] = [("content-type", "text/event-stream; charset=utf-8")];
 
 /// An answer that is none.
 pub(crate) fn no(status: u16, headers: &[(&'static str, &'static str)], body: Value) -> Said {
-    Said { status, headers: headers.to_vec(), body: body.to_string() }
+    Said { status, headers: headers.to_vec(), ..ok(body) }
 }
 
 impl Said {
@@ -72,9 +110,16 @@ impl Vendor {
 async fn answer(State(vendor): State<Vendor>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let (said, came) = &mut *vendor.state.lock().unwrap();
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    came.push(Came { path: uri.path().to_owned(), headers, body });
+    let query = uri.query().map(str::to_owned);
+    came.push(Came { path: uri.path().to_owned(), query, headers, body });
     let next = if said.len() > 1 { said.pop_front().unwrap() } else { said.front().unwrap().clone() };
-    let mut response = next.body.into_response();
+    let mut response = match next.paced {
+        Some(pieces) => {
+            let poll = move |context: &mut std::task::Context<'_>| pieces.lock().unwrap().poll_recv(context);
+            Body::from_stream(futures_util::stream::poll_fn(poll)).into_response()
+        }
+        None => next.body.into_response(),
+    };
     *response.status_mut() = StatusCode::from_u16(next.status).unwrap();
     response.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
     for (name, value) in next.headers {

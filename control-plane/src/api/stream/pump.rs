@@ -21,8 +21,9 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// One event as it is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Frame {
-    /// What a reader names to go on after it.
-    pub(super) id: String,
+    /// What a reader names to go on after it; nothing where that is no place to go on from. Such an event is sent if there is room
+    /// for it at once, and else lost.
+    pub(super) id: Option<String>,
     /// The event as JSON.
     pub(super) text: String,
 }
@@ -146,7 +147,9 @@ where
                 place = place(sender, &room, waiting.front()), if !waiting.is_empty() => {
                     taken_at = Instant::now();
                     if let (Some((place, bytes)), Some(frame)) = (place, waiting.pop_front()) {
-                        last_id.clone_from(&frame.id);
+                        if let Some(id) = &frame.id {
+                            last_id.clone_from(id);
+                        }
                         place.send(Message::Event(frame, bytes));
                     }
                 }
@@ -159,7 +162,12 @@ where
                 }
                 more = events.next(), if waiting.is_empty() => match more {
                     Some(Ok(frames)) => {
-                        waiting.extend(frames);
+                        for frame in frames {
+                            match frame.id {
+                                Some(_) => waiting.push_back(frame),
+                                None => mention(sender, &room, frame),
+                            }
+                        }
                         taken_at = Instant::now();
                     }
                     Some(Err(Break::Lost)) => return Some(Farewell::Lagged { last_id }),
@@ -189,6 +197,18 @@ async fn place<'s>(
     Some((sender.reserve().await.ok()?, Room { _bytes: bytes }))
 }
 
+/// Puts a frame into the buffer that may be lost, while the buffer is no more than half full: the rest is for those that may not.
+fn mention(sender: &mpsc::Sender<Message>, room: &Arc<Semaphore>, frame: Frame) {
+    let bytes = frame.text.len();
+    if sender.capacity() <= BUFFER_MESSAGES / 2 || room.available_permits() < bytes + BUFFER_BYTES / 2 {
+        return;
+    }
+    let Ok(bytes) = u32::try_from(bytes) else { return };
+    if let (Ok(place), Ok(bytes)) = (sender.try_reserve(), room.clone().try_acquire_many_owned(bytes)) {
+        place.send(Message::Event(frame, Room { _bytes: bytes }));
+    }
+}
+
 /// Ticks from one period on.
 fn ticks(period: Duration) -> time::Interval {
     let mut ticks = time::interval_at(Instant::now() + period, period);
@@ -210,7 +230,7 @@ mod tests {
         let mut page = |size: &usize| {
             let frames = (0..*size).map(|_| {
                 seq += 1;
-                Frame { id: seq.to_string(), text: "{}".into() }
+                Frame { id: Some(seq.to_string()), text: "{}".into() }
             });
             Ok(frames.collect())
         };
@@ -225,7 +245,7 @@ mod tests {
         let mut ids = Vec::new();
         while let Some(message) = messages.recv().await {
             match message {
-                Message::Event(frame, _) => ids.push(frame.id),
+                Message::Event(frame, _) => ids.extend(frame.id),
                 Message::Alive => {}
                 Message::End(farewell) => return (ids, Some(farewell)),
             }
@@ -257,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn what_lies_in_the_buffer_is_counted_in_bytes() {
         let pace = Pace { patience: Duration::from_millis(20), ..PATIENT };
-        let large = |id: u32| Frame { id: id.to_string(), text: "x".repeat(BUFFER_BYTES / 2) };
+        let large = |id: u32| Frame { id: Some(id.to_string()), text: "x".repeat(BUFFER_BYTES / 2) };
         let source = stream::once(std::future::ready(Ok((1..=5).map(large).collect())));
         let mut messages = pump(pace).start(source, "0".into());
         while !messages.is_closed() {
@@ -266,9 +286,41 @@ mod tests {
         messages.close();
         let (ids, end) = all(messages).await;
         assert_eq!((ids, end), (vec!["1".into(), "2".into()], Some(Farewell::Lagged { last_id: "2".into() })));
-        let huge = Frame { id: "1".into(), text: "x".repeat(2 * BUFFER_BYTES) };
-        let source = stream::once(std::future::ready(Ok(vec![huge.clone(), Frame { id: "2".into(), ..huge }])));
+        let huge = Frame { id: Some("1".into()), text: "x".repeat(2 * BUFFER_BYTES) };
+        let source = stream::once(std::future::ready(Ok(vec![huge.clone(), Frame { id: Some("2".into()), ..huge }])));
         assert_eq!(all(pump(PATIENT).start(source, "0".into())).await.0, ["1", "2"]);
+    }
+
+    #[tokio::test]
+    async fn pieces_of_output_are_lost_rather_than_waited_for_and_no_event_is() {
+        let piece = || Ok(vec![Frame { id: None, text: "{}".into() }]);
+        let pieces = stream::iter((0..1_000).map(move |_| piece()));
+        let source = pieces.chain(pages(&[BUFFER_MESSAGES / 2 - 1]));
+        let mut messages = pump(PATIENT).start(source, "0".into());
+        // The task ends although nothing is taken: the pieces left room for all events.
+        while !messages.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        messages.close();
+        let (mut pieces, mut ids) = (0, Vec::new());
+        while let Some(message) = messages.recv().await {
+            match message {
+                Message::Event(Frame { id: Some(id), .. }, _) => ids.push(id),
+                Message::Event(..) => pieces += 1,
+                Message::Alive => {}
+                Message::End(farewell) => assert_eq!(farewell, Farewell::Ended),
+            }
+        }
+        assert_eq!(pieces, BUFFER_MESSAGES / 2 - 1, "the last word has a place of its own");
+        assert_eq!(ids.len(), BUFFER_MESSAGES / 2 - 1);
+    }
+
+    #[tokio::test]
+    async fn a_piece_of_output_is_no_place_to_go_on_from() {
+        let piece = stream::once(std::future::ready(Ok(vec![Frame { id: None, text: "{}".into() }])));
+        let source = pages(&[2]).chain(piece).chain(stream::once(std::future::ready(Err(Break::Lost))));
+        let (ids, end) = all(pump(PATIENT).start(source, "0".into())).await;
+        assert_eq!((ids.len(), end), (2, Some(Farewell::Lagged { last_id: "2".into() })));
     }
 
     #[tokio::test]

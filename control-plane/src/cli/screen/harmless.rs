@@ -25,6 +25,11 @@ pub(crate) fn text(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The same for a text that comes from a model: it has no colours of its own either.
+pub(crate) fn said(text: &str) -> String {
+    text.chars().map(|c| if is_harmful(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// The length of a colour sequence (`ESC [ 1;32 m`) at the beginning.
 fn colour_bytes(text: &str) -> usize {
     let Some(parameters) = text.strip_prefix("\u{1b}[") else { return 0 };
@@ -45,7 +50,12 @@ fn is_harmful(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::text;
+    use super::{said, text};
+
+    #[test]
+    fn a_model_has_no_colours() {
+        assert_eq!(said("a\u{1b}[1;32mb\n\tc é\u{202e}\r"), "a\u{fffd}[1;32mb\n\tc é\u{fffd}\u{fffd}");
+    }
 
     #[test]
     fn colours_and_lines_pass_and_commands_do_not() {

@@ -3,7 +3,7 @@
 //! Each drawing is one write: back to the first line, every line overwritten and cleared to its end. A table that is higher
 //! than the terminal shows the part where something happens.
 
-use super::harmless;
+use super::{harmless, speech::Tail};
 use crate::{
     cli::style::{self, faint},
     operations::{
@@ -12,11 +12,15 @@ use crate::{
     },
 };
 use agentruntime_engine::{
-    graph::Step,
+    graph::{Step, StepIndex},
+    node::OutputDelta,
     store::{Clock, SystemClock},
 };
 use agentruntime_host_api::Timestamp;
-use std::io::{self, Write};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
 
 /// The terminal shows what follows at once, when it is complete, if it knows how; and cuts lines that are longer than it is
 /// wide, so that each stays one line.
@@ -30,23 +34,34 @@ pub(crate) struct Table {
     workflow: String,
     lines: usize,
     frame: usize,
+    said: Said,
 }
+
+/// What steps said last.
+type Said = HashMap<StepIndex, Tail>;
 
 impl Table {
     /// A table for a run of the workflow that people call so.
     pub(super) fn of(workflow: &str) -> Self {
-        Self { workflow: workflow.to_owned(), lines: 0, frame: 0 }
+        Self { workflow: workflow.to_owned(), lines: 0, frame: 0, said: Said::new() }
+    }
+
+    /// Takes in what a step says.
+    pub(super) fn hear(&mut self, timeline: &Timeline, delta: &OutputDelta) {
+        if let Some(step) = timeline.state.graph.step(&delta.path.step) {
+            self.said.entry(step).or_default().hear(delta);
+        }
     }
 
     /// Draws the table over the one before.
     pub(super) fn draw(&mut self, timeline: &Timeline) -> io::Result<()> {
         let height = terminal_size::terminal_size_of(io::stderr()).map_or(24, |(_, height)| usize::from(height.0));
-        self.put(&rows(&self.workflow, timeline, self.frame, height.saturating_sub(1).max(3)))
+        self.put(&rows(&self.workflow, timeline, &self.said, self.frame, height.saturating_sub(1).max(3)))
     }
 
     /// Draws all of the table, as it is to stay on the terminal.
     pub(super) fn draw_whole(&mut self, timeline: &Timeline) -> io::Result<()> {
-        self.put(&rows(&self.workflow, timeline, self.frame, usize::MAX))?;
+        self.put(&rows(&self.workflow, timeline, &self.said, self.frame, usize::MAX))?;
         self.lines = 0;
         Ok(())
     }
@@ -71,7 +86,7 @@ impl Table {
     }
 }
 
-fn rows(workflow: &str, timeline: &Timeline, frame: usize, height: usize) -> Vec<String> {
+fn rows(workflow: &str, timeline: &Timeline, said: &Said, frame: usize, height: usize) -> Vec<String> {
     let now = SystemClock.now();
     let names = timeline.state.graph.steps.iter().map(|step| step.id.chars().count());
     let name_width = names.max().unwrap_or(0).min(NAME_CHARS_MAX);
@@ -82,7 +97,7 @@ fn rows(workflow: &str, timeline: &Timeline, frame: usize, height: usize) -> Vec
         if !matches!(standing, Standing::Waiting | Standing::Skipped(_)) {
             busiest = steps.len();
         }
-        steps.push(row(timeline, index, step, standing, name_width, frame, now));
+        steps.push(row(timeline, index, step, standing, said.get(&index), name_width, frame, now));
     }
     let mut rows = vec![heading(workflow, timeline, now)];
     let room = height.saturating_sub(1);
@@ -110,6 +125,7 @@ fn row(
     index: usize,
     step: &Step,
     standing: Standing,
+    said: Option<&Tail>,
     name_width: usize,
     frame: usize,
     now: Timestamp,
@@ -130,7 +146,14 @@ fn row(
     }
     notes.extend(note(timeline, index, standing, now));
     let room = super::width().saturating_sub(2 + 2 + name_width + 2 + 13 + 2 + 11 + 2);
-    let notes = style::short(&notes.join(", "), room.max(8));
+    let mut notes = style::short(&notes.join(", "), room.max(8));
+    if let (Some(said), Standing::Running) = (said, standing) {
+        let between = if notes.is_empty() { "" } else { "  " };
+        notes = format!(
+            "{notes}{between}{}",
+            said.shown(room.max(8).saturating_sub(notes.chars().count() + between.len()))
+        );
+    }
     let notes = if matches!(standing, Standing::Failed) { style::bad(&notes) } else { faint(&notes) };
     let name = style::fit(&step.id, name_width);
     let kind = faint(&style::fit(type_of(step), 13));
@@ -212,7 +235,7 @@ mod tests {
     #[test]
     fn a_table_that_is_higher_than_the_terminal_shows_where_something_happens() {
         for completed in [0, 9, 19] {
-            let rows = rows("long", &timeline(completed), 0, 10);
+            let rows = rows("long", &timeline(completed), &Said::new(), 0, 10);
             assert_eq!(rows.len(), 10);
             assert!(rows.iter().any(|row| row.contains('⠋') && row.contains(&format!("s{completed} "))), "{rows:#?}");
             assert!(rows[9].contains("20 steps in all"), "{rows:#?}");
@@ -220,8 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_is_under_way_has_the_end_of_what_it_says() {
+        let (mut table, timeline) = (Table::of("long"), timeline(2));
+        for (step, text) in [("s1", "past"), ("s2", "Hello\n\u{1b}[31mAda"), ("gone", "?")] {
+            let path = StepPath::top(&step.into());
+            table.hear(&timeline, &OutputDelta { path, attempt: 1, number: 1, part: 0, text: text.into() });
+        }
+        let rows = rows("long", &timeline, &table.said, 0, 21);
+        assert!(rows[3].contains("Hello \u{fffd}[31mAda"), "{rows:#?}");
+        assert!(!rows.concat().contains("past") && !rows.concat().contains('?'), "{rows:#?}");
+    }
+
+    #[test]
     fn a_table_that_fits_has_every_step_with_its_duration() {
-        let rows = rows("long", &timeline(2), 0, 21);
+        let rows = rows("long", &timeline(2), &Said::new(), 0, 21);
         assert_eq!(rows.len(), 21);
         assert!(rows[1].contains('✓') && rows[1].contains("1.5 ms"), "{rows:#?}");
         assert!(rows[4].contains('·'), "{rows:#?}");
