@@ -44,6 +44,7 @@ mod signin;
 mod strangers;
 mod stream;
 mod streaming;
+mod streaming_readers;
 mod strict;
 mod tasks;
 mod tenancy;

@@ -14,9 +14,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 const KEY: &str = "sk-live-aa51c0ffee77";
 /// What is served here may be reached.
-const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
+pub(crate) const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
 
-async fn provide(client: &Client, vendor: &str, origin: &str) -> String {
+pub(crate) async fn provide(client: &Client, vendor: &str, origin: &str) -> String {
     let name = format!("p{}", origin.rsplit(':').next().unwrap());
     let body = json!({ "vendor": vendor, "name": name, "base_url": format!("{origin}/v1"), "api_key": KEY });
     client.post("/v1/providers", body).await.expect(201);
@@ -24,7 +24,7 @@ async fn provide(client: &Client, vendor: &str, origin: &str) -> String {
 }
 
 /// A workflow of a step that asks a model and wants its answer in pieces.
-async fn asking(client: Client, model: &str, mut params: Value) -> Workflow {
+pub(crate) async fn asking(client: Client, model: &str, mut params: Value) -> Workflow {
     params["stream"] = true.into();
     let step =
         json!({ "id": "ask", "type": "llm_call", "model_ref": model, "prompt": "Say hello.", "llm_params": params });
@@ -36,7 +36,7 @@ async fn ended(workflow: &Workflow) -> Value {
 }
 
 /// A piece of an answer in the form of OpenAI's chat.
-fn piece(text: &str) -> Value {
+pub(crate) fn piece(text: &str) -> Value {
     json!({ "model": "m-1", "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] })
 }
 
@@ -49,12 +49,12 @@ fn end() -> [Value; 3] {
     ]
 }
 
-fn whole(texts: &[&str]) -> Said {
+pub(crate) fn whole(texts: &[&str]) -> Said {
     streamed(&texts.iter().map(|text| piece(text)).chain(end()).collect::<Vec<_>>())
 }
 
 /// What a step of a run gave.
-async fn given(workflow: &Workflow, run: &str, step: &str) -> Value {
+pub(crate) async fn given(workflow: &Workflow, run: &str, step: &str) -> Value {
     workflow.reaches(run, "completed").await;
     workflow.events(run).await.pop().unwrap()["data"]["outputs"][step].take()
 }
@@ -66,7 +66,7 @@ fn delta(sent: &Sent) -> Option<Value> {
     is_delta.then(|| serde_json::from_str(&sent.data).unwrap())
 }
 
-async fn next_delta(events: &mut Events) -> Value {
+pub(crate) async fn next_delta(events: &mut Events) -> Value {
     loop {
         if let Some(delta) = delta(&events.next().await.unwrap()) {
             return delta;
@@ -75,7 +75,7 @@ async fn next_delta(events: &mut Events) -> Value {
 }
 
 /// What is told to the end of the run: the texts of the pieces, and the events.
-async fn rest(events: &mut Events) -> (String, Vec<Value>) {
+pub(crate) async fn rest(events: &mut Events) -> (String, Vec<Value>) {
     let (mut text, mut told) = (String::new(), Vec::new());
     loop {
         let sent = events.next().await.unwrap();
@@ -100,12 +100,12 @@ async fn next_message(socket: &mut Socket) -> Option<Value> {
     }
 }
 
-async fn follow(workflow: &Workflow, run: &str) -> Events {
+pub(crate) async fn follow(workflow: &Workflow, run: &str) -> Events {
     Events::follow(&workflow.client, &workflow.path(&format!("/stream?run_id={run}"))).await
 }
 
 /// Sends pieces, then the end.
-fn finish(pace: Pace, texts: &[&str]) {
+pub(crate) fn finish(pace: Pace, texts: &[&str]) {
     texts.iter().for_each(|text| pace.event(&piece(text)));
     end().iter().for_each(|event| pace.event(event));
 }
@@ -167,42 +167,6 @@ async fn what_a_model_says_is_told_while_it_says_it_and_recorded_once() {
         assert_eq!((said.as_str(), told), (" Ada", journal));
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_reader_that_comes_again_goes_on_with_events_and_with_what_is_said_then() {
-    let server = Server::start_with(None, &LOOPBACK);
-    let (pace, said) = paced();
-    let vendor = Vendor::start(vec![said]).await;
-    let model = provide(&server.owner(), "openai_compatible", &vendor.origin).await;
-    let workflow = asking(server.owner(), &model, json!({})).await;
-    let run = workflow.start(json!({})).await;
-    workflow.happens(&run, "request_made").await;
-    pace.event(&piece("one"));
-    let mut events = follow(&workflow, &run).await;
-    let mut last = 0;
-    loop {
-        let sent = events.next().await.unwrap();
-        match &sent.id {
-            Some(id) => last = id.parse().unwrap(),
-            // A piece says nothing about the place.
-            None => break,
-        }
-        if last == workflow.events(&run).await.len() {
-            pace.event(&piece("two"));
-        }
-    }
-    let client = workflow.client.with("last-event-id", &last.to_string());
-    let mut events = Events::follow(&client, &workflow.path(&format!("/stream?run_id={run}"))).await;
-    pace.event(&piece("three"));
-    let again = next_delta(&mut events).await;
-    assert!(again["data"]["part"].as_u64() > Some(0), "{again}");
-    finish(pace, &["four"]);
-    let (_, told) = rest(&mut events).await;
-    assert_eq!(told, workflow.events(&run).await[last..]);
-    // Of what is over, only events are told.
-    let mut events = follow(&workflow, &run).await;
-    assert_eq!(rest(&mut events).await, (String::new(), workflow.events(&run).await));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use agentruntime_engine::{
-    graph::{Step, StepIndex},
+    graph::StepIndex,
     node::OutputDelta,
     store::{Clock, SystemClock},
 };
@@ -92,12 +92,12 @@ fn rows(workflow: &str, timeline: &Timeline, said: &Said, frame: usize, height: 
     let name_width = names.max().unwrap_or(0).min(NAME_CHARS_MAX);
     let mut steps = Vec::with_capacity(timeline.times.len());
     let mut busiest = 0;
-    for (index, step) in timeline.order() {
+    for (index, _) in timeline.order() {
         let standing = timeline.standing(index);
         if !matches!(standing, Standing::Waiting | Standing::Skipped(_)) {
             busiest = steps.len();
         }
-        steps.push(row(timeline, index, step, standing, said.get(&index), name_width, frame, now));
+        steps.push(row(timeline, index, standing, said.get(&index), name_width, frame, now));
     }
     let mut rows = vec![heading(workflow, timeline, now)];
     let room = height.saturating_sub(1);
@@ -122,8 +122,7 @@ fn heading(workflow: &str, timeline: &Timeline, now: Timestamp) -> String {
 
 fn row(
     timeline: &Timeline,
-    index: usize,
-    step: &Step,
+    index: StepIndex,
     standing: Standing,
     said: Option<&Tail>,
     name_width: usize,
@@ -155,6 +154,7 @@ fn row(
         );
     }
     let notes = if matches!(standing, Standing::Failed) { style::bad(&notes) } else { faint(&notes) };
+    let step = &timeline.state.graph.steps[index];
     let name = style::fit(&step.id, name_width);
     let kind = faint(&style::fit(type_of(step), 13));
     format!("  {sign} {name}  {kind}  {elapsed:>11}  {notes}")
