@@ -24,6 +24,8 @@ pub enum ErrorCode {
     TemplateUnresolved,
     /// The step asked for something that its published version was not granted.
     CapabilityDenied,
+    /// A person declined the call of a tool.
+    ApprovalRejected,
     /// A tool answered with an error.
     McpToolFailed,
     /// A language model answered with an error.
@@ -50,7 +52,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::LuaError,
         Self::StepTimeout,
         Self::SandboxMemoryLimit,
@@ -59,6 +61,7 @@ impl ErrorCode {
         Self::SandboxTrap,
         Self::TemplateUnresolved,
         Self::CapabilityDenied,
+        Self::ApprovalRejected,
         Self::McpToolFailed,
         Self::LlmRequestFailed,
         Self::HumanTaskFailed,
@@ -76,6 +79,7 @@ impl ErrorCode {
     pub fn is_final(self) -> bool {
         match self {
             Self::CapabilityDenied
+            | Self::ApprovalRejected
             | Self::InsufficientCredits
             | Self::InvalidInput
             | Self::TemplateUnresolved

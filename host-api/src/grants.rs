@@ -3,6 +3,7 @@
 //! Owns the form of grants and what each covers. Grants are read from a version's graph, which nobody can change, so that a
 //! step cannot be given more after it was published. Never knows what a secret's value is or where a tool really runs.
 
+use crate::Terms;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,7 +61,8 @@ pub enum SecretRef {
     Vault(String),
 }
 
-/// Tools of one server.
+/// Tools of one server, and on which terms they may be called. Where several grants cover a call, it is enough that it keeps the
+/// terms of one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ToolGrant {
     /// The server.
@@ -68,6 +70,9 @@ pub struct ToolGrant {
     pub server: ToolServer,
     /// The tools, by name.
     pub tools: BTreeSet<String>,
+    /// On which terms.
+    #[serde(flatten)]
+    pub terms: Terms,
 }
 
 /// Which tool server is meant.
@@ -112,16 +117,24 @@ impl Grants {
         *self == Self::default()
     }
 
-    /// Each grant as a person reads it, such as ``tool `send_email` of instance `mail` ``.
-    pub fn listed(&self) -> BTreeSet<String> {
-        let hosts = self.hosts.iter().map(|host| format!("host {host}"));
-        let secrets = self.secrets.values().map(|secret| format!("secret {secret}"));
+    /// What these grants hold and the others do not, each as a person reads it, such as ``tool `send_email` of instance `mail` ``.
+    /// They are compared as they are written, so that a host that a wildcard covered is another grant; a tool on terms is part
+    /// of the same one without.
+    pub fn beyond(&self, others: &Self) -> BTreeSet<String> {
+        let hosts = self.hosts.iter().filter(|host| !others.hosts.contains(host)).map(|host| format!("host {host}"));
+        let secrets = self.secrets.values().filter(|kept| !others.secrets.values().any(|other| other == *kept));
+        let secrets = secrets.map(|secret| format!("secret {secret}"));
+        let models = self.models.iter().filter(|model| !others.models.contains(model)).map(ToString::to_string);
         let tools = self.tools.iter().flat_map(|grant| {
-            let server = &grant.server;
-            grant.tools.iter().map(move |tool| format!("tool `{tool}` of {server}"))
+            let is_new = |tool: &&String| !others.tools.iter().any(|other| other.includes(grant, tool));
+            grant.tools.iter().filter(is_new).map(move |tool| grant.listed(tool))
         });
-        let models = self.models.iter().map(ToString::to_string);
         hosts.chain(secrets).chain(tools).chain(models).collect()
+    }
+
+    /// Whether a person may be asked before a tool is called.
+    pub fn asks(&self) -> bool {
+        self.tools.iter().any(|grant| grant.terms.requires_approval)
     }
 }
 
@@ -149,6 +162,16 @@ impl ToolGrant {
             (granted, server) => granted == server,
         };
         is_same && (self.tools.contains(tool) || self.tools.contains(ANY))
+    }
+
+    /// Whether it holds another grant's tool, as it is written, on the same terms or on fewer.
+    fn includes(&self, other: &Self, tool: &str) -> bool {
+        self.server == other.server && self.tools.contains(tool) && self.terms.allow(&other.terms)
+    }
+
+    /// One of its tools as a person reads it.
+    fn listed(&self, tool: &str) -> String {
+        format!("tool `{tool}` of {}{}", self.server, self.terms)
     }
 }
 
@@ -408,6 +431,19 @@ mod tests {
             let error = text.parse::<HostPattern>().expect_err(text);
             assert!(error.to_string().contains("api.example.com:8443"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_held_beyond_is_told_by_the_grants_as_they_are_written() {
+        let grants = |text: &str| serde_json::from_str::<Grants>(text).unwrap();
+        let old =
+            grants(r#"{ "hosts": ["*.a.example"], "secrets": { "k": "vault/k" }, "models": [{ "model": "m" }] }"#);
+        let new = grants(
+            r#"{ "hosts": ["b.a.example"], "secrets": { "other": "vault/k", "l": "vault/l" }, "models": [{ "model": "*" }] }"#,
+        );
+        let beyond: Vec<String> = new.beyond(&old).into_iter().collect();
+        assert_eq!(beyond, ["any model", "host b.a.example", "secret vault/l"]);
+        assert!(new.beyond(&new).is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod json;
 mod limits;
 mod program;
 mod request;
+mod terms;
 mod time;
 
 pub use act::{
@@ -31,4 +32,5 @@ pub use json::{Json, JsonError};
 pub use limits::Limits;
 pub use program::{Entropy, Execution, Guest, Invocation, Language, Outcome, Program, Scope, StepOutput};
 pub use request::{HostReply, HostRequest, RequestDigest};
+pub use terms::{ArgumentRule, Terms};
 pub use time::{Timestamp, TimestampError};

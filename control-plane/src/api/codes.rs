@@ -37,6 +37,7 @@ const CODES: &[Code] = &[
         "the request does not say which workspace or project is meant: send `X-Tenant-Id`, `X-Project-Id`",
     ),
     code("RUN_AMBIGUOUS", &[400], "several runs have this part of an id"),
+    code("TASK_AMBIGUOUS", &[400], "the run asks several questions there; `details.pending` has them"),
     code("NOT_AUTHENTICATED", &[401], "there is no valid credential, or a delivery does not prove where it comes from"),
     code(
         "CROSS_SITE",

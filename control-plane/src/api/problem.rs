@@ -335,7 +335,7 @@ impl From<OperationError> for Problem {
             E::UnknownRun(_) | E::NoRuns | E::UnknownWorkflow(_) | E::UnknownVersion { .. } | E::UnknownTask { .. } => {
                 refuse(StatusCode::NOT_FOUND)
             }
-            E::AmbiguousRun { .. } | E::ShortRun(_) => refuse(StatusCode::BAD_REQUEST),
+            E::AmbiguousRun { .. } | E::AmbiguousTask { .. } | E::ShortRun(_) => refuse(StatusCode::BAD_REQUEST),
             E::TaskClosed { .. }
             | E::WrongStatus { .. }
             | E::RunExists(_)

@@ -11,7 +11,7 @@ use super::{
 use crate::operations::{Answer, Follower, News, RunSource, Timeline, Waiting};
 use agentruntime_engine::{
     run::{
-        TaskStatus,
+        TOOL_APPROVAL, TaskStatus,
         event::{Event, EventKind, RunStatus},
     },
     store::TaskRecord,
@@ -105,7 +105,7 @@ async fn take(
 ) -> anyhow::Result<()> {
     screen.events(&follower.timeline, events)?;
     for event in events {
-        let EventKind::HumanTaskCreated { path, task, task_type, payload, due } = &event.kind else { continue };
+        let EventKind::HumanTaskCreated { path, task, task_type, payload, due, .. } = &event.kind else { continue };
         let answer = following.answers.get(&path.to_string()).or_else(|| following.answers.get(&*path.step));
         if let (Some(answer), true) = (answer, follower.timeline.tasks.contains_key(task)) {
             let task = TaskRecord {
@@ -226,10 +226,13 @@ pub(super) fn question(task: &TaskRecord) -> String {
 pub(crate) fn waiting_text(context: &Context, waiting: &Waiting) -> String {
     let mut text = String::new();
     for task in &waiting.tasks {
-        let (run, step) = (task.run.to_string(), task.step.to_string());
+        // A step may ask about several calls, one after the other or at once: the answer is to the one that was read.
+        let names_step = task.task_type != TOOL_APPROVAL;
+        let (run, name) =
+            (task.run.to_string(), if names_step { task.step.to_string() } else { task.task.to_string() });
         text.push_str(&question(task));
         for (word, flag) in [("yes:", "--approve"), ("no: ", "--reject")] {
-            let command = context.command(&["task", "complete", &run, &step, flag]);
+            let command = context.command(&["task", "complete", &run, &name, flag]);
             let _ = writeln!(text, "  {} {command}", style::faint(word));
         }
     }

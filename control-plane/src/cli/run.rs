@@ -15,7 +15,7 @@ use crate::{
     settings::EgressSettings,
 };
 use agentruntime_engine::{
-    graph::{ForEachErrorPolicy, Graph, StepKind},
+    graph::{BodyStep, ForEachErrorPolicy, Graph, StepKind},
     node::StartRequest,
     run::event::step_inputs,
 };
@@ -61,10 +61,13 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
 
 /// An answer for a step that never asks is a typo, which would show only when the run waits.
 fn check_answers(graph: &Graph, answers: &HashMap<String, Answer>) -> Result<(), Refusal> {
+    let in_body = |body: &[BodyStep]| body.iter().any(|step| step.leaf.grants().asks());
     let asks = |kind: &StepKind| match kind {
         StepKind::HumanTask(_) => true,
-        StepKind::ForEach(spec) => spec.error_policy == ForEachErrorPolicy::HumanReview,
-        StepKind::Leaf(_) | StepKind::While(_) | StepKind::WorkflowCall(_) | StepKind::Sleep(_) => false,
+        StepKind::Leaf(leaf) => leaf.grants().asks(),
+        StepKind::ForEach(spec) => spec.error_policy == ForEachErrorPolicy::HumanReview || in_body(&spec.body),
+        StepKind::While(spec) => in_body(&spec.body),
+        StepKind::WorkflowCall(_) | StepKind::Sleep(_) => false,
     };
     let asking: Vec<&str> = graph.steps.iter().filter(|step| asks(&step.kind)).map(|step| &*step.id).collect();
     // A loop asks about one item: `loop[3].inner`.

@@ -9,7 +9,7 @@ use super::{
     follow::{self, Following},
     json_argument, screen, style, workspace,
 };
-use crate::operations::{Answer, RunSource, Waiting, fits};
+use crate::operations::{Answer, RunSource, Waiting, fits, named};
 use agentruntime_engine::store::TaskRecord;
 use serde_json::{Map, Value, json};
 use std::io::{self, BufRead, IsTerminal};
@@ -117,8 +117,8 @@ async fn only_task(desk: &Desk, subject: &str) -> anyhow::Result<(TaskRecord, Na
             Err(Refusal::new("TASK_NOT_FOUND", format!("run {run} asks nothing")).into())
         }
         Err(pending) => {
-            let steps: Vec<String> = pending.iter().map(|task| task.step.to_string()).collect();
-            let message = format!("run {run} asks at several steps: {}; name one after the run", steps.join(", "));
+            let asked: Vec<String> = pending.iter().map(named).collect();
+            let message = format!("run {run} asks several questions: {}; name one after the run", asked.join(", "));
             Err(Refusal::new("TASK_AMBIGUOUS", message).into())
         }
     }

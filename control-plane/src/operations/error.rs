@@ -137,6 +137,16 @@ pub(crate) enum OperationError {
         /// What the run does ask.
         pending: Vec<String>,
     },
+    /// A step asks several questions, and none is meant by its name.
+    #[error("run {run} asks several questions at step `{step}`: {}; name one of them by its id", pending.join(", "))]
+    AmbiguousTask {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// What it asks.
+        pending: Vec<String>,
+    },
     /// The question was answered or withdrawn in the meantime.
     #[error("the task `{step}` of run {run} is closed already")]
     TaskClosed {
@@ -225,6 +235,7 @@ impl OperationError {
             Self::TooManyWorkflows => "TOO_MANY_WORKFLOWS",
             Self::InvalidField { .. } => "INVALID_FIELD",
             Self::UnknownTask { .. } => "TASK_NOT_FOUND",
+            Self::AmbiguousTask { .. } => "TASK_AMBIGUOUS",
             Self::TaskClosed { .. } => "TASK_CLOSED",
             Self::WrongStatus { .. } => "WRONG_STATUS",
             Self::RunExists(_) => "RUN_EXISTS",
@@ -252,7 +263,9 @@ impl OperationError {
                 Some(json!({ "version": version, "approval": state }))
             }
             Self::AmbiguousRun { runs, .. } => Some(json!({ "runs": runs })),
-            Self::UnknownTask { pending, .. } => Some(json!({ "pending": pending })),
+            Self::UnknownTask { pending, .. } | Self::AmbiguousTask { pending, .. } => {
+                Some(json!({ "pending": pending }))
+            }
             Self::InvalidParams { field, .. } => Some(json!({ "field": field })),
             Self::Start(StartError::Rejected { issues, .. }) => Some(json!({ "issues": issues })),
             Self::Start(StartError::Ceiling { what, limit }) => {

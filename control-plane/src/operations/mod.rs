@@ -51,7 +51,7 @@ pub(crate) use follow::{Feed, Follower, News, Pace, Waiting};
 pub(crate) use publish::{Checking, Publication};
 pub(crate) use runs::runs_of_tenant;
 pub(crate) use snapshot::RunSnapshot;
-pub(crate) use source::{RunSource, fits};
+pub(crate) use source::{RunSource, fits, named};
 pub(crate) use start::{StartCall, StartParams, misspelt};
 pub(crate) use tasks::Answer;
 pub(crate) use timeline::Timeline;

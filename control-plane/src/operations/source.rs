@@ -6,7 +6,7 @@
 use super::{OperationError, Project, Timeline, Waiting};
 use agentruntime_engine::{
     graph::Graph,
-    run::{Awaiting, event::Event},
+    run::{Awaiting, TOOL_APPROVAL, event::Event},
     store::{Clock, LIST_MAX, Lineage, RunCursor, RunFilter, RunRecord, SystemClock, TaskRecord},
 };
 use agentruntime_host_api::{RunId, TaskId};
@@ -127,11 +127,23 @@ pub(crate) trait RunSource: Send + Sync {
         let mut pending = self.tasks_below(run).await?;
         // Its own questions come before those of runs that it called.
         pending.sort_by_key(|task| task.run != run);
-        let exact = |task: &TaskRecord| task.step.to_string() == step || task.task.to_string() == step;
-        if let Some(position) = pending.iter().position(exact) {
+        if let Some(position) = pending.iter().position(|task| task.task.to_string() == step) {
             return Ok(pending.swap_remove(position));
         }
-        let asked = pending.iter().map(|task| task.step.to_string()).collect();
+        let asked = pending.iter().map(named).collect();
+        let exact = |task: &&TaskRecord| task.step.to_string() == step;
+        // Of several that one step of one run asks, none is meant by the step's name.
+        let first_run = pending.iter().find(exact).map(|task| task.run);
+        let at_step: Vec<&TaskRecord> =
+            pending.iter().filter(exact).filter(|task| Some(task.run) == first_run).collect();
+        match at_step.as_slice() {
+            [] => {}
+            [task] => return Ok((*task).clone()),
+            several => {
+                let pending = several.iter().map(|task| named(task)).collect();
+                return Err(OperationError::AmbiguousTask { run, step: step.to_owned(), pending }.into());
+            }
+        }
         // A loop asks once for each item that failed: its name alone is enough while there is one.
         let in_loop: Vec<TaskRecord> = pending.into_iter().filter(|task| &*task.step.step == step).collect();
         match <[TaskRecord; 1]>::try_from(in_loop) {
@@ -181,6 +193,14 @@ pub(crate) trait RunSource: Send + Sync {
 /// Whether a part, in lower case, is the beginning or the end of an id.
 pub(crate) fn fits(id: &str, part: &str) -> bool {
     id.starts_with(part) || id.ends_with(part)
+}
+
+/// A question by the step that asks it, and by its own id where the step may ask others.
+pub(crate) fn named(task: &TaskRecord) -> String {
+    match &*task.task_type {
+        TOOL_APPROVAL => format!("{} (task {})", task.step, task.task),
+        _ => task.step.to_string(),
+    }
 }
 
 /// This machine's store.

@@ -110,6 +110,11 @@ impl Timeline {
         match &event.kind {
             EventKind::HumanTaskCreated { path, task, .. } => drop(self.tasks.insert(*task, path.clone())),
             EventKind::HumanTaskCompleted { task, .. } => drop(self.tasks.remove(task)),
+            // What an attempt asked people about comes to nothing when it ends.
+            EventKind::StepCompleted { path, .. }
+            | EventKind::StepFailed { path, .. }
+            | EventKind::StepRetrying { path, .. }
+            | EventKind::StepCancelled { path, .. } => self.tasks.retain(|_, asking| asking != path),
             kind if kind.ends_run() => self.close_all(event.at),
             _ => {}
         }
@@ -136,6 +141,7 @@ impl Timeline {
     pub(crate) fn standing(&self, index: StepIndex) -> Standing {
         match &self.state.steps[index].phase {
             Phase::Waiting => Standing::Waiting,
+            Phase::Executing if self.tasks.values().any(|path| self.index(path) == Some(index)) => Standing::Asking,
             Phase::Executing => Standing::Running,
             Phase::BackingOff(due) => Standing::Retrying(*due),
             Phase::AwaitingTask(_) => Standing::Asking,
@@ -192,14 +198,15 @@ impl Timeline {
 
     /// Whether something happens without anybody doing anything: a timer is due, a child is under way, a step computes.
     pub(crate) fn goes_on_by_itself(&self) -> bool {
-        self.state.steps.iter().any(|step| match &step.phase {
-            Phase::Executing | Phase::BackingOff(_) | Phase::Sleeping(_) => true,
+        let has_timer = |phase: &Phase| match phase {
+            Phase::BackingOff(_) | Phase::Sleeping(_) => true,
             Phase::Looping(looped) => looped.open.iter().any(|&open| {
                 let inner = &looped.iterations[open as usize].inner;
-                inner.iter().any(|inner| matches!(inner, Inner::Executing { .. } | Inner::BackingOff { .. }))
+                inner.iter().any(|inner| matches!(inner, Inner::BackingOff { .. }))
             }),
             _ => false,
-        })
+        };
+        !self.state.executing().is_empty() || self.state.steps.iter().any(|step| has_timer(&step.phase))
     }
 
     /// The child runs that are under way.

@@ -9,7 +9,7 @@ use crate::{
 use serde_json::{Value, json};
 
 /// What is served here may be reached.
-const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
+pub(crate) const LOOPBACK: [&str; 1] = ["--egress-allowed-networks=127.0.0.0/8"];
 
 /// A workflow of one agent at a vendor.
 pub(crate) async fn agent(client: Client, vendor: &Vendor, more: Value) -> Workflow {

@@ -48,6 +48,7 @@ mod streaming_readers;
 mod strict;
 mod tasks;
 mod tenancy;
+mod tool_approvals;
 mod traces;
 mod turns;
 mod unread;

@@ -129,6 +129,21 @@ impl Workflow {
         }
     }
 
+    /// Waits until a run waits for a person.
+    pub(crate) async fn asks(&self, run: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = self.told(run).await;
+        loop {
+            let summary = self.client.get(&self.run_path(run, "/summary")).await.expect(200);
+            let tasks = self.client.get(&self.run_path(run, "/tasks/pending")).await.expect(200);
+            if summary["awaiting"] == "human_task" && tasks["items"] != json!([]) {
+                return;
+            }
+            let more = time::timeout_at(deadline, told.chunk()).await;
+            assert!(matches!(more, Ok(Ok(Some(_)))), "{run} asks nobody: {summary:#}");
+        }
+    }
+
     /// Waits until a run has an event of a type. It is looked at again whenever something of the run is told.
     pub(crate) async fn happens(&self, run: &str, event_type: &str) {
         let deadline = Instant::now() + PATIENCE;

@@ -124,3 +124,70 @@ fn the_question_of_a_child_is_answered_by_the_name_of_its_parent() {
     let finished = desk.run(&["task", "complete", "last", "ask", "--approve", "--result", result]).expect(0);
     assert_eq!(finished.json(), json!({ "end": { "got": { "after": { "note": "yes" } } } }));
 }
+
+/// Wants a tool called twice at once, whose server nobody reaches, and tells what came of it.
+fn calling() -> Value {
+    let script = "
+        local function send(n)
+          return { 'mcp.call', { server_url = 'https://127.0.0.1/mcp', tool = 'send', arguments = { n = n } } }
+        end
+        local got = {}
+        for i, it in ipairs(host.settle({ send(1), send(2) })) do got[i] = it.error.code .. ': ' .. it.error.message end
+        return { got = got }";
+    let tools = json!([{ "server_url": "https://127.0.0.1/mcp", "tools": ["send"], "requires_approval": true }]);
+    let step = json!({ "id": "work", "type": "lua_script", "script": script, "capabilities": { "tools": tools } });
+    json!({ "steps": [step] })
+}
+
+/// The command that is shown for an answer, and its words.
+fn shown(stderr: &str, word: &str, number: usize) -> Vec<String> {
+    let start = format!("{word} agentruntime ");
+    let mut commands = stderr.lines().filter_map(|line| line.trim().strip_prefix(&start));
+    commands.nth(number).unwrap().split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn calls_that_wait_for_a_person_are_answered_each_by_its_own_command() {
+    let desk = Desk::new();
+    let graph = desk.graph("calling", &calling());
+    let waiting = desk.run(&["run", &graph]).expect(3);
+    assert!(
+        waiting.stderr.contains("May the tool `send` of the server https://127.0.0.1/mcp be called"),
+        "{}",
+        waiting.stderr
+    );
+    let listed = desk.run(&["tasks", "last", "--json"]).expect(0).json();
+    let numbers: Vec<&Value> =
+        listed.as_array().unwrap().iter().map(|task| &task["task_payload"]["arguments"]["n"]).collect();
+    assert!(numbers.contains(&&json!(1)) && numbers.contains(&&json!(2)) && numbers.len() == 2, "{listed}");
+    let drawn = desk.run(&["show", "last"]).expect(0).stdout;
+    assert!(drawn.contains("tool_approval"), "{drawn}");
+    // The step's name says nothing where it asks about several.
+    for command in [&["task", "complete", "last", "work", "--approve"] as &[&str], &["approve", "last"]] {
+        let refused = desk.run(&[command, &["--json"]].concat()).expect(2).error();
+        assert_eq!(refused["code"], "TASK_AMBIGUOUS", "{refused}");
+    }
+    let (yes, no) = (shown(&waiting.stderr, "yes:", 0), shown(&waiting.stderr, "no: ", 1));
+    let yes: Vec<&str> = yes.iter().map(String::as_str).collect();
+    let still = desk.run(&yes).expect(3);
+    assert_eq!(still.stderr.matches("waits for a person:").count(), 1, "{}", still.stderr);
+    let no: Vec<&str> = no.iter().map(String::as_str).chain(["--result", r#"{"reason": "too dear"}"#]).collect();
+    let got = desk.run(&no).expect(0).json()["work"]["got"].clone();
+    let mut got: Vec<&str> = got.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    got.sort_unstable();
+    let declined = "APPROVAL_REJECTED: a person declined this call of the tool `send` of the server https://127.0.0.1/mcp: too dear";
+    assert_eq!(got[0], declined);
+    assert!(
+        got[1].starts_with("CAPABILITY_DENIED"),
+        "what was approved went out, to an address that is not reached: {got:?}"
+    );
+}
+
+#[test]
+fn an_answer_at_hand_is_given_to_whatever_a_step_asks_about_its_calls() {
+    let desk = Desk::new();
+    let graph = desk.graph("calling", &calling());
+    let answer = r#"work={"approved":false}"#;
+    let got = desk.run(&["run", &graph, "--answer", answer]).expect(0).json()["work"]["got"].clone();
+    assert!(got.as_array().unwrap().iter().all(|it| it.as_str().unwrap().starts_with("APPROVAL_REJECTED")), "{got}");
+}

@@ -27,20 +27,43 @@ local function exposed(name, taken)
   return unique
 end
 
+-- What the entries for one tool say of its calls, for the model: it would find out by being refused. The host sees to it.
+local function on_terms(entries)
+  local rules, asks = {}, true
+  for _, entry in ipairs(entries) do
+    if type(entry.arguments) == "table" then rules[#rules + 1] = json.encode(entry.arguments) end
+    asks = asks and entry.requires_approval == true
+  end
+  local said = ""
+  if #rules == #entries then said = "\n\nArguments must also satisfy: " .. table.concat(rules, ", or ") end
+  if asks then said = said .. "\n\nA person is asked before each call." end
+  return said
+end
+
 local tools, by_name = json.array{}, {}
-local asked = {}
-for i, tool in ipairs(call.tools or {}) do
-  local wanted = at_server(tool)
-  wanted.tool = tool.tool_name
-  asked[i] = { "mcp.describe", wanted }
+local asked, entries_of, at_key = {}, {}, {}
+for _, tool in ipairs(call.tools or {}) do
+  local key = json.encode({ tool.instance_id or json.null, tool.server_url or json.null, tool.tool_name })
+  local known = at_key[key]
+  if known then
+    table.insert(entries_of[known], tool)
+  else
+    local wanted = at_server(tool)
+    wanted.tool = tool.tool_name
+    asked[#asked + 1] = { "mcp.describe", wanted }
+    entries_of[#asked], at_key[key] = { tool }, #asked
+  end
 end
 if #asked > 0 then
   for i, described in ipairs(host.settle(asked)) do
     if not described.ok then return { error = failure(described.error) } end
-    local tool = call.tools[i]
+    local tool = entries_of[i][1]
     local name = exposed(tool.tool_name, by_name)
     by_name[name] = tool
-    tools[i] = { name = name, description = described.value.description, schema = described.value.input_schema }
+    local said = on_terms(entries_of[i])
+    local description = described.value.description
+    if said ~= "" then description = (type(description) == "string" and description or "") .. said end
+    tools[i] = { name = name, description = description, schema = described.value.input_schema }
   end
 end
 

@@ -127,10 +127,18 @@ pub fn diff(old: &Value, new: &Value) -> GraphDiff {
 }
 
 /// What steps of the new document may ask for that the same steps of the old one may not: by the grants as they are written,
-/// so that a host that a wildcard covered is another grant. A document of nothing grants nothing.
+/// so that a host that a wildcard covered is another grant. A tool that is newly on terms is none that is added. A document of
+/// nothing grants nothing.
 pub fn grants_added(old: &Value, new: &Value) -> Vec<GrantRef> {
     let (before, now) = (all_grants(None, &old[STEPS]), all_grants(None, &new[STEPS]));
-    now.difference(&before).cloned().collect()
+    let nothing = Grants::default();
+    let mut added = BTreeSet::new();
+    for ((parent, id), grants) in &now {
+        let beyond = grants.beyond(before.get(&(*parent, *id)).unwrap_or(&nothing));
+        let of_step = |grant| GrantRef { parent: parent.map(str::to_owned), id: (*id).to_owned(), grant };
+        added.extend(beyond.into_iter().map(of_step));
+    }
+    added.into_iter().collect()
 }
 
 impl GraphDiff {
@@ -208,13 +216,11 @@ impl<'d> Steps<'d> {
     }
 }
 
-/// What the steps of a list, and of their bodies, may ask for.
-fn all_grants(parent: Option<&str>, list: &Value) -> BTreeSet<GrantRef> {
-    let mut all = BTreeSet::new();
+/// What the steps of a list, and of their bodies, may ask for: by the step whose body a step is in, and its id.
+fn all_grants<'d>(parent: Option<&'d str>, list: &'d Value) -> BTreeMap<(Option<&'d str>, &'d str), Grants> {
+    let mut all = BTreeMap::new();
     for (id, step) in Steps::of(list).by_id {
-        let listed = granted(step).listed();
-        let of_step = |grant| GrantRef { parent: parent.map(str::to_owned), id: id.to_owned(), grant };
-        all.extend(listed.into_iter().map(of_step));
+        all.insert((parent, id), granted(step));
         for body in BODY_KEYS.iter().filter_map(|key| step.get(*key)) {
             all.extend(all_grants(Some(id), body));
         }

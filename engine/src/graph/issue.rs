@@ -137,6 +137,8 @@ issue_codes! {
     StepConfigConflict: StepConfig,
     /// A setting that has no effect where it stands.
     StepConfigIgnored: StepConfig,
+    /// A rule for the arguments of a tool is no schema, or one that is not used here.
+    ArgumentRuleInvalid: StepConfig,
     /// A step inside a body that cannot be there.
     BodyStepInvalid: StepConfig,
     /// This installation cannot carry out the step yet.

@@ -134,6 +134,18 @@ pub enum Leaf {
     Agent(AgentCall),
 }
 
+impl Leaf {
+    /// What it may ask for.
+    pub fn grants(&self) -> &Arc<Grants> {
+        match self {
+            Self::Lua(leaf) => &leaf.grants,
+            Self::Mcp(leaf) => &leaf.grants,
+            Self::Llm(leaf) => &leaf.grants,
+            Self::Agent(leaf) => &leaf.grants,
+        }
+    }
+}
+
 /// `lua_script`.
 #[derive(Clone, Debug)]
 pub struct LuaScript {

@@ -11,6 +11,7 @@ pub(crate) mod keys;
 mod leaf;
 mod links;
 mod step;
+mod terms;
 
 use super::{
     canonical::{canonical_text, essence, sha256_hex},

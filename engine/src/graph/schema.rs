@@ -122,6 +122,8 @@ fn tool_grant() -> Value {
             "instance_id": { "type": "string", "minLength": 1 },
             "server_url": { "type": "string" },
             "tools": { "type": "array", "items": { "type": "string" } },
+            "arguments": optional(json!({ "type": "object" })),
+            "requires_approval": optional(json!({ "type": "boolean" })),
         },
         "oneOf": [{ "required": ["instance_id"] }, { "required": ["server_url"] }],
         "additionalProperties": false,
@@ -133,7 +135,13 @@ fn agent() -> Value {
     let tool = json!({
         "type": "object",
         "required": ["tool_name"],
-        "properties": { "tool_name": text(), "instance_id": optional(text()), "server_url": optional(text()) },
+        "properties": {
+            "tool_name": text(),
+            "instance_id": optional(text()),
+            "server_url": optional(text()),
+            "arguments": optional(json!({ "type": "object" })),
+            "requires_approval": optional(json!({ "type": "boolean" })),
+        },
         "additionalProperties": false,
     });
     json!({

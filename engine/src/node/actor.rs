@@ -7,7 +7,7 @@
 use super::{
     Commission, Shared, Standing,
     commit::Commit,
-    execute::{Ended, Execution, Report, Surroundings, execute},
+    execute::{Ended, Execution, Halt, Report, Surroundings, execute},
     start,
 };
 use crate::{
@@ -83,6 +83,7 @@ impl Actor {
         let (told, reports) = unbounded_channel();
         let (guest, host, turns) = (shared.guest.clone(), shared.config.host.clone(), shared.turns.clone());
         let watchers = shared.watchers.clone();
+        let compute = shared.compute.clone();
         Self {
             shared,
             of,
@@ -93,7 +94,7 @@ impl Actor {
             is_unfinished: false,
             pending,
             executions,
-            surroundings: Surroundings { guest, host, turns, watchers, reports: told },
+            surroundings: Surroundings { guest, host, turns, compute, watchers, reports: told },
             reports,
             in_flight,
             news,
@@ -171,8 +172,8 @@ impl Actor {
 
     fn reported(&mut self, report: Report) {
         match report {
-            Report::Requested { executing, requests, durable } => {
-                self.take(Input::Requested { executing, requests });
+            Report::Requested { executing, requests, questions, durable } => {
+                self.take(Input::Requested { executing, requests, questions });
                 self.pending.waiting.extend(durable);
             }
             Report::Replied { executing, number, reply, duration } => {
@@ -190,8 +191,16 @@ impl Actor {
         self.in_flight.remove(&executing.path);
         self.take(match outcome {
             Ok(output) => Input::StepDone { executing, output },
-            Err(error) => Input::StepFailed { executing, error, duration },
+            Err(Halt::Failed(error)) => Input::StepFailed { executing, error, duration },
+            Err(Halt::Waits) => return self.goes_on(executing),
         });
+    }
+
+    /// Begins an attempt anew that waited for people, where one has answered before it was known to wait.
+    fn goes_on(&mut self, executing: Executing) {
+        if self.state.executing().contains(&executing) {
+            self.begin(vec![executing]);
+        }
     }
 
     async fn read_inbox(&mut self) -> Result<(), StoreError> {
@@ -267,6 +276,10 @@ impl Actor {
     fn begin(&mut self, executing: Vec<Executing>) {
         let alone = self.in_flight.is_empty() && executing.len() == 1;
         for executing in executing {
+            // One that is about to wait for people looks for their answers when it does.
+            if self.in_flight.contains_key(&executing.path) {
+                continue;
+            }
             let Scope { tenant, project } = &self.of.scope;
             let Some(work) = self.state.work(&executing.path, tenant, project, self.shared.clock.now()) else {
                 continue;

@@ -4,11 +4,20 @@
 //! program that is begun again asks for the same and is handed what is written. This serves a crash as well as a long wait:
 //! a program whose reply takes its time is given up meanwhile, so that waiting costs no sandbox.
 
-use super::{numbers, output::LiveOutput, own_time::OwnTime, room::RequestRoom, turns::Turns, watch::Watchers};
-use crate::run::{Executing, Job, Recorded, Work};
+use super::{
+    Compute,
+    consent::{Consent, Consents},
+    numbers,
+    output::LiveOutput,
+    own_time::OwnTime,
+    room::RequestRoom,
+    turns::Turns,
+    watch::Watchers,
+};
+use crate::run::{Executing, Job, Question, Recorded, Work};
 use agentruntime_host_api::{
     Caller, Errand, ErrorCode, Grants, Guest, Host, HostReply, HostRequest, Invocation, Outcome, StepError, StepOutput,
-    broker::{self, Permit},
+    broker::Permit,
 };
 use futures_util::{
     StreamExt,
@@ -34,20 +43,42 @@ const PARK_AFTER: Duration = Duration::from_millis(10);
 /// for a thousand things in one go.
 const REQUESTS_AT_ONCE: usize = 32;
 
+/// About how many calls of an attempt people are asked at once: who is asked more does not read what they approve.
+const QUESTIONS_AT_ONCE: usize = 32;
+
 /// An attempt under way. Aborting or dropping it stops the program.
 pub(super) type Execution = Abortable<BoxFuture<'static, Ended>>;
 
 /// How an attempt ended.
 pub(super) struct Ended {
     pub(super) executing: Executing,
-    pub(super) outcome: Result<StepOutput, StepError>,
+    pub(super) outcome: Result<StepOutput, Halt>,
     pub(super) duration: Duration,
+}
+
+/// Why an attempt did not come to its end.
+pub(super) enum Halt {
+    /// It failed.
+    Failed(StepError),
+    /// It waits for people, and is begun again when one has answered.
+    Waits,
+}
+
+impl From<StepError> for Halt {
+    fn from(error: StepError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What an attempt tells its run's actor on the way.
 pub(super) enum Report {
-    /// It asks for something. Where others could see of it, somebody waits until that is durable.
-    Requested { executing: Executing, requests: Vec<HostRequest>, durable: Option<oneshot::Sender<()>> },
+    /// It asks for something, or people about it. Where others could see of it, somebody waits until that is durable.
+    Requested {
+        executing: Executing,
+        requests: Vec<HostRequest>,
+        questions: Vec<Question>,
+        durable: Option<oneshot::Sender<()>>,
+    },
     /// It got a reply.
     Replied { executing: Executing, number: u32, reply: HostReply, duration: Duration },
 }
@@ -59,6 +90,7 @@ pub(super) struct Surroundings {
     pub(super) host: Arc<dyn Host>,
     pub(super) turns: Turns,
     pub(super) watchers: Watchers,
+    pub(super) compute: Arc<Compute>,
     pub(super) reports: UnboundedSender<Report>,
 }
 
@@ -85,7 +117,7 @@ pub(super) fn execute(
 async fn attempt(surroundings: Surroundings, executing: Executing, work: Work) -> Ended {
     let begun = Instant::now();
     let attempt = carry_out(surroundings, &executing, work);
-    let outcome = AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| Err(broken()));
+    let outcome = AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| Err(broken().into()));
     Ended { executing, outcome, duration: begun.elapsed() }
 }
 
@@ -98,7 +130,7 @@ fn broken() -> StepError {
     )
 }
 
-async fn carry_out(surroundings: Surroundings, executing: &Executing, work: Work) -> Result<StepOutput, StepError> {
+async fn carry_out(surroundings: Surroundings, executing: &Executing, work: Work) -> Result<StepOutput, Halt> {
     match work {
         Work::Program(job) => {
             let Job { invocation, caller, grants, recorded, adapter } = *job;
@@ -110,11 +142,11 @@ async fn carry_out(surroundings: Surroundings, executing: &Executing, work: Work
                 output.duration = begun.elapsed();
             }
             match adapter {
-                Some(adapter) => adapter.output(output),
+                Some(adapter) => Ok(adapter.output(output)?),
                 None => Ok(output),
             }
         }
-        Work::Refused(error) => Err(error),
+        Work::Refused(error) => Err(error.into()),
     }
 }
 
@@ -129,7 +161,7 @@ struct Attempt<'e> {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, mut invocation: Invocation) -> Result<StepOutput, StepError> {
+    async fn run(&mut self, mut invocation: Invocation) -> Result<StepOutput, Halt> {
         let limit = invocation.limits.time;
         let guest = self.surroundings.guest.clone();
         let mut outcome = guest.start(invocation.clone()).await;
@@ -137,9 +169,9 @@ impl Attempt<'_> {
             let (requests, execution) = match outcome {
                 Outcome::Done(output) => return Ok(output),
                 Outcome::Failed(error) if error.code == ErrorCode::StepTimeout => {
-                    return Err(StepError::timed_out(limit));
+                    return Err(StepError::timed_out(limit).into());
                 }
-                Outcome::Failed(error) => return Err(error),
+                Outcome::Failed(error) => return Err(error.into()),
                 Outcome::Requests { requests, execution } => (requests, execution),
             };
             let own = Arc::new(OwnTime::from(Instant::now()));
@@ -167,42 +199,63 @@ impl Attempt<'_> {
         }
     }
 
-    /// The replies to requests, in their order: those that are recorded, and those that are fetched now.
-    async fn answers(&mut self, requests: Vec<HostRequest>, own: &Arc<OwnTime>) -> Result<Vec<HostReply>, StepError> {
+    /// The replies to requests, in their order: those that are recorded, and those that are fetched now. Where people are asked
+    /// first, what waits for nobody is fetched meanwhile.
+    async fn answers(&mut self, requests: Vec<HostRequest>, own: &Arc<OwnTime>) -> Result<Vec<HostReply>, Halt> {
         let numbers: Vec<usize> = requests.iter().map(|request| request.number as usize).collect();
-        let mut new = Vec::new();
-        let mut open = Vec::new();
+        let mut asked = Asked::default();
+        let mut waiting = 0;
         for request in requests {
             let digest = request.digest();
-            match self.recorded.get(request.number as usize) {
-                Some(recorded) if recorded.digest != digest => return Err(diverged(&request)),
+            let (is_new, approval) = match self.recorded.get(request.number as usize) {
+                Some(recorded) if recorded.digest != digest => return Err(diverged(&request).into()),
                 Some(Recorded { reply: Some(_), .. }) => continue,
-                Some(_) => {}
-                None => {
-                    self.recorded.push(Recorded { digest, reply: None });
-                    new.push(request.clone());
+                Some(recorded) => (false, recorded.approval.clone()),
+                None => (true, None),
+            };
+            let consents =
+                Consents { compute: &self.surroundings.compute, tenant: &self.caller.tenant, grants: &self.grants };
+            match consents.to(&request, approval.as_ref()).await {
+                // An answer that is not durable yet must not be seen of, either.
+                Consent::Given(permit) => {
+                    asked.is_seen |= permit.act().acts_outside() && (is_new || approval.is_some());
+                    asked.open.push((request.number, Ok(permit)));
                 }
+                Consent::Refused(error) => asked.open.push((request.number, Err(error))),
+                Consent::Wanted(_) if waiting == QUESTIONS_AT_ONCE => {
+                    asked.open.push((request.number, Err(asks_too_much())));
+                }
+                Consent::Wanted(payload) => {
+                    waiting += 1;
+                    asked.questions.push(Question { number: request.number, payload });
+                }
+                Consent::Awaited => waiting += 1,
             }
-            open.push((request.number, broker::permit(&self.grants, &request)));
+            if is_new {
+                self.recorded.push(Recorded::new(digest));
+                asked.new.push(request);
+            }
         }
-        let acts = |(_, permit): &(u32, Result<Permit, StepError>)| {
-            permit.as_ref().is_ok_and(|permit| permit.act().acts_outside())
-        };
-        if !new.is_empty() {
-            self.requested(new, open.iter().any(acts)).await;
-        }
+        let open = std::mem::take(&mut asked.open);
+        self.requested(asked).await;
         self.fetch(open, own).await;
+        if waiting > 0 {
+            return Err(Halt::Waits);
+        }
         let replies = numbers.into_iter().map(|number| self.recorded.get(number).and_then(|it| it.reply.clone()));
         Ok(replies.map(|reply| reply.unwrap_or_else(|| Err(broken()))).collect())
     }
 
     /// Tells what is asked for, and waits until that is durable where somebody outside will see of it.
-    async fn requested(&self, requests: Vec<HostRequest>, acts_outside: bool) {
+    async fn requested(&self, asked: Asked) {
+        let Asked { new: requests, questions, is_seen, .. } = asked;
+        if requests.is_empty() && questions.is_empty() && !is_seen {
+            return;
+        }
         let (durable, written) = oneshot::channel();
-        let durable = acts_outside.then_some(durable);
-        let waits = durable.is_some();
-        self.report(Report::Requested { executing: self.executing.clone(), requests, durable });
-        if waits && written.await.is_err() {
+        let durable = is_seen.then_some(durable);
+        self.report(Report::Requested { executing: self.executing.clone(), requests, questions, durable });
+        if is_seen && written.await.is_err() {
             // The run is somebody else's now, and this attempt is about to be stopped.
             std::future::pending::<()>().await;
         }
@@ -248,6 +301,27 @@ impl Attempt<'_> {
         // Nobody hears where the run was let go, and then this attempt is about to be stopped.
         let _ = self.surroundings.reports.send(report);
     }
+}
+
+/// What a program asks for at once and has no reply to.
+#[derive(Default)]
+struct Asked {
+    /// What is asked for the first time.
+    new: Vec<HostRequest>,
+    /// What people are to be asked.
+    questions: Vec<Question>,
+    /// What can be answered now.
+    open: Vec<(u32, Result<Permit, StepError>)>,
+    /// Whether somebody outside will see of something that may not be durable.
+    is_seen: bool,
+}
+
+fn asks_too_much() -> StepError {
+    let message = format!(
+        "people are asked about at most {QUESTIONS_AT_ONCE} calls of a step at once, and so many wait for an answer; ask \
+         for fewer calls at once"
+    );
+    StepError::new(ErrorCode::CapabilityDenied, message)
 }
 
 /// A program that does not do the same again cannot be handed what it got before.

@@ -13,6 +13,7 @@
 //! | `commit` | the writer that gathers what all runs append |
 //! | `ceilings` | what one tenant may take |
 //! | `compute` | what takes the host's own processor for long |
+//! | `consent` | whether a request may go out: grants, rules, a person's word |
 //! | `claim` | taking runs up, and keeping their leases |
 //! | `versions` | published graphs, parsed once |
 //! | `watch` | durable events for those who follow a run |
@@ -23,6 +24,7 @@ mod ceilings;
 mod claim;
 mod commit;
 mod compute;
+mod consent;
 mod execute;
 mod numbers;
 mod output;

@@ -272,6 +272,11 @@ pub(super) fn task_id(run: RunId, path: &StepPath, attempt: u32) -> TaskId {
     TaskId::derived(run.as_uuid(), &format!("task/{path}/{attempt}"))
 }
 
+/// The id of the question whether a request of an attempt may go out: the same request asks the same question.
+pub(super) fn approval_id(run: RunId, path: &StepPath, attempt: u32, number: u32) -> TaskId {
+    TaskId::derived(run.as_uuid(), &format!("approval/{path}/{attempt}/{number}"))
+}
+
 /// The inputs of a sleeping step: the point in time at which it goes on.
 pub(super) fn sleep_inputs(until: Timestamp) -> Json {
     json!({ "until": until.to_string() }).into()

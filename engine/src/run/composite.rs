@@ -6,7 +6,7 @@ use super::{
     decide::{Effect, Machine, micros},
     event::{EventKind, RunStatus, SkipReason, StepPath},
     lookup::View,
-    start::{applies, leaf_inputs},
+    start::{Asked, applies, leaf_inputs},
     state::{Executing, Inner, Iteration, IterationOutcome, Loop, Phase, RunState},
     tally::{self, StoppedReason},
 };
@@ -215,7 +215,8 @@ impl Machine<'_> {
         let payload = json!({ "step_id": path.step, "index": number, "item": item, "error": error });
         let attempt = self.state.failed_attempt(index, number);
         let task = task_id(self.state.run, &path, attempt);
-        self.open_task(task, path, REVIEW.into(), payload.into(), None);
+        let (task_type, payload) = (REVIEW.into(), payload.into());
+        self.open_task(Asked { task, path, task_type, payload, due: None, request: None });
     }
 
     pub(super) fn fail_composite(&mut self, index: StepIndex, path: &StepPath, error: StepError) {

@@ -7,6 +7,7 @@ use super::{
     backoff,
     body::Site,
     event::{Event, EventKind, RunStatus, StepPath},
+    requests::Question,
     signal::{Signal, TaskStatus},
     state::{Admission, Executing, Phase, RunState},
     tally,
@@ -45,6 +46,8 @@ pub enum Input {
         executing: Executing,
         /// What for, in the order of their numbers.
         requests: Vec<HostRequest>,
+        /// About which of them, or of those before, a person is to be asked first.
+        questions: Vec<Question>,
     },
     /// It was given what it asked for, or refused.
     Replied {
@@ -158,7 +161,7 @@ impl Machine<'_> {
                     self.fail(site, executing.attempt, error, duration);
                 }
             }
-            Input::Requested { executing, requests } => self.requested(&executing, requests),
+            Input::Requested { executing, requests, questions } => self.requested(&executing, requests, questions),
             Input::Replied { executing, number, reply, duration } => {
                 self.replied(&executing, number, reply, duration);
             }
@@ -239,6 +242,12 @@ impl Machine<'_> {
 
     /// Records an event: the only way in which a decision changes the state.
     pub(super) fn emit(&mut self, kind: EventKind) {
+        if let (Some(path), true) = (kind.path(), kind.ends_attempt()) {
+            // What it asked people about comes to nothing.
+            for task in self.state.open_questions(path) {
+                self.effect(Effect::CloseTask(task, TaskStatus::Cancelled));
+            }
+        }
         let event = Event { seq: self.state.seq + 1, at: self.now, kind };
         self.state.apply(&event).expect("an event that was decided on the state continues its journal");
         self.decision.events.push(event);
@@ -269,10 +278,11 @@ impl Machine<'_> {
         }
     }
 
-    /// The place of an execution, if just this attempt of it is under way.
+    /// The place of an execution, if just this attempt of it is under way. One that waits for people alone tells nothing.
     pub(super) fn under_way(&self, executing: &Executing) -> Option<Site> {
         let site = self.state.site(&executing.path)?;
-        (self.state.attempt_under_way(site) == Some(executing.attempt)).then_some(site)
+        let is_it = self.state.attempt_under_way(site) == Some(executing.attempt);
+        (is_it && !self.state.waits_for_people(&executing.path)).then_some(site)
     }
 
     fn done(&mut self, executing: &Executing, output: StepOutput) {
@@ -373,7 +383,9 @@ impl Machine<'_> {
             if !approved {
                 self.fail_composite(site.step(), &path, error);
             }
+            return;
         }
+        self.decided(task, approved, result);
     }
 
     fn child_finished(&mut self, child: RunId, step: &StepPath, outcome: Result<Json, StepError>) {

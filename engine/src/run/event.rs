@@ -320,6 +320,9 @@ pub enum EventKind {
         /// When it expires.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         due: Option<Timestamp>,
+        /// The request of the step that waits for the answer, where it is not the step itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<u32>,
     },
     /// A person answered.
     HumanTaskCompleted {
@@ -404,6 +407,17 @@ impl EventKind {
             | Self::RunFailed { .. }
             | Self::RunStopped { .. } => None,
         }
+    }
+
+    /// Whether an attempt of a step is over with it.
+    pub(super) fn ends_attempt(&self) -> bool {
+        matches!(
+            self,
+            Self::StepCompleted { .. }
+                | Self::StepFailed { .. }
+                | Self::StepRetrying { .. }
+                | Self::StepCancelled { .. }
+        )
     }
 
     /// What it adds to what the run holds, in bytes of JSON.

@@ -130,6 +130,7 @@ fn step_kind(public: &mut Public) -> Result<EventKind, NotAnEvent> {
             task_type: public.take("task_type")?,
             payload: public.json("task_payload")?,
             due: public.find::<String>("expires_at")?.map(|text| text.parse::<Timestamp>()).transpose()?,
+            request: public.find("request_number")?,
         },
         "human_task_completed" => EventKind::HumanTaskCompleted {
             path,
@@ -348,13 +349,14 @@ mod tests {
                     reply,
                     duration_us
                 }),
-            (paths(), tasks(), "[a-z]{1,5}", documents(), option::of(times())).prop_map(
-                |(path, task, task_type, payload, due)| EventKind::HumanTaskCreated {
+            (paths(), tasks(), "[a-z]{1,5}", documents(), option::of(times()), option::of(any::<u32>())).prop_map(
+                |(path, task, task_type, payload, due, request)| EventKind::HumanTaskCreated {
                     path,
                     task,
                     task_type,
                     payload,
-                    due
+                    due,
+                    request
                 }
             ),
             (paths(), tasks(), any::<bool>(), documents()).prop_map(|(path, task, approved, result)| {

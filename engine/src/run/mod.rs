@@ -32,7 +32,7 @@ pub use decide::{DECISION_STEPS_MAX, Decision, Effect, Input, decide};
 pub use from_public::NotAnEvent;
 pub use invocation::{Job, Work};
 pub use payload::Payload;
-pub use requests::Recorded;
+pub use requests::{Approval, Decided, Question, Recorded, TOOL_APPROVAL};
 pub use signal::{Awaiting, Signal, TaskStatus};
 pub use start::{CHILD_DEPTH_MAX, CHILD_RUNS_MAX};
 pub use state::{Admission, Executing, Inner, Iteration, IterationOutcome, Loop, Phase, RunState, StepState};

@@ -63,9 +63,9 @@ impl EventKind {
                 }
             }
             Self::StepCancelled { .. } => json!({}),
-            Self::HumanTaskCreated { task, task_type, payload, due, .. } => {
+            Self::HumanTaskCreated { task, task_type, payload, due, request, .. } => {
                 let data = json!({ "task_id": task, "task_type": task_type, "task_payload": payload.to_value() });
-                with(data, "expires_at", &due.map(|due| due.to_string()))
+                with(with(data, "expires_at", &due.map(|due| due.to_string())), "request_number", request)
             }
             Self::HumanTaskCompleted { task, approved, result, .. } => {
                 json!({ "task_id": task, "approved": approved, "result": result.to_value() })

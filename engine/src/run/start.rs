@@ -12,7 +12,7 @@ use crate::graph::{
     AgentCall, Condition, HumanTask, Leaf, LlmCall, Lookup, McpCall, Sleep, Step, StepIndex, StepKind, WorkflowCall,
     limits::WAIT_S_MAX,
 };
-use agentruntime_host_api::{ErrorCode, Json, StepError, Timestamp};
+use agentruntime_host_api::{ErrorCode, Json, StepError, TaskId, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -21,6 +21,17 @@ pub const CHILD_DEPTH_MAX: u32 = 16;
 
 /// How many runs may come below a run that nobody called, whatever calls whatever: each call gets an even share.
 pub const CHILD_RUNS_MAX: u32 = 10_000;
+
+/// A question to a person.
+pub(super) struct Asked {
+    pub(super) task: TaskId,
+    pub(super) path: StepPath,
+    pub(super) task_type: String,
+    pub(super) payload: Json,
+    pub(super) due: Option<Timestamp>,
+    /// The request of the step that waits for the answer, where it is not the step itself.
+    pub(super) request: Option<u32>,
+}
 
 /// What a step that has not begun may do.
 #[derive(Debug, PartialEq)]
@@ -94,23 +105,18 @@ impl Machine<'_> {
     fn ask(&mut self, spec: &HumanTask, step: &Step, path: StepPath, attempt: u32, payload: Json) {
         let task = task_id(self.state.run, &path, attempt);
         let due = step.conduct.timeout.map(|timeout| self.now.plus(timeout));
-        self.open_task(task, path, spec.task_type.clone(), payload, due);
+        self.open_task(Asked { task, path, task_type: spec.task_type.clone(), payload, due, request: None });
     }
 
-    pub(super) fn open_task(
-        &mut self,
-        task: agentruntime_host_api::TaskId,
-        path: StepPath,
-        task_type: String,
-        payload: Json,
-        due: Option<Timestamp>,
-    ) {
+    pub(super) fn open_task(&mut self, asked: Asked) {
+        let Asked { task, path, task_type, payload, due, request } = asked;
         let created = EventKind::HumanTaskCreated {
             path: path.clone(),
             task,
             task_type: task_type.clone(),
             payload: payload.clone(),
             due,
+            request,
         };
         self.emit(created);
         self.effect(Effect::OpenTask { task, path, task_type, payload, due });

@@ -256,7 +256,8 @@ impl RunState {
         matches!(self.admission, Admission::Refused(_))
     }
 
-    /// Every execution that is under way: what a node begins after it took the run over.
+    /// Every execution that is under way: what a node begins after it took the run over. One that waits for people alone is
+    /// not.
     pub fn executing(&self) -> Vec<Executing> {
         let mut all = Vec::new();
         for (index, step) in self.steps.iter().enumerate() {
@@ -268,6 +269,7 @@ impl RunState {
                 _ => {}
             }
         }
+        all.retain(|executing| !self.waits_for_people(&executing.path));
         all
     }
 
@@ -311,7 +313,7 @@ impl RunState {
             Phase::Looping(looped) => looped.is_in_review(),
             _ => false,
         };
-        if phases().any(asks) {
+        if phases().any(asks) || self.requests.ask() {
             Some(Awaiting::HumanTask)
         } else if phases().any(|phase| matches!(phase, Phase::AwaitingChild(_))) {
             Some(Awaiting::Child)

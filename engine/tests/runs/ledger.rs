@@ -7,6 +7,7 @@ use agentruntime_engine::{
         event::{Event, EventKind, RunStatus, StepPath},
     },
 };
+use agentruntime_host_api::TaskId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the journal tells somebody who knows nothing of states: which steps began, and how they ended.
@@ -20,6 +21,10 @@ pub(crate) struct Ledger {
     completed: BTreeSet<StepPath>,
     /// Top-level steps that dependents need not wait for.
     passed: BTreeSet<String>,
+    /// Questions about requests of attempts under way.
+    asked: BTreeMap<TaskId, StepPath>,
+    /// Those that were ever asked.
+    asked_ever: BTreeSet<TaskId>,
 }
 
 impl Ledger {
@@ -38,6 +43,7 @@ impl Ledger {
             self.ended = false;
         }
         self.stands(&event.kind);
+        self.asks(&event.kind);
         match &event.kind {
             EventKind::StepStarted { path, attempt, .. } => self.began(graph, path, *attempt),
             EventKind::StepCompleted { path, attempt, reused_from, .. } => {
@@ -46,6 +52,7 @@ impl Ledger {
                 }
                 self.completed(path);
             }
+            EventKind::HumanTaskCompleted { task, .. } if self.asked_ever.contains(task) => {}
             EventKind::HumanTaskCompleted { path, .. } if path.body.is_none() => {
                 assert!(self.under_way.remove(path).is_some(), "{path} was asked");
                 self.completed(path);
@@ -70,6 +77,25 @@ impl Ledger {
                 assert!(self.under_way.is_empty(), "at the end nothing is under way, but {:?}", self.under_way);
                 self.ended = true;
             }
+            _ => {}
+        }
+    }
+
+    /// Checks that a question about a request is asked once, of an attempt under way, and answered once while that is.
+    fn asks(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::HumanTaskCreated { path, task, request: Some(_), .. } => {
+                assert!(self.under_way.contains_key(path), "{path} asks while it is under way");
+                assert!(self.asked_ever.insert(*task), "{task} is asked twice");
+                self.asked.insert(*task, path.clone());
+            }
+            EventKind::HumanTaskCompleted { task, .. } if self.asked_ever.contains(task) => {
+                assert!(self.asked.remove(task).is_some(), "{task} is answered while it is open, and once");
+            }
+            EventKind::StepCompleted { path, .. }
+            | EventKind::StepFailed { path, .. }
+            | EventKind::StepRetrying { path, .. }
+            | EventKind::StepCancelled { path, .. } => self.asked.retain(|_, asking| asking != path),
             _ => {}
         }
     }
@@ -129,7 +155,9 @@ pub(crate) fn digest(state: &RunState) -> String {
     let RunState { run, start, input, admission, started_at, seq, status, steps, failure, end, .. } = state;
     let RunState { finished_at, drain_due, out_of_scope, .. } = state;
     let head = (run, start, input, admission, started_at, seq, status);
-    format!("{head:?} {steps:#?} {:?}", (failure, end, finished_at, drain_due, out_of_scope))
+    let mut questions = state.questions();
+    questions.sort();
+    format!("{head:?} {steps:#?} {:?} {questions:?}", (failure, end, finished_at, drain_due, out_of_scope))
 }
 
 /// A run that is not over waits for something that will come.

@@ -160,6 +160,8 @@ impl Fate {
             25 | 26 => drop(self.read_one()),
             27 => self.commit(),
             28 | 29 => self.crash(),
+            30 => self.request(pick),
+            31 if pick.is_multiple_of(2) => self.reply(pick / 2),
             _ => drop(self.world.tick_at(self.world.now)),
         }
     }
@@ -180,6 +182,25 @@ impl Fate {
         let Some(executing) = chosen(&self.world.executing, pick).cloned() else { return };
         if let Some(outcome) = outcome.or_else(|| self.world.outcome(&executing)) {
             self.give(input_of(executing, outcome));
+        }
+    }
+
+    /// An execution asks for something, and perhaps people about it.
+    fn request(&mut self, pick: usize) {
+        let Some(executing) = chosen(&self.world.executing, pick / 4).cloned() else { return };
+        // It asks for more when it has all that it asked for.
+        if self.world.state.recorded(&executing.path).iter().all(|recorded| recorded.reply.is_some()) {
+            let asks: &[bool] = [&[true] as &[bool], &[false], &[true, false], &[true, true]][pick % 4];
+            let input = self.world.request(&executing, asks);
+            self.give(input);
+        }
+    }
+
+    fn reply(&mut self, pick: usize) {
+        let Some(executing) = chosen(&self.world.executing, pick).cloned() else { return };
+        if let Some(number) = chosen(&self.world.going_out(&executing), pick).copied() {
+            let (reply, duration) = (Ok(json!({}).into()), Duration::from_millis(1));
+            self.give(Input::Replied { executing, number, reply, duration });
         }
     }
 

@@ -10,13 +10,16 @@ use agentruntime_engine::{
     adapters::Adapter,
     graph::Graph,
     run::{
-        Decision, Effect, Executing, Input, IterationOutcome, Phase, RunState, Signal, TaskStatus, Work, decide,
+        Decision, Effect, Executing, Input, IterationOutcome, Phase, Question, Recorded, RunState, Signal, TaskStatus,
+        Work, decide,
         event::{Event, EventKind, Start, StepInputs, StepPath},
     },
     store::Chunk,
 };
-use agentruntime_host_api::{Json, ProjectId, RunId, StepError, StepOutput, TaskId, TenantId, Timestamp, WorkflowId};
-use serde_json::Value;
+use agentruntime_host_api::{
+    HostRequest, Json, ProjectId, RunId, StepError, StepOutput, TaskId, TenantId, Timestamp, WorkflowId,
+};
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// When every run of these tests starts: 2026-01-01T00:00:00Z.
@@ -164,6 +167,9 @@ impl World {
             self.shadow.apply(event).unwrap();
         }
         effects.into_iter().for_each(|effect| self.carry_out(effect));
+        // What waits for people alone is let go.
+        let state = &self.state;
+        self.executing.retain(|executing| !state.waits_for_people(&executing.path));
         self.journal.extend(events);
         assert_eq!(
             digest(&self.shadow),
@@ -233,7 +239,32 @@ impl World {
                 _ => {}
             }
         }
+        asked.extend(self.state.questions());
         (asked, begun)
+    }
+
+    /// An execution asks for the next things, and people about those that say so.
+    pub(crate) fn request(&mut self, executing: &Executing, asks: &[bool]) -> Input {
+        let next = self.state.recorded(&executing.path).len() as u32;
+        let numbered = || (next..).zip(asks);
+        let request = |(number, _)| {
+            let arguments = json!({ "n": number }).into();
+            HostRequest { number, capability: "mcp.call".into(), arguments }
+        };
+        let question = |(number, _)| Question { number, payload: json!({ "n": number }).into() };
+        Input::Requested {
+            executing: executing.clone(),
+            requests: numbered().map(request).collect(),
+            questions: numbered().filter(|(_, asks)| **asks).map(question).collect(),
+        }
+    }
+
+    /// The requests of an execution that may go out and have no reply.
+    pub(crate) fn going_out(&self, executing: &Executing) -> Vec<u32> {
+        let may = |recorded: &Recorded| {
+            recorded.reply.is_none() && recorded.approval.as_ref().is_none_or(|approval| approval.decision.is_some())
+        };
+        (0..).zip(self.state.recorded(&executing.path)).filter(|(_, it)| may(it)).map(|(number, _)| number).collect()
     }
 
     /// The node dies, and another folds what is in the journal: what it then has to begin is what was under way.

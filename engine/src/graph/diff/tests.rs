@@ -154,3 +154,37 @@ fn a_step_that_names_a_tool_or_a_model_asks_for_it() {
         ]
     );
 }
+
+#[test]
+fn terms_of_a_tool_that_go_are_a_grant_that_is_added_and_terms_that_come_are_none() {
+    let agent = |terms: Value| {
+        let mut tool = json!({ "instance_id": "shop", "tool_name": "refund" });
+        tool.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
+        of(json!([{ "id": "a", "type": "agent_call", "prompt": "", "agent": { "model": "m", "tools": [tool] } }]))
+    };
+    let script = |terms: Value| {
+        let mut tools = json!({ "instance_id": "shop", "tools": ["refund"] });
+        tools.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
+        of(json!([{ "id": "a", "type": "lua_script", "script": "", "capabilities": { "tools": [tools] } }]))
+    };
+    let grant = |grant: &str| GrantRef { parent: None, id: "a".into(), grant: grant.into() };
+    let free = grant("tool `refund` of instance `shop`");
+    let asked = grant("tool `refund` of instance `shop`, each call approved by a person");
+    let ruled = |max: u32| json!({ "arguments": { "maxProperties": max } });
+    for make in [&agent as &dyn Fn(Value) -> Value, &script] {
+        for terms in [json!({ "requires_approval": true }), ruled(1)] {
+            let narrowed = diff(&make(json!({ "requires_approval": null })), &make(terms.clone()));
+            assert_eq!((narrowed.grants_added, narrowed.grants_removed), (Vec::new(), vec![free.clone()]));
+            assert_eq!(narrowed.steps_changed.len(), 1);
+            let widened = diff(&make(terms), &make(json!({})));
+            assert_eq!((widened.grants_added.as_slice(), widened.grants_removed.len()), ([free.clone()].as_slice(), 0));
+        }
+        let other = diff(&make(ruled(1)), &make(json!({ "requires_approval": true })));
+        assert_eq!(other.grants_added, std::slice::from_ref(&asked), "less of one is not less of all");
+        let rules = diff(&make(ruled(1)), &make(ruled(2))).grants_added;
+        assert_eq!(
+            rules,
+            [grant("tool `refund` of instance `shop`, with arguments that satisfy {\"maxProperties\":2}")]
+        );
+    }
+}

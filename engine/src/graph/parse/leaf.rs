@@ -2,7 +2,7 @@
 
 use super::{
     fields::{Fields, type_name},
-    keys,
+    keys, terms,
 };
 use crate::graph::{
     grants,
@@ -100,7 +100,10 @@ fn tools(fields: &mut Fields<'_, '_>) -> Vec<ToolGrant> {
             continue;
         };
         let mut inner = Fields::new(members, place, &mut *fields.sink);
-        inner.only(&["instance_id", "server_url", "tools"], "a server whose tools may be called");
+        inner.only(
+            &["instance_id", "server_url", "tools", "arguments", "requires_approval"],
+            "a server whose tools may be called",
+        );
         inner.require("tools", "a server whose tools may be called");
         let names: Vec<&str> = inner.texts("tools").unwrap_or_default().into_iter().map(|(name, _)| name).collect();
         let server = match (inner.name("instance_id"), inner.text("server_url")) {
@@ -109,11 +112,16 @@ fn tools(fields: &mut Fields<'_, '_>) -> Vec<ToolGrant> {
             _ => Err(("instance_id", "say whose tools they are: by `instance_id` or by `server_url`".to_owned())),
         };
         match server {
-            Ok(server) => granted.push(ToolGrant { server, tools: names.into_iter().map(str::to_owned).collect() }),
+            Ok(server) => {
+                terms::check(&mut inner);
+                let (tools, terms) = (names.into_iter().map(str::to_owned).collect(), grants::terms(members));
+                granted.push((inner.place, ToolGrant { server, tools, terms }));
+            }
             Err((key, message)) => inner.error(key, IssueCode::ValueOutOfRange, message),
         }
     }
-    granted
+    terms::check_together(&granted, fields.sink);
+    granted.into_iter().map(|(_, grant)| grant).collect()
 }
 
 fn mcp_call(fields: &mut Fields<'_, '_>) -> McpCall {
@@ -260,9 +268,12 @@ fn inline_agent<'d>(fields: &mut Fields<'d, '_>) -> Option<&'d Map<String, Value
         let message = format!("an agent has {count} tools; at most {AGENT_TOOLS_MAX} are allowed");
         inner.error("tools", IssueCode::ValueOutOfRange, message);
     }
-    for (tool, place) in inner.objects("tools") {
-        let mut tool = Fields::new(tool, place, &mut *inner.sink);
-        tool.only(&["tool_name", "instance_id", "server_url"], "a tool of an agent");
+    let mut granted = Vec::new();
+    for (entry, place) in inner.objects("tools") {
+        granted.extend(grants::agent_tool(entry).map(|grant| (place.clone(), grant)));
+        let mut tool = Fields::new(entry, place, &mut *inner.sink);
+        tool.only(&["tool_name", "instance_id", "server_url", "arguments", "requires_approval"], "a tool of an agent");
+        terms::check(&mut tool);
         tool.require("tool_name", "a tool of an agent");
         for name in ["tool_name", "instance_id", "server_url"] {
             tool.name(name);
@@ -272,6 +283,7 @@ fn inline_agent<'d>(fields: &mut Fields<'d, '_>) -> Option<&'d Map<String, Value
             tool.sink.report.push(issue.suggest("give the `instance_id` of a registered instance, or a `server_url`"));
         }
     }
+    terms::check_together(&granted, inner.sink);
     Some(members)
 }
 

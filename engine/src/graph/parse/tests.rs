@@ -294,3 +294,77 @@ fn a_start_replaces_settings_and_never_code() {
     assert_eq!(refused(json!({ "a": 1 })), "$.trigger_steps.a");
     assert_eq!(refused(json!({ "a": { "timeout_s": 31 } })), "$.steps[0].timeout_s");
 }
+
+/// An agent with these entries of `tools`.
+fn agent_with(tools: &Value) -> Value {
+    let agent = json!({ "model": "m", "tools": tools });
+    json!([{ "id": "a", "type": "agent_call", "agent": agent, "prompt": "Work." }])
+}
+
+#[test]
+fn a_tool_is_granted_on_the_terms_that_its_entry_says() {
+    let rule = json!({ "properties": { "cents": { "maximum": 5_000 } } });
+    let entry = |more: Value| with(json!({ "instance_id": "shop", "tool_name": "refund" }), more);
+    let small = entry(json!({ "arguments": rule }));
+    let large = entry(json!({ "requires_approval": true, "arguments": null }));
+    let graph = parse(agent_with(&json!([small, large]))).unwrap_or_else(|issues| panic!("{issues:?}"));
+    let StepKind::Leaf(leaf) = &graph.steps[0].kind else { panic!("it is a leaf") };
+    let terms: Vec<String> = leaf.grants().tools.iter().map(|grant| grant.terms.to_string()).collect();
+    let written = r#", with arguments that satisfy {"properties":{"cents":{"maximum":5000}}}"#;
+    assert_eq!(terms, [written, ", each call approved by a person"]);
+
+    let entry =
+        json!({ "instance_id": "shop", "tools": ["refund", "void"], "arguments": rule, "requires_approval": true });
+    let graph = accepted(json!({ "capabilities": { "tools": [entry] } }));
+    let StepKind::Leaf(leaf) = &graph.steps[0].kind else { panic!("it is a leaf") };
+    let terms = &leaf.grants().tools[0].terms;
+    assert_eq!((terms.rule.as_ref().unwrap().schema(), terms.requires_approval), (rule, true));
+}
+
+#[test]
+fn terms_that_hold_nothing_back_are_refused_where_they_stand() {
+    let entry = |more: Value| with(json!({ "instance_id": "shop", "tool_name": "refund" }), more);
+    let refused = |more: Value, code: IssueCode, key: &str| {
+        let place = format!("$.steps[0].agent.tools[0].{key}");
+        assert_eq!(codes(agent_with(&json!([entry(more.clone())]))), [(code, place)], "{more}");
+    };
+    refused(json!({ "requires_approval": "yes" }), IssueCode::GraphSchemaValidation, "requires_approval");
+    refused(json!({ "arguments": [] }), IssueCode::GraphSchemaValidation, "arguments");
+    for rule in [
+        json!({ "type": "strnig" }),
+        json!({ "$ref": "https://elsewhere.example/schema" }),
+        json!({ "properties": { "n": { "pattern": "(?=x)" } } }),
+        json!({ "properties": { "n": { "const": "{{ input.n }}" } } }),
+        json!({ "$ref": "#" }),
+    ] {
+        refused(json!({ "arguments": rule }), IssueCode::ArgumentRuleInvalid, "arguments");
+    }
+    let issues = parse(agent_with(&json!([entry(json!({ "arguments": { "$ref": "#" } }))]))).unwrap_err();
+    assert!(issues[0].message.starts_with("`arguments` refers to itself"), "{issues:?}");
+
+    // An entry that lets the same be done without terms.
+    let (asked, free) = (entry(json!({ "requires_approval": true })), entry(json!({})));
+    let conflict = (IssueCode::StepConfigConflict, "$.steps[0].agent.tools[0]".to_owned());
+    assert_eq!(codes(agent_with(&json!([asked, free]))), [conflict]);
+    let at = |url: &str, more: Value| with(json!({ "server_url": url, "tool_name": "refund" }), more);
+    let spelled = at("HTTPS://Shop.example:443/mcp", json!({ "requires_approval": true }));
+    let conflict = (IssueCode::StepConfigConflict, "$.steps[0].agent.tools[1]".to_owned());
+    assert_eq!(codes(agent_with(&json!([at("https://shop.example/mcp", json!({})), spelled]))), [conflict]);
+    let any = json!([{ "instance_id": "shop", "tools": ["*"] }, { "instance_id": "shop", "tools": ["void"], "requires_approval": true }]);
+    let step = with(lua("a"), json!({ "capabilities": { "tools": any } }));
+    let conflict = (IssueCode::StepConfigConflict, "$.steps[0].capabilities.tools[1]".to_owned());
+    assert_eq!(codes(json!([step])), [conflict]);
+}
+
+#[test]
+fn a_start_cannot_change_the_terms_on_which_a_tool_is_called() {
+    let entry = json!({ "instance_id": "shop", "tool_name": "refund", "requires_approval": true });
+    let graph = parse(agent_with(&json!([entry]))).unwrap();
+    let lax = json!({ "agent": { "model": "m", "tools": [{ "instance_id": "shop", "tool_name": "refund" }] } });
+    let changed = graph.with_overrides(&[("a".to_owned(), lax.into())].into()).unwrap();
+    let (StepKind::Leaf(before), StepKind::Leaf(after)) = (&graph.steps[0].kind, &changed.steps[0].kind) else {
+        panic!("they are leaves")
+    };
+    assert_eq!(after.grants(), before.grants());
+    assert!(after.grants().asks());
+}

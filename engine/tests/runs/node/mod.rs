@@ -1,5 +1,6 @@
 //! Nodes with scripted steps on a real SQLite store.
 
+mod approvals;
 mod ceilings;
 mod compute;
 mod feed;

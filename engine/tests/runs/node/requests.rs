@@ -35,18 +35,22 @@ impl Execution for Asking {
     }
 }
 
-/// Goes on with what `ask 3` does, or `ask 3 at once`.
+/// Goes on with what `ask 3` does, or `ask 3 at once`, or `ask 3 of a tool`, or both.
 pub(super) fn ask(invocation: &Invocation, replies: Vec<HostReply>, waiting: Arc<()>) -> Outcome {
-    let mut words = invocation.program.source.trim_start_matches("ask ").split(' ');
-    let wanted: usize = words.next().unwrap().parse().unwrap();
+    let source = &invocation.program.source;
+    let wanted: usize = source.trim_start_matches("ask ").split(' ').next().unwrap().parse().unwrap();
     if replies.len() == wanted {
         let told = |reply: HostReply| reply.map_or_else(|error| json!(error.code), |json| json.to_value());
         let got: Vec<Value> = replies.into_iter().map(told).collect();
         return Outcome::Done(StepOutput { json: doc(json!({ "got": got })), fuel: None, duration: Duration::ZERO });
     }
     let next = replies.len();
-    let last = if words.next().is_some() { wanted } else { next + 1 };
+    let last = if source.contains("at once") { wanted } else { next + 1 };
     let request = |number: usize| {
+        if source.contains("of a tool") {
+            let arguments = json!({ "instance_id": "i", "tool": "t", "arguments": { "n": number } });
+            return HostRequest { number: number as u32, capability: "mcp.call".into(), arguments: doc(arguments) };
+        }
         let arguments = doc(json!({ "url": format!("https://a.example/{number}") }));
         HostRequest { number: number as u32, capability: "http.fetch".into(), arguments }
     };
@@ -56,22 +60,22 @@ pub(super) fn ask(invocation: &Invocation, replies: Vec<HostReply>, waiting: Arc
 
 /// An outside that notes what reaches it, together with what the journal said then, and answers as often as it is let.
 #[derive(Debug)]
-struct Outside {
+pub(super) struct Outside {
     place: agentruntime_engine::store::Store,
     /// How many requests it was handed.
     handed: AtomicUsize,
     seen: Mutex<Vec<(String, usize)>>,
-    gate: Semaphore,
+    pub(super) gate: Semaphore,
 }
 
 impl Outside {
-    fn of(place: &Place) -> Arc<Self> {
+    pub(super) fn of(place: &Place) -> Arc<Self> {
         let (handed, seen, gate) = (AtomicUsize::new(0), Mutex::default(), Semaphore::new(0));
         Arc::new(Self { place: place.store.clone(), handed, seen, gate })
     }
 
     /// The keys with which requests came, in their order.
-    fn keys(&self) -> Vec<String> {
+    pub(super) fn keys(&self) -> Vec<String> {
         self.seen.lock().unwrap().iter().map(|(key, _)| key.clone()).collect()
     }
 }
@@ -89,7 +93,7 @@ impl Host for Outside {
     }
 }
 
-fn config(outside: &Arc<Outside>) -> NodeConfig {
+pub(super) fn config(outside: &Arc<Outside>) -> NodeConfig {
     NodeConfig { host: outside.clone(), ..NodeConfig::default() }
 }
 

@@ -1,5 +1,6 @@
 //! The rules of the graph contract, each as a small example: a graph, what happens to its run, and all that follows.
 
+mod approvals;
 mod composites;
 mod ends;
 mod failures;
@@ -14,7 +15,7 @@ use crate::{
 use agentruntime_engine::{
     graph::Graph,
     run::{
-        Input, Signal,
+        Executing, Input, Signal,
         event::{Event, EventKind, Reuse, Start, StepPath, step_inputs},
     },
 };
@@ -112,15 +113,33 @@ impl Play {
             ("approve" | "reject", _) => self.answer(place, word == "approve", rest),
             ("child", _) => self.child(place, rest),
             ("ends", _) => {
-                let executing = self.world.executing.iter().find(|it| it.path.to_string() == place).unwrap().clone();
-                self.world.end(executing, outcome(rest));
+                self.world.end(self.executing(place), outcome(rest));
                 return;
             }
             ("crash", _) => return self.world.crash(),
+            ("asks", _) => {
+                let executing = self.executing(place);
+                let asks: Vec<bool> = rest.split(' ').map(|word| word == "people").collect();
+                let input = self.world.request(&executing, &asks);
+                drop(self.world.give(input));
+                return;
+            }
+            ("gets", _) => {
+                let executing = self.executing(place);
+                let (number, reply) = rest.split_once(' ').unwrap();
+                let (number, reply) = (number.parse().unwrap(), outcome(reply));
+                assert!(self.world.going_out(&executing).contains(&number), "{place} waits for {number}");
+                self.world.give(Input::Replied { executing, number, reply, duration: Duration::from_millis(1) });
+                return;
+            }
             ("wait", _) => return self.wait(place),
             other => panic!("nobody can {other:?}"),
         };
         self.world.give(Input::Signal(signal));
+    }
+
+    fn executing(&self, place: &str) -> Executing {
+        self.world.executing.iter().find(|it| it.path.to_string() == place).unwrap().clone()
     }
 
     fn answer(&self, place: &str, approved: bool, fields: &str) -> Signal {
@@ -200,9 +219,10 @@ pub(crate) fn listed(event: &Event) -> String {
             format!("{} got {number}: {reply}", at(path, attempt))
         }
         EventKind::StepCancelled { path, attempt } => format!("cancelled {}", at(path, attempt)),
-        EventKind::HumanTaskCreated { path, task_type, payload, due, .. } => {
+        EventKind::HumanTaskCreated { path, task_type, payload, due, request, .. } => {
             let due = due.map(|due| format!(", until {}", clock(due))).unwrap_or_default();
-            format!("asked {path}: {task_type} {payload}{due}")
+            let request = request.map(|number| format!(", about {number}")).unwrap_or_default();
+            format!("asked {path}: {task_type} {payload}{due}{request}")
         }
         EventKind::HumanTaskCompleted { path, approved, result, .. } => {
             format!("answered {path}: {} {result}", if *approved { "yes" } else { "no" })

@@ -40,7 +40,7 @@ pub(crate) fn request(scale: Scale) -> Result<()> {
             let arguments = json!({ "url": origin, "headers": { "authorization": { "$text": ["Bearer ", { "$secret": "key" }] } } });
             let request = HostRequest { number: at as u32, capability: "http.fetch".into(), arguments: arguments.into() };
             let begun = Instant::now();
-            let permit = broker::permit(&grants, &request)?;
+            let broker::Ruling::Permitted(permit) = broker::rule(&grants, &request)? else { bail!("it is on no terms") };
             let Act::Fetch(fetch) = permit.act() else { bail!("it is a request") };
             let send = Send { fetch, hosts: permit.hosts(), secrets: &secrets, idempotency_key: Some("bench/ask/0") };
             let reply = agentruntime_host_api::Json::from(egress.send(send).await?.into_json());
