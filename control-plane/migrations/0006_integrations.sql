@@ -23,7 +23,14 @@ CREATE TABLE connections (
     allowed_hosts TEXT NOT NULL,
     created_by TEXT NOT NULL,
     created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL
+    updated_at BIGINT NOT NULL,
+    -- The access that it holds, where it was authorized: one document without secrets, and one with them, sealed.
+    granted TEXT,
+    granted_sealed TEXT,
+    -- Goes up with each new token: who renews writes where it is what it was.
+    granted_turn BIGINT NOT NULL,
+    -- Until when one node has the renewal to itself.
+    renewing_until BIGINT
 );
 CREATE UNIQUE INDEX connections_named ON connections (tenant_id, project_id, display_name);
 CREATE INDEX connections_listed ON connections (tenant_id, project_id, created_at, connection_id);

@@ -62,3 +62,19 @@ CREATE TABLE mcp_config_profiles (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, project_id, instance_id, name)
 );
+
+-- Authorizations that are under way: from the start to the way back of a browser.
+CREATE TABLE mcp_authorizations (
+    state_hash TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    server_id TEXT NOT NULL,
+    -- Who began it, and finishes it.
+    user_id TEXT NOT NULL,
+    -- What the connection is to be called.
+    display_name TEXT NOT NULL,
+    -- What the way back needs: one document, sealed.
+    sealed TEXT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX mcp_authorizations_over ON mcp_authorizations (expires_at);

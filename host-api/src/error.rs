@@ -28,6 +28,8 @@ pub enum ErrorCode {
     ApprovalRejected,
     /// A tool answered with an error.
     McpToolFailed,
+    /// Access to a server of tools is over, or does not reach far enough: somebody has to grant it again.
+    McpAuthorizationRequired,
     /// A language model answered with an error.
     LlmRequestFailed,
     /// Nobody completed the task in time.
@@ -52,7 +54,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::LuaError,
         Self::StepTimeout,
         Self::SandboxMemoryLimit,
@@ -63,6 +65,7 @@ impl ErrorCode {
         Self::CapabilityDenied,
         Self::ApprovalRejected,
         Self::McpToolFailed,
+        Self::McpAuthorizationRequired,
         Self::LlmRequestFailed,
         Self::HumanTaskFailed,
         Self::ChildRunFailed,
@@ -82,6 +85,7 @@ impl ErrorCode {
             | Self::ApprovalRejected
             | Self::InsufficientCredits
             | Self::InvalidInput
+            | Self::McpAuthorizationRequired
             | Self::TemplateUnresolved
             | Self::RunStopped => true,
             Self::LuaError

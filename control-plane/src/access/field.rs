@@ -16,7 +16,7 @@ const SLUG_CHARS_MAX: usize = LABEL_BYTES_MAX;
 
 /// Slugs that nobody gets: words of the API's paths, so that a slug can stand in a path beside them, and words that mean no
 /// workspace or project in particular. A test holds them together with the paths.
-const SLUGS_RESERVED: &str = "accept admin api approve audit auth callback catalog command complete config-profiles \
+const SLUGS_RESERVED: &str = "accept admin api approve audit auth authorize callback catalog command complete config-profiles \
     connections context current diff discover docs domains events forgot google healthz inbound-webhooks instances \
     integrity invite invites llm login logout mcp me members metrics new none null oauth openapi password pats \
     pending platform-catalog project projects providers readyz reject reset resolve rotate-secret runs schema servers \

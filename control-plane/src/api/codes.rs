@@ -75,6 +75,11 @@ const CODES: &[Code] = &[
     code("LAST_DOMAIN", &[409], "the workspace is restricted to its domains, and this is the last"),
     code("LAST_OWNER", &[409], "the last active owner of a workspace stays one"),
     code(
+        "MCP_AUTHORIZATION_REQUIRED",
+        &[409],
+        "the access of the connection to the MCP server is over, or does not reach far enough; authorize it again",
+    ),
+    code(
         "MCP_INSTANCE_AMBIGUOUS",
         &[409],
         "the project has several instances of the server at this address; say which by `instance_id`",

@@ -15,6 +15,7 @@ use crate::{
     integrations::{
         ConnectionId,
         connections::{self, Change},
+        oauth::{Grant, Status},
     },
 };
 use axum::{Json, extract::State as Given, http::StatusCode};
@@ -31,7 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 
 /// A connection. The values of its credentials are in no answer.
 #[derive(Serialize, ToSchema)]
-struct Connection {
+pub(super) struct Connection {
     /// Its id.
     id: Uuid,
     /// For people, and for workflows, whose `capabilities` name it as `connection/<display name>/<credential key>`.
@@ -49,6 +50,8 @@ struct Connection {
     /// The hosts that the credentials may be sent to; none: they are sent nowhere, and only sign.
     #[schema(example = json!(["api.github.com"]))]
     allowed_hosts: Vec<String>,
+    /// The access that it holds, where it was authorized at an MCP server; null: it holds what somebody wrote.
+    authorization: Option<ConnectionAuthorization>,
     /// Who made it.
     created_by: Uuid,
     /// When.
@@ -57,6 +60,41 @@ struct Connection {
     /// When it was changed last.
     #[schema(format = DateTime)]
     updated_at: String,
+}
+
+/// An access that a connection holds. Its token is in no answer.
+#[derive(Serialize, ToSchema)]
+struct ConnectionAuthorization {
+    /// The MCP server.
+    server_id: Uuid,
+    /// Who grants it.
+    #[schema(example = "https://login.example.com")]
+    issuer: String,
+    /// Whether it can be used, or is to be authorized again.
+    #[schema(value_type = AuthorizationStatus)]
+    status: Status,
+    /// What it is good for, as far as that is known.
+    #[schema(example = json!(["files:read"]))]
+    scopes: Vec<String>,
+    /// Who authorized it.
+    authorized_by: Uuid,
+    /// When.
+    #[schema(format = DateTime)]
+    authorized_at: String,
+    /// When its token ends; it is renewed before, if it can be. Null: that was not said.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+}
+
+/// Whether an access can be used.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only described: the domain's own type is what is written")]
+enum AuthorizationStatus {
+    /// As far as is known.
+    Authorized,
+    /// Not any more: it is to be authorized again.
+    AuthorizationRequired,
 }
 
 /// What a new connection is to be.
@@ -251,10 +289,11 @@ async fn test(
     Ok(Json(ConnectionTest { ok: checks.iter().all(|check| check.ok), checks }))
 }
 
-fn shown(it: connections::Connection) -> Connection {
+pub(super) fn shown(it: connections::Connection) -> Connection {
     Connection {
         id: it.id.as_uuid(),
-        credential_keys: it.credential_keys().cloned().collect(),
+        credential_keys: it.credential_keys().into_iter().map(str::to_owned).collect(),
+        authorization: it.grant.map(authorization),
         display_name: it.display_name,
         provider: it.provider,
         service: it.service,
@@ -262,5 +301,17 @@ fn shown(it: connections::Connection) -> Connection {
         created_by: it.created_by.as_uuid(),
         created_at: it.created_at.to_string(),
         updated_at: it.updated_at.to_string(),
+    }
+}
+
+fn authorization(it: Grant) -> ConnectionAuthorization {
+    ConnectionAuthorization {
+        server_id: it.server.as_uuid(),
+        issuer: it.issuer,
+        status: it.status,
+        scopes: it.scopes,
+        authorized_by: it.authorized_by.as_uuid(),
+        authorized_at: it.authorized_at.to_string(),
+        expires_at: it.expires_at.map(|at| at.to_string()),
     }
 }

@@ -47,6 +47,7 @@ mod invites;
 pub(crate) mod limits;
 mod llm;
 mod mcp_instances;
+mod mcp_oauth;
 mod mcp_servers;
 mod members;
 mod openid;
@@ -106,6 +107,7 @@ fn described() -> (Router<State>, utoipa::openapi::OpenApi) {
                 .merge(providers::routes())
                 .merge(llm::routes())
                 .merge(mcp_servers::routes())
+                .merge(mcp_oauth::routes())
                 .merge(mcp_instances::routes()),
         )
         .split_for_parts();

@@ -285,6 +285,10 @@ impl From<IntegrationError> for Problem {
             IntegrationError::McpServer(sentence) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MCP_SERVER_FAILED", sentence)
             }
+            IntegrationError::McpAuthorization { message, scopes } => {
+                let details = (!scopes.is_empty()).then(|| json!({ "scopes": scopes }));
+                Self::new(StatusCode::CONFLICT, "MCP_AUTHORIZATION_REQUIRED", message).with_details(details)
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Connections: named credentials of a project. What they hold is written and never read back.
 
+pub(super) mod granted;
 mod table;
 
 use super::{
     ConnectionId, IntegrationError,
     fields::{check_count, check_value, name, word},
     hosts,
+    oauth::{self, Grant, Status},
 };
 use crate::{
     access::{
@@ -55,6 +57,12 @@ pub(crate) struct Connection {
     pub(crate) created_at: Timestamp,
     /// When it was changed last.
     pub(crate) updated_at: Timestamp,
+    /// The access that it holds, where it was authorized.
+    pub(crate) grant: Option<Grant>,
+    /// What is secret of that, sealed.
+    pub(super) granted_sealed: Option<String>,
+    /// Goes up with each new token.
+    pub(super) granted_turn: u64,
     /// By their names, sealed.
     sealed: BTreeMap<String, String>,
 }
@@ -118,6 +126,7 @@ pub(crate) async fn create(
     let mut values = Values::default();
     values.id(id).scope(&scope).text(&display_name).text(&new.provider).text(&new.service);
     values.text(json(&sealed)).text(json(&allowed)).id(may.caller.user).number(now.as_micros());
+    values.maybe_text(None::<String>).maybe_text(None::<String>);
     let row = tx.row(INSERT, values).await?.ok_or_else(|| taken(&display_name))?;
     tx.commit().await?;
     Ok(connection(&row)?)
@@ -172,6 +181,11 @@ pub(crate) async fn change(
     may.record(&mut tx, "connection.update", id, details, now).await?;
     let row = tx.row(SELECT, key(&scope, id)).await?.ok_or_else(|| unknown(id))?;
     let before = connection(&row)?;
+    if before.grant.is_some() && (!change.credentials.is_empty() || given_hosts.is_some()) {
+        let message = "this connection was authorized at its MCP server, whose token it holds for that server alone; authorize \
+            it again, or make another connection for credentials of other kinds";
+        return Err(IntegrationError::invalid("credentials", message));
+    }
     let mut sealed = before.sealed;
     for (key, value) in given {
         match value {
@@ -179,7 +193,9 @@ pub(crate) async fn change(
             None => sealed.remove(&key),
         };
     }
-    check_count(&sealed)?;
+    if before.grant.is_none() {
+        check_count(&sealed)?;
+    }
     let display_name = given_name.unwrap_or(before.display_name);
     let allowed = given_hosts.unwrap_or_else(|| before.allowed_hosts.clone());
     // Whoever may change where credentials go may not thereby have one sent to a place that they never knew it for.
@@ -221,7 +237,12 @@ pub(crate) async fn test(
     let mut tested = Vec::new();
     for key in found.credential_keys() {
         let is_open = found.open(&sealer, key).is_some_and(|value| value.is_ok());
-        let error = (!is_open).then(|| "it cannot be opened any more; enter it anew".to_owned());
+        let is_over = found.grant.as_ref().is_some_and(|grant| grant.status == Status::AuthorizationRequired);
+        let error = match (is_open, is_over) {
+            (false, _) => Some("it cannot be opened any more; enter it anew".to_owned()),
+            (true, true) => Some("its access is over; authorize it again".to_owned()),
+            (true, false) => None,
+        };
         tested.push(Tested { what: format!("credential {key}"), error });
     }
     let asked = found.allowed_hosts.into_iter().map(|host| async move {
@@ -244,12 +265,16 @@ pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: Connectio
 
 impl Connection {
     /// The names of its credentials.
-    pub(crate) fn credential_keys(&self) -> impl Iterator<Item = &String> {
-        self.sealed.keys()
+    pub(crate) fn credential_keys(&self) -> Vec<&str> {
+        let granted = self.grant.as_ref().map(|_| oauth::ACCESS_TOKEN);
+        self.sealed.keys().map(String::as_str).chain(granted).collect()
     }
 
     /// The value of a credential, if it has one of that name.
     pub(super) fn open(&self, sealer: &Sealer, key: &str) -> Option<Result<SecretString, crate::vault::SealError>> {
+        if let (oauth::ACCESS_TOKEN, Some(sealed)) = (key, &self.granted_sealed) {
+            return Some(oauth::kept_token(sealer, &self.scope.tenant, self.id, sealed));
+        }
         let place = format!("{}/{key}", self.id);
         let place = Place { tenant: &self.scope.tenant, kind: KIND, id: &place };
         self.sealed.get(key).map(|sealed| sealer.open_sealed(place, sealed))
@@ -287,12 +312,12 @@ fn seal(
     Ok(sealer.seal(Place { tenant: &scope.tenant, kind: KIND, id: &place }, value)?)
 }
 
-fn ceiling() -> Ceiling {
+pub(super) fn ceiling() -> Ceiling {
     let message = format!("a project has at most {CONNECTIONS_MAX} connections; delete one first");
     Ceiling { count: COUNT, max: CONNECTIONS_MAX, code: "TOO_MANY_CONNECTIONS", message }
 }
 
-fn taken(name: &str) -> IntegrationError {
+pub(super) fn taken(name: &str) -> IntegrationError {
     let message = format!("this project has a connection `{name}` already; choose another name, or change that one");
     crate::access::AccessError::Conflict { code: "CONNECTION_NAME_TAKEN", message }.into()
 }

@@ -15,6 +15,14 @@ pub(crate) enum IntegrationError {
     /// A server of MCP was asked, and did not answer as it should.
     #[error("{0}")]
     McpServer(String),
+    /// An access to a server of MCP is over, or does not reach far enough.
+    #[error("{message}")]
+    McpAuthorization {
+        /// What to do, as a sentence.
+        message: String,
+        /// The scopes that the server wants, where it says so.
+        scopes: Vec<String>,
+    },
     /// A secret could not be kept, or not be had.
     #[error(transparent)]
     Seal(#[from] SealError),

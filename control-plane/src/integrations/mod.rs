@@ -12,6 +12,7 @@
 //! | `secrets` | finding and opening what a step uses |
 //! | `llm` | language models and their providers |
 //! | `schemas` | checks by a JSON Schema |
+//! | `oauth` | connections whose token is fetched and renewed |
 //! | `mcp` | servers of MCP, their tools, and calling them |
 //! | `outside` | carrying out what the broker let pass |
 
@@ -21,6 +22,7 @@ mod fields;
 mod hosts;
 pub(crate) mod llm;
 pub(crate) mod mcp;
+pub(crate) mod oauth;
 mod outside;
 mod schemas;
 mod secrets;

@@ -4,7 +4,7 @@ use super::{
     llm::Endpoint,
     mcp,
     schemas::Checks,
-    secrets::{self, Keys, SecretError},
+    secrets::{self, Keeper, Keys, SecretError},
 };
 use crate::settings::EgressSettings;
 use agentruntime_egress::{Egress, EgressConfig, EgressError, Reach, Secret, Send, hmac_sha256};
@@ -159,7 +159,8 @@ impl Outside {
         let (caller, permit) = (&errand.caller, &errand.permit);
         match &self.secrets {
             Secrets::Kept { database, keys } => {
-                secrets::open(database, keys, &secrets::scope(caller), permit.secrets()).await
+                let (database, keys, egress) = (database.clone(), keys.clone(), self.egress.clone());
+                Keeper { database, keys, egress, scope: secrets::scope(caller) }.open(permit.secrets()).await
             }
             Secrets::Given(given) => secrets::given(given, permit),
         }

@@ -1,8 +1,8 @@
 //! Finding and opening the secrets that a step uses. They live as long as the request that they are for.
 
-use super::{IntegrationError, connections, vault_entries};
+use super::{IntegrationError, connections, oauth, vault_entries};
 use crate::vault::{DataKeyError, ExternalError, ExternalVault, SealError, Sealer, data_keys};
-use agentruntime_egress::Secret;
+use agentruntime_egress::{Egress, Secret};
 use agentruntime_engine::{
     database::{Database, StoreError},
     store::Scope,
@@ -17,6 +17,12 @@ pub(super) enum SecretError {
     /// There is none of this name.
     #[error("{0}")]
     Missing(String),
+    /// It was granted, and is not any more.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// It is over, and there is no new one just now.
+    #[error("{0}")]
+    Token(String),
     /// It cannot be opened.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -50,6 +56,8 @@ impl From<SecretError> for StepError {
     fn from(error: SecretError) -> Self {
         match error {
             SecretError::Missing(message) => Self::new(ErrorCode::InvalidInput, message),
+            SecretError::Unauthorized(message) => Self::new(ErrorCode::McpAuthorizationRequired, message),
+            SecretError::Token(message) => Self::new(ErrorCode::UpstreamError, message),
             SecretError::Store(error) => unavailable(&error),
             // What went wrong with keys is the operator's to know.
             SecretError::Seal(error) => {
@@ -75,6 +83,8 @@ impl SecretError {
     pub(super) fn of_field(self, field: &'static str) -> IntegrationError {
         match self {
             Self::Missing(message) => IntegrationError::invalid(field, message),
+            Self::Unauthorized(message) => IntegrationError::McpAuthorization { message, scopes: Vec::new() },
+            Self::Token(message) => IntegrationError::McpServer(message),
             Self::Seal(error) => error.into(),
             Self::Store(error) => error.into(),
             Self::External(error) => error.into(),
@@ -87,22 +97,67 @@ pub(super) fn scope(caller: &Caller) -> Scope {
     Scope { tenant: caller.tenant.clone(), project: caller.project.clone() }
 }
 
-/// Opens the secrets of a place, by the names that a step gives them.
-pub(super) async fn open(
-    database: &Database,
-    keys: &Keys,
-    scope: &Scope,
-    wanted: &BTreeMap<String, SecretRef>,
-) -> Result<BTreeMap<String, Secret>, SecretError> {
-    if wanted.is_empty() {
-        return Ok(BTreeMap::new());
+/// Where secrets of a place are kept, and the way to who renews them.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    /// Where they are, sealed.
+    pub(super) database: Database,
+    /// What opens them, wherever they are kept.
+    pub(super) keys: Keys,
+    /// The way out.
+    pub(super) egress: Egress,
+    /// Whose they are.
+    pub(super) scope: Scope,
+}
+
+impl Keeper {
+    /// Opens the secrets of the place, by the names that a step gives them.
+    pub(super) async fn open(
+        &self,
+        wanted: &BTreeMap<String, SecretRef>,
+    ) -> Result<BTreeMap<String, Secret>, SecretError> {
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let sealer = self.sealer().await?;
+        let mut opened = BTreeMap::new();
+        for (name, kept) in wanted {
+            opened.insert(name.clone(), self.open_one(&sealer, kept).await?);
+        }
+        Ok(opened)
     }
-    let sealer = data_keys::opener(database, &keys.master, &scope.tenant).await?;
-    let mut opened = BTreeMap::new();
-    for (name, kept) in wanted {
-        opened.insert(name.clone(), open_one(database, &sealer, keys.external.as_ref(), scope, kept).await?);
+
+    /// What opens all that the workspace keeps.
+    pub(super) async fn sealer(&self) -> Result<Arc<Sealer>, SecretError> {
+        Ok(Arc::new(data_keys::opener(&self.database, &self.keys.master, &self.scope.tenant).await?))
     }
-    Ok(opened)
+
+    async fn open_one(&self, sealer: &Arc<Sealer>, kept: &SecretRef) -> Result<Secret, SecretError> {
+        let Self { database, scope, .. } = self;
+        match kept {
+            SecretRef::Connection { connection, key } => {
+                let missing = || SecretError::Missing(format!("this project has no connection `{connection}`"));
+                let found = connections::named(database, scope, connection).await?.ok_or_else(missing)?;
+                if found.grant.is_some() && key == oauth::ACCESS_TOKEN {
+                    return oauth::fresh(self, sealer, found, None).await;
+                }
+                let value = found.open(sealer, key).ok_or_else(|| {
+                    let keys = found.credential_keys().join(", ");
+                    let message = format!("the connection `{connection}` has no credential `{key}`; it has {keys}");
+                    SecretError::Missing(message)
+                })??;
+                Ok(Secret { value, hosts: found.allowed_hosts })
+            }
+            SecretRef::Vault(path) => {
+                let missing = || SecretError::Missing(format!("this workspace's vault has no `{path}`"));
+                let found = vault_entries::newest(database, &scope.tenant, path).await?.ok_or_else(missing)?;
+                Ok(Secret {
+                    value: found.open(sealer, self.keys.external.as_ref(), &scope.tenant).await?,
+                    hosts: found.allowed_hosts,
+                })
+            }
+        }
+    }
 }
 
 /// The secrets that were given for this process.
@@ -119,32 +174,6 @@ pub(super) fn given(
         Ok((name.clone(), Secret { value, hosts: permit.hosts().to_vec() }))
     };
     permit.secrets().iter().map(find).collect()
-}
-
-async fn open_one(
-    database: &Database,
-    sealer: &Sealer,
-    external: Option<&ExternalVault>,
-    scope: &Scope,
-    kept: &SecretRef,
-) -> Result<Secret, SecretError> {
-    match kept {
-        SecretRef::Connection { connection, key } => {
-            let missing = || SecretError::Missing(format!("this project has no connection `{connection}`"));
-            let found = connections::named(database, scope, connection).await?.ok_or_else(missing)?;
-            let value = found.open(sealer, key).ok_or_else(|| {
-                let keys: Vec<&str> = found.credential_keys().map(String::as_str).collect();
-                let keys = keys.join(", ");
-                SecretError::Missing(format!("the connection `{connection}` has no credential `{key}`; it has {keys}"))
-            })??;
-            Ok(Secret { value, hosts: found.allowed_hosts })
-        }
-        SecretRef::Vault(path) => {
-            let missing = || SecretError::Missing(format!("this workspace's vault has no `{path}`"));
-            let found = vault_entries::newest(database, &scope.tenant, path).await?.ok_or_else(missing)?;
-            Ok(Secret { value: found.open(sealer, external, &scope.tenant).await?, hosts: found.allowed_hosts })
-        }
-    }
 }
 
 /// A database that does not answer.

@@ -19,10 +19,13 @@ use tokio::{
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
     pub(crate) method: String,
+    pub(crate) path: String,
     /// In lower case.
     pub(crate) headers: BTreeMap<String, String>,
     /// The message, if there is one.
     pub(crate) message: Value,
+    /// The body as it came.
+    pub(crate) body: String,
 }
 
 /// How a request is answered.
@@ -199,7 +202,8 @@ async fn read(stream: &mut TcpStream) -> Option<Heard> {
         if let Some(end) = head {
             let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
             let mut lines = text.lines();
-            let method = lines.next()?.split(' ').next()?.to_owned();
+            let mut first = lines.next()?.split(' ');
+            let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
             let headers: BTreeMap<String, String> = lines
                 .filter_map(|line| line.split_once(": "))
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
@@ -207,7 +211,8 @@ async fn read(stream: &mut TcpStream) -> Option<Heard> {
             let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
             if let Some(body) = bytes[end + 4..].get(..length) {
                 let message = serde_json::from_slice(body).unwrap_or_default();
-                return Some(Heard { method, headers, message });
+                let body = String::from_utf8_lossy(body).into_owned();
+                return Some(Heard { method, path, headers, message, body });
             }
         }
         match stream.read(&mut buffer).await {

@@ -26,21 +26,21 @@ fn server(issuers: &Real, which: &str) -> Server {
 }
 
 /// A browser at the issuer, which asks who one is and whether one wants this.
-struct AtIssuer {
+pub(crate) struct AtIssuer {
     client: Client,
     cookies: HashMap<String, String>,
 }
 
 impl AtIssuer {
-    fn new(server: &Server) -> Self {
+    pub(crate) fn new(server: &Server) -> Self {
         Self { client: server.anybody(), cookies: HashMap::new() }
     }
 
     /// Fills the issuer's forms; gives the path and query of the way back.
-    async fn sign_in(&mut self, url: &str, login: &str) -> String {
+    pub(crate) async fn sign_in(&mut self, url: &str, login: &str) -> String {
         let mut url: Url = url.parse().unwrap();
         for _ in 0..10 {
-            if url.path() == "/v1/auth/oauth/google/callback" {
+            if url.path().starts_with("/v1/") {
                 return format!("{}?{}", url.path(), url.query().unwrap());
             }
             let (location, page) = self.send(Method::GET, &url, None).await;
@@ -201,7 +201,7 @@ fn way_back(page: &str, lie: &str) -> String {
     format!("/v1/auth/oauth/google/callback?state={state}&code={lie}.{nonce}")
 }
 
-fn parameter(url: &Url, name: &str) -> String {
+pub(crate) fn parameter(url: &Url, name: &str) -> String {
     url.query_pairs().find(|(known, _)| known == name).unwrap().1.into_owned()
 }
 

@@ -2,6 +2,7 @@
 //! from PyPI. Each is installed once into the folder of build products. Where its interpreter is missing, there is none, and the
 //! test says so.
 
+use crate::server::Server;
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Lines},
@@ -57,6 +58,12 @@ pub(crate) fn issuers() -> Option<Real> {
     Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/oidc.mjs")).arg(folder)))
 }
 
+/// A server of MCP that wants tokens of OAuth, and who gives them, if there are Node.js and npm.
+pub(crate) fn mcp_oauth() -> Option<Real> {
+    let folder = node("oidc", &[OIDC_PROVIDER])?;
+    Some(Real::start(Command::new("node").arg(format!("{SCRIPTS}/mcp_oauth.mjs")).arg(folder)))
+}
+
 /// A server of MCP that has tools of every kind, if there are Node.js and npm.
 pub(crate) fn mcp_everything() -> Option<Real> {
     let folder = node("mcp", &[MCP_EVERYTHING])?;
@@ -73,6 +80,19 @@ pub(crate) fn mcp_conformance(scenario: &str, tool: &str, arguments: &Value) -> 
     suite.env("AGENTRUNTIME", env!("CARGO_BIN_EXE_agentruntime"));
     suite.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     Some(suite.env("TOOL", tool).env("ARGUMENTS", arguments.to_string()).output().unwrap())
+}
+
+/// One scenario of that suite in which a server wants OAuth, with a client that is authorized at our service; how it ended.
+pub(crate) fn mcp_conformance_authorized(scenario: &str, service: &Server, grant_type: Option<&str>) -> Option<Output> {
+    let folder = node("mcp-conformance", &MCP_CONFORMANCE)?;
+    let node = folder.join("node/bin/node");
+    let client = format!("{} {}", node.display(), script("authorized.mjs").display());
+    let mut suite = Command::new(node);
+    suite.arg(folder.join("@modelcontextprotocol/conformance/dist/index.js"));
+    suite.args(["client", "--command", &client, "--scenario", scenario]);
+    suite.env("AGENTRUNTIME_URL", &service.url).env("AGENTRUNTIME_TOKEN", &service.token);
+    suite.envs(grant_type.map(|grant_type| ("GRANT_TYPE", grant_type)));
+    Some(suite.output().unwrap())
 }
 
 /// A server of MCP that speaks its newest revision, if there is Python.

@@ -3,6 +3,7 @@
 use crate::{
     hooks::{published, secrets_of_deliveries},
     mails::{Browser, PASSWORD, mail, signed_in, token},
+    mcp_oauth::secrets_of_authorizing,
     openid::secrets_of_signing_in,
     real::{Real, issuers},
     server::Server,
@@ -28,7 +29,7 @@ const ADA: &str = "ada@secrets.example";
 /// What has to come is here before this, or never.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Everything is switched on.
-const TELL_ALL: [&str; 4] = ["--log", "trace", "--log-format", "json"];
+const TELL_ALL: [&str; 5] = ["--log", "trace", "--log-format", "json", "--egress-allowed-networks=127.0.0.0/8"];
 
 #[tokio::test]
 async fn the_log_holds_no_secret() {
@@ -48,6 +49,7 @@ async fn the_log_holds_no_secret() {
         secrets.push(issuers.hello["client_secret"].as_str().unwrap().to_owned());
         secrets.extend(secrets_of_signing_in(&server).await);
     }
+    secrets.extend(secrets_of_authorizing(&server).await);
     secrets.extend(schedule(&server).await);
     follow(&server).await;
     server.signal("TERM");

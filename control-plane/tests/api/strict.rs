@@ -14,7 +14,7 @@ const UNLIMITED: [&str; 3] =
     ["--requests-per-minute=0", "--anonymous-requests-per-minute=0", "--failed-authentications-per-minute=0"];
 
 /// Answers of others, whose parameters are theirs (RFC 6749: what is not known is ignored).
-const SENT_BY_OTHERS: [&str; 1] = ["finish_openid_sign_in"];
+const SENT_BY_OTHERS: [&str; 2] = ["finish_openid_sign_in", "finish_mcp_authorization"];
 
 /// What is kept as JSON, where U+0000 is an escape: it comes back as it was.
 const KEPT_AS_JSON: [&str; 4] = ["changelog", "description", "params", "result"];

@@ -2,7 +2,7 @@
 
 use super::Connection;
 use agentruntime_engine::{
-    database::{Row, StoreError, document, id, text, time},
+    database::{Row, StoreError, document, id, maybe_text, number, text, time},
     store::Scope,
 };
 use agentruntime_host_api::{ProjectId, TenantId};
@@ -14,14 +14,14 @@ pub(crate) const CONNECTIONS_MAX: u32 = 1_000;
 macro_rules! columns {
     () => {
         "connection_id, tenant_id, project_id, display_name, provider, service, credentials, allowed_hosts, created_by, \
-         created_at, updated_at"
+         created_at, updated_at, granted, granted_sealed, granted_turn"
     };
 }
 
 pub(super) const INSERT: &str = concat!(
     "INSERT INTO connections (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) ON CONFLICT (tenant_id, project_id, display_name) DO NOTHING RETURNING ",
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, 0) ON CONFLICT (tenant_id, project_id, display_name) DO NOTHING RETURNING ",
     columns!()
 );
 
@@ -51,6 +51,13 @@ pub(super) const UPDATE: &str = concat!(
     columns!()
 );
 
+/// Another access in place of the one before. Whoever renews that one just now writes nothing any more.
+pub(super) const GRANT: &str = concat!(
+    "UPDATE connections SET granted = $4, granted_sealed = $5, granted_turn = granted_turn + 1, renewing_until = NULL, \
+     allowed_hosts = $6, updated_at = $7 WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 RETURNING ",
+    columns!()
+);
+
 pub(super) const DELETE: &str =
     "DELETE FROM connections WHERE tenant_id = $1 AND project_id = $2 AND connection_id = $3 RETURNING connection_id";
 
@@ -67,5 +74,8 @@ pub(super) fn connection(row: &Row) -> Result<Connection, StoreError> {
         created_by: id(row, 8)?,
         created_at: time(row, 9)?,
         updated_at: time(row, 10)?,
+        grant: maybe_text(row, 11)?.map(document).transpose()?,
+        granted_sealed: maybe_text(row, 12)?.map(str::to_owned),
+        granted_turn: number(row, 13)?,
     })
 }

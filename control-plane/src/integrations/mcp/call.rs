@@ -1,6 +1,7 @@
 //! Carries out `mcp.call` and `mcp.describe`: finds the server, checks what goes and what comes, and hands the reply on as data.
 
 use super::{
+    again,
     failure::Failure,
     fields, schemas,
     session::{Bounds, Session},
@@ -13,9 +14,9 @@ use super::{
 use crate::integrations::{
     outside::Secrets,
     schemas::Checks,
-    secrets::{self, scope},
+    secrets::{Keeper, scope},
 };
-use agentruntime_egress::{Egress, Scrubber, TIMEOUT_DEFAULT};
+use agentruntime_egress::{Egress, Scrubber, Secret, TIMEOUT_DEFAULT};
 use agentruntime_host_api::{Errand, ErrorCode, HostReply, Json, StepError, ToolCall};
 use futures_util::FutureExt;
 use rmcp::model::CallToolResult;
@@ -44,15 +45,20 @@ pub(in crate::integrations) async fn call(
     if let Some(pinned) = &target.pinned {
         schemas::check_arguments(&checks, &pinned.tool, Value::Object(call.arguments.clone())).await?;
     }
-    let wanted = wanted(ways, errand, &target, call).await?;
-    let scrubber = wanted.ends.scrubber();
     let key = errand.idempotency_key().to_string();
-    let asked = Arc::new(Asked { call: call.clone(), pinned: target.pinned, key, checks: checks.clone() });
-    let conversation = ways.sessions.converse(wanted, move |session, bounds| {
-        let asked = asked.clone();
-        async move { ask(session, bounds, &asked).await }.boxed()
-    });
-    let (tool, result) = conversation.await?;
+    let pinned = target.pinned.clone();
+    let asked = Arc::new(Asked { call: call.clone(), pinned, key, checks: checks.clone() });
+    let asking = Asking { ways, errand, target: &target, call };
+    let (tool, result, scrubber) = asking
+        .converse(|wanted| {
+            let (asked, scrubber) = (asked.clone(), wanted.ends.scrubber());
+            let conversation = ways.sessions.converse(wanted, move |session, bounds| {
+                let asked = asked.clone();
+                async move { ask(session, bounds, &asked).await }.boxed()
+            });
+            async move { conversation.await.map(|(tool, result)| (tool, result, scrubber)) }
+        })
+        .await?;
     // What failed has no result that a schema could be about.
     if result.is_error != Some(true) {
         schemas::check_result(&checks, &tool, result.structured_content.as_ref()).await?;
@@ -63,12 +69,16 @@ pub(in crate::integrations) async fn call(
 /// Says what a tool is for and what it is called with: as it was frozen, or as a server without an instance shows it now.
 pub(in crate::integrations) async fn describe(ways: Ways<'_>, errand: &Errand, call: &ToolCall) -> HostReply {
     let target = target(ways.kept, errand, call).await?;
-    let tool = match target.pinned {
-        Some(pinned) => pinned.tool,
+    let tool = match &target.pinned {
+        Some(pinned) => pinned.tool.clone(),
         None => {
-            let wanted = wanted(ways, errand, &target, call).await?;
-            let name = call.tool.clone();
-            ways.sessions.converse(wanted, move |session, bounds| look(session, bounds, name.clone()).boxed()).await?
+            let asking = Asking { ways, errand, target: &target, call };
+            asking
+                .converse(|wanted| {
+                    let name = call.tool.clone();
+                    ways.sessions.converse(wanted, move |session, bounds| look(session, bounds, name.clone()).boxed())
+                })
+                .await?
         }
     };
     let Tool { name, description, input_schema, .. } = tool;
@@ -82,27 +92,52 @@ async fn target(kept: &Secrets, errand: &Errand, call: &ToolCall) -> Result<Targ
     }
 }
 
-/// The session that a call is made in.
-async fn wanted(ways: Ways<'_>, errand: &Errand, target: &Target, call: &ToolCall) -> Result<Wanted, StepError> {
-    let secrets = match ways.kept {
-        Secrets::Kept { database, keys } => {
-            secrets::open(database, keys, &scope(&errand.caller), &target.bindings).await?
+/// One call, and where it goes.
+struct Asking<'a> {
+    ways: Ways<'a>,
+    errand: &'a Errand,
+    target: &'a Target,
+    call: &'a ToolCall,
+}
+
+impl Asking<'_> {
+    /// Has a conversation with the server, with the credentials that are bound.
+    async fn converse<T, F>(&self, conversation: impl Fn(Wanted) -> F) -> Result<T, StepError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let attempt = |secrets| conversation(self.wanted(secrets));
+        match self.ways.kept {
+            Secrets::Kept { database, keys } => {
+                let keeper = Keeper {
+                    database: database.clone(),
+                    keys: keys.clone(),
+                    egress: self.ways.egress.clone(),
+                    scope: scope(&self.errand.caller),
+                };
+                Ok(again::ask(&keeper, &self.target.bindings, attempt).await?)
+            }
+            Secrets::Given(_) => Ok(attempt(BTreeMap::new()).await?),
         }
-        Secrets::Given(_) => BTreeMap::new(),
-    };
-    let ends = Ends {
-        egress: ways.egress.clone(),
-        url: target.url.clone(),
-        headers: fields::headers(&target.fields, &target.bindings),
-        secrets,
-    };
-    Ok(Wanted {
-        key: Some(Key::new(&errand.caller, target.place.clone())),
-        ends,
-        version: target.pinned.as_ref().map(|pinned| pinned.version),
-        handshake: target.handshake,
-        limit: call.timeout.unwrap_or(TIMEOUT_DEFAULT),
-    })
+    }
+
+    /// The session that the call is made in.
+    fn wanted(&self, secrets: BTreeMap<String, Secret>) -> Wanted {
+        let Self { ways, errand, target, call } = self;
+        let ends = Ends {
+            egress: ways.egress.clone(),
+            url: target.url.clone(),
+            headers: fields::headers(&target.fields, &target.bindings),
+            secrets,
+        };
+        Wanted {
+            key: Some(Key::new(&errand.caller, target.place.clone())),
+            ends,
+            version: target.pinned.as_ref().map(|pinned| pinned.version),
+            handshake: target.handshake,
+            limit: call.timeout.unwrap_or(TIMEOUT_DEFAULT),
+        }
+    }
 }
 
 /// The tool as the server shows it now.

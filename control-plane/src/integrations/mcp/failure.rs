@@ -1,6 +1,7 @@
 //! How a conversation with a server fails.
 
 use super::MCP_SHOWN_CHARS_MAX;
+use crate::integrations::IntegrationError;
 use agentruntime_egress::{EgressError, Scrubber};
 use agentruntime_host_api::{ErrorCode, StepError};
 use rmcp::{
@@ -15,6 +16,16 @@ pub(super) enum Failure {
     /// It may not be asked: an address out of reach, a credential that is not for it.
     #[error("{0}")]
     Denied(String),
+    /// It does not take what was sent to prove who asks.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// It wants more than the access reaches.
+    #[error(
+        "the MCP server wants more than the access reaches (`insufficient_scope`): {}. Authorize the connection again, with \
+         these among its `scopes`",
+        .0.join(" ")
+    )]
+    Scopes(Vec<String>),
     /// It cannot be reached, or says what it should not.
     #[error("{0}")]
     Upstream(String),
@@ -64,7 +75,12 @@ impl Failure {
     /// Whether the session in which it happened is used no more: what is still to come in it could be anything.
     pub(super) fn ends_session(&self) -> bool {
         match self {
-            Self::Denied(_) | Self::Upstream(_) | Self::Forgotten | Self::Stopped => true,
+            Self::Denied(_)
+            | Self::Unauthorized(_)
+            | Self::Scopes(_)
+            | Self::Upstream(_)
+            | Self::Forgotten
+            | Self::Stopped => true,
             Self::Tool { .. } | Self::Refused(_) => false,
         }
     }
@@ -77,6 +93,7 @@ impl Failure {
     pub(super) fn cleaned(self, scrubber: &Scrubber) -> Self {
         match self {
             Self::Denied(message) => Self::Denied(scrubber.clean(message)),
+            Self::Unauthorized(message) => Self::Unauthorized(scrubber.clean(message)),
             Self::Upstream(message) => Self::Upstream(scrubber.clean(message)),
             Self::Tool { message, code } => Self::Tool { message: scrubber.clean(message), code },
             Self::Refused(mut error) => {
@@ -84,13 +101,14 @@ impl Failure {
                 Self::Refused(error)
             }
             Self::Forgotten => Self::Forgotten,
+            Self::Scopes(scopes) => Self::Scopes(scopes.into_iter().map(|scope| scrubber.clean(scope)).collect()),
             Self::Stopped => Self::Stopped,
         }
     }
 }
 
 /// What a server says can be long.
-pub(super) fn shortened(text: &str) -> String {
+pub(in crate::integrations) fn shortened(text: &str) -> String {
     match text.char_indices().nth(MCP_SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -112,16 +130,32 @@ impl From<StepError> for Failure {
     }
 }
 
+impl From<Failure> for IntegrationError {
+    fn from(failure: Failure) -> Self {
+        let (scopes, error) = match failure {
+            Failure::Scopes(scopes) => (scopes.clone(), StepError::from(Failure::Scopes(scopes))),
+            failure => (Vec::new(), failure.into()),
+        };
+        match error.code {
+            ErrorCode::McpAuthorizationRequired => Self::McpAuthorization { message: error.message, scopes },
+            _ => Self::McpServer(error.message),
+        }
+    }
+}
+
 impl From<Failure> for StepError {
     fn from(failure: Failure) -> Self {
         let message = failure.to_string();
         match failure {
             Failure::Denied(_) => Self::new(ErrorCode::CapabilityDenied, message),
-            Failure::Upstream(_) | Failure::Forgotten | Failure::Stopped => {
+            Failure::Unauthorized(_) | Failure::Upstream(_) | Failure::Forgotten | Failure::Stopped => {
                 Self::new(ErrorCode::UpstreamError, message)
             }
             Failure::Tool { code, .. } => {
                 Self::new(ErrorCode::McpToolFailed, message).with_details(json!({ "mcp_code": code }))
+            }
+            Failure::Scopes(scopes) => {
+                Self::new(ErrorCode::McpAuthorizationRequired, message).with_details(json!({ "scopes": scopes }))
             }
             Failure::Refused(error) => error,
         }

@@ -1,9 +1,9 @@
 //! Which credentials a server wants, and in which headers they go.
 
 use super::MCP_CREDENTIAL_FIELDS_MAX;
-use crate::integrations::{IntegrationError, fields::word};
+use crate::integrations::{IntegrationError, fields::word, oauth::ACCESS_TOKEN};
 use agentruntime_host_api::{HEADER_BYTES_MAX, OWN_HEADERS, Part, SecretName, SecretRef, Text};
-use axum::http::HeaderName;
+use axum::http::{HeaderName, header::AUTHORIZATION};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -54,6 +54,26 @@ impl CredentialField {
     }
 }
 
+/// The fields of a server with the one that every server has: the token of a connection that was authorized, where OAuth has
+/// it. A declared field of its name, or in its header, stands in its place.
+pub(super) fn with_token(declared: &[CredentialField]) -> Vec<CredentialField> {
+    let mut fields = declared.to_vec();
+    if token_field(declared).is_none() {
+        fields.push(CredentialField {
+            name: ACCESS_TOKEN.to_owned(),
+            header: AUTHORIZATION.to_string(),
+            format: format!("Bearer {VALUE}"),
+        });
+    }
+    fields
+}
+
+/// The field that takes the token of a connection that was authorized.
+pub(super) fn token_field(fields: &[CredentialField]) -> Option<&CredentialField> {
+    let named = fields.iter().find(|field| field.name == ACCESS_TOKEN);
+    named.or_else(|| fields.iter().find(|field| field.header == AUTHORIZATION.as_str()))
+}
+
 /// Refuses a list in which one stands in the way of another.
 pub(crate) fn check(fields: &[CredentialField]) -> Result<(), IntegrationError> {
     let invalid = |message: String| IntegrationError::invalid("credential_fields", message);
@@ -96,6 +116,24 @@ mod tests {
         let secret = Part::Secret(SecretName { name: "token".into() });
         let text = Text(vec![Part::Plain("Bearer ".into()), secret]);
         assert_eq!(headers, BTreeMap::from([("authorization".to_owned(), text)]), "what is not bound is not sent");
+    }
+
+    #[test]
+    fn every_server_takes_a_token_in_one_field() {
+        let names = |declared: &[CredentialField]| {
+            let fields = with_token(declared);
+            check(&fields).unwrap();
+            let token = token_field(&fields).unwrap().name.clone();
+            (fields.len(), token)
+        };
+        let key = field("key", "x-key", None).unwrap();
+        let bearer = field("token", "Authorization", Some("Bearer {value}")).unwrap();
+        let other = field("access_token", "x-token", None).unwrap();
+        assert_eq!(names(&[]), (1, "access_token".to_owned()));
+        assert_eq!(names(std::slice::from_ref(&key)), (2, "access_token".to_owned()));
+        assert_eq!(names(&[key, bearer.clone()]), (2, "token".to_owned()));
+        assert_eq!(names(&[bearer, other]), (2, "access_token".to_owned()));
+        assert_eq!(with_token(&[])[0], field("access_token", "Authorization", Some("Bearer {value}")).unwrap());
     }
 
     #[test]

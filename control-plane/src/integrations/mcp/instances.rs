@@ -338,7 +338,8 @@ pub(crate) async fn create_profile(
     let (database, scope) = (app.database(), may.place.scope());
     let found = get(database, &scope, id).await?;
     let server = servers::get(database, &scope, found.server).await?;
-    let fields: Vec<&str> = server.credential_fields.iter().map(|field| field.name.as_str()).collect();
+    let fields = server.fields();
+    let fields: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
     let bindings = bindings(&fields, given)?;
     let now = database.time();
     let mut tx = database.begin().await?;

@@ -11,6 +11,7 @@
 //! | `instances` | what workflows name, and their config profiles |
 //! | `catalog` | all tools of a project |
 //! | `target` | where a call goes: by instance or by address |
+//! | `again` | asking once more with a token that was renewed |
 //! | `fields` | which credentials a server wants, and in which headers |
 //! | `tools` | a tool as it is shown, its hash, and what of it may be kept |
 //! | `schemas` | checking arguments and results |
@@ -21,6 +22,7 @@
 //! | `failure` | how a conversation fails |
 //! | `call` | carrying out `mcp.call` and `mcp.describe` |
 
+mod again;
 mod call;
 pub(crate) mod catalog;
 mod failure;
@@ -37,6 +39,7 @@ pub(crate) mod versions;
 mod wire;
 
 pub(super) use call::{Ways, call, describe};
+pub(super) use failure::shortened;
 pub(super) use sessions::Sessions;
 
 use std::time::Duration;

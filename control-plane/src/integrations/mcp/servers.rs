@@ -1,7 +1,7 @@
 //! Servers that a project knows, and asking them what tools they have.
 
 use super::{
-    MCP_DISCOVERY_TIMEOUT, MCP_SERVERS_MAX,
+    MCP_DISCOVERY_TIMEOUT, MCP_SERVERS_MAX, again,
     failure::Failure,
     fields::{self, CredentialField},
     session::{Bounds, Handshake, Session},
@@ -17,7 +17,7 @@ use crate::{
         rows::{self, Ceiling, check_room, key},
     },
     app::App,
-    integrations::{ConnectionId, IntegrationError, McpServerId, secrets},
+    integrations::{ConnectionId, IntegrationError, McpServerId, connections, oauth::ACCESS_TOKEN, secrets::Keeper},
 };
 use agentruntime_engine::{
     database::{Database, Row, StoreError, Tx, document, id, json, maybe_text, maybe_time, text, time},
@@ -246,33 +246,51 @@ async fn asking(
     Ok(tx.commit().await?)
 }
 
-/// What a server shows, asked with the credentials of a connection: each field gets the one of its name.
+/// What a server shows, asked with the credentials of a connection: each field gets the one of its name, or where the
+/// connection was authorized, the one field for tokens gets its token.
 async fn ask(
     app: &App,
     scope: &Scope,
     server: &McpServer,
     connection: Option<ConnectionId>,
 ) -> Result<(ToolList, Option<String>), IntegrationError> {
-    let bound = |field: &CredentialField| {
-        let connection = connection?.to_string();
-        Some((field.name.clone(), SecretRef::Connection { connection, key: field.name.clone() }))
+    let fields = server.fields();
+    let bindings = match connection {
+        Some(connection) => bindings(app.database(), scope, server, connection).await?,
+        None => BTreeMap::new(),
     };
-    let bindings: BTreeMap<String, SecretRef> = server.credential_fields.iter().filter_map(bound).collect();
-    let opened = secrets::open(app.database(), &app.keys(), scope, &bindings)
-        .await
-        .map_err(|error| error.of_field("connection_id"))?;
-    let ends = Ends {
+    let (url, headers) = (server.url()?, fields::headers(&fields, &bindings));
+    let keeper = Keeper {
+        database: app.database().clone(),
+        keys: app.keys(),
         egress: app.outside.egress().clone(),
-        url: server.url()?,
-        headers: fields::headers(&server.credential_fields, &bindings),
-        secrets: opened,
+        scope: scope.clone(),
     };
-    // What it spoke before does not count: it is asked anew, in a session that nobody else uses.
-    let (handshake, limit) = (Handshake::Unknown, MCP_DISCOVERY_TIMEOUT);
-    let wanted = Wanted { key: None, ends, version: None, handshake, limit };
-    let sessions = app.outside.sessions();
-    let asked = sessions.converse(wanted, |session, bounds| shown_in(session, bounds).boxed()).await;
-    asked.map_err(|failure| IntegrationError::McpServer(failure.to_string()))
+    let asked = again::ask(&keeper, &bindings, |secrets| {
+        let ends = Ends { egress: keeper.egress.clone(), url: url.clone(), headers: headers.clone(), secrets };
+        // What it spoke before does not count: it is asked anew, in a session that nobody else uses.
+        let (handshake, limit) = (Handshake::Unknown, MCP_DISCOVERY_TIMEOUT);
+        let wanted = Wanted { key: None, ends, version: None, handshake, limit };
+        app.outside.sessions().converse(wanted, |session, bounds| shown_in(session, bounds).boxed())
+    });
+    asked.await.map_err(|unanswered| unanswered.of_field("connection_id"))
+}
+
+/// Which field gets what of a connection.
+async fn bindings(
+    database: &Database,
+    scope: &Scope,
+    server: &McpServer,
+    id: ConnectionId,
+) -> Result<BTreeMap<String, SecretRef>, IntegrationError> {
+    let found = connections::named(database, scope, &id.to_string()).await?;
+    let kept = |key: &str| SecretRef::Connection { connection: id.to_string(), key: key.to_owned() };
+    if found.is_some_and(|found| found.grant.is_some()) {
+        let fields = server.fields();
+        let token = fields::token_field(&fields).map(|field| (field.name.clone(), kept(ACCESS_TOKEN)));
+        return Ok(token.into_iter().collect());
+    }
+    Ok(server.credential_fields.iter().map(|field| (field.name.clone(), kept(&field.name))).collect())
 }
 
 async fn shown_in(session: &Session, bounds: &Bounds) -> Result<(ToolList, Option<String>), Failure> {
@@ -283,6 +301,11 @@ impl McpServer {
     /// Its address.
     pub(super) fn url(&self) -> Result<Url, StoreError> {
         Url::parse(&self.canonical_url).map_err(|_| StoreError::Corrupt("the address of an MCP server".into()))
+    }
+
+    /// What it takes: what it was registered with, and a token that was granted.
+    pub(super) fn fields(&self) -> Vec<CredentialField> {
+        fields::with_token(&self.credential_fields)
     }
 
     /// How it wants to be greeted.

@@ -32,6 +32,7 @@ pub(super) struct Target {
 }
 
 /// A tool as it was frozen.
+#[derive(Clone)]
 pub(super) struct Pinned {
     /// The tool.
     pub(super) tool: Tool,
@@ -103,7 +104,7 @@ impl Target {
             url: server.url().map_err(|error| unavailable(&error))?,
             handshake: server.handshake(),
             pinned: Some(Pinned { tool, instance: name.clone(), version }),
-            fields: server.credential_fields,
+            fields: server.fields(),
             bindings,
         })
     }

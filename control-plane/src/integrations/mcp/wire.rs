@@ -4,7 +4,9 @@
 //! tells it with less words, or not at all.
 
 use super::{
-    MCP_MESSAGE_BYTES_MAX, MCP_REQUESTS_MAX, MCP_STREAM_BYTES_MAX, failure::Failure, session::IDEMPOTENCY_META,
+    MCP_MESSAGE_BYTES_MAX, MCP_REQUESTS_MAX, MCP_STREAM_BYTES_MAX,
+    failure::{Failure, shortened},
+    session::IDEMPOTENCY_META,
 };
 use agentruntime_egress::{Egress, EgressError, LineLimits, Opened, Scrubber, Secret, Send as Sending};
 use agentruntime_host_api::{Fetch, HostPattern, Method, Part, Text};
@@ -13,6 +15,7 @@ use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use rmcp::{
     model::{ClientJsonRpcMessage, ClientRequest, ErrorData, GetMeta, RequestId, ServerJsonRpcMessage},
     transport::{
+        auth::WWWAuthenticateParams,
         common::http_header::{EVENT_STREAM_MIME_TYPE, HEADER_LAST_EVENT_ID, HEADER_SESSION_ID, JSON_MIME_TYPE},
         streamable_http_client::{
             SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse as Answer,
@@ -262,7 +265,7 @@ impl Wire {
                 };
                 self.refusal(opened, id, refused).await
             }
-            (status, None) => Err(self.fail(whose, refused_with(status))),
+            (_, None) => Err(self.fail(whose, refused(&opened, self.url()))),
         }
     }
 
@@ -315,6 +318,7 @@ impl Wire {
     /// A request that is refused with a status can be so in the protocol's own words.
     async fn refusal(&self, opened: Opened, id: &RequestId, asked: Asked) -> Result<Answer, Refused> {
         let (status, whose) = (opened.status, Whose::Request(id));
+        let refused = refused(&opened, self.url());
         let said = match kind(&opened) {
             Some(Kind::Json) if !matches!(status, 401 | 403) => opened.whole(MCP_MESSAGE_BYTES_MAX).await.ok(),
             _ => None,
@@ -333,7 +337,7 @@ impl Wire {
                 let error = ErrorData::invalid_request(format!("refused with the status {status}"), None);
                 Ok(Answer::Json(ServerJsonRpcMessage::error(error, Some(id.clone())), None))
             }
-            _ => Err(self.fail(whose, refused_with(status))),
+            _ => Err(self.fail(whose, refused)),
         }
     }
 
@@ -372,7 +376,7 @@ impl Wire {
         match (opened.status, kind(&opened)) {
             (200..=299, Some(Kind::Events)) => Ok(self.events(opened, Some(id.clone()))),
             (405, _) => Err(StreamableHttpError::ServerDoesNotSupportSse),
-            (status, _) => Err(self.fail(whose, refused_with(status))),
+            _ => Err(self.fail(whose, refused(&opened, self.url()))),
         }
     }
 
@@ -528,12 +532,25 @@ fn answering(message: ServerJsonRpcMessage, asked: &RequestId) -> Option<ServerJ
     }
 }
 
-fn refused_with(status: u16) -> Failure {
+/// What an answer says that is none.
+fn refused(opened: &Opened, server: &Url) -> Failure {
+    let status = opened.status;
+    if let (403, Some(said)) = (status, opened.headers.get("www-authenticate")) {
+        let said = WWWAuthenticateParams::parse(said, server);
+        if said.is_insufficient_scope() {
+            let scopes = shortened(&said.scope.unwrap_or_default());
+            return Failure::Scopes(scopes.split_whitespace().map(str::to_owned).collect());
+        }
+    }
     let remedy = match status {
         401 | 403 => "; bind credentials that it takes in a config profile of the instance, and make that one active",
         404 => "; is this the address of its MCP endpoint?",
         429 => "; it is asked too often",
         _ => "",
     };
-    Failure::Upstream(format!("the MCP server answered with the status {status}{remedy}"))
+    let message = format!("the MCP server answered with the status {status}{remedy}");
+    match status {
+        401 => Failure::Unauthorized(message),
+        _ => Failure::Upstream(message),
+    }
 }
