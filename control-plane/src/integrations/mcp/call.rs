@@ -51,12 +51,12 @@ pub(in crate::integrations) async fn call(
     let asking = Asking { ways, errand, target: &target, call };
     let (tool, result, scrubber) = asking
         .converse(|wanted| {
-            let (asked, scrubber) = (asked.clone(), wanted.ends.scrubber());
+            let (asked, ends) = (asked.clone(), wanted.ends.clone());
             let conversation = ways.sessions.converse(wanted, move |session, bounds| {
                 let asked = asked.clone();
                 async move { ask(session, bounds, &asked).await }.boxed()
             });
-            async move { conversation.await.map(|(tool, result)| (tool, result, scrubber)) }
+            async move { conversation.await.map(|(tool, result)| (tool, result, ends.scrubber())) }
         })
         .await?;
     // What failed has no result that a schema could be about.

@@ -315,17 +315,6 @@ pub(crate) async fn profiles(
     Ok((found, profiles))
 }
 
-/// What the active config profile binds.
-pub(super) async fn active_bindings(
-    database: &Database,
-    scope: &Scope,
-    instance: &McpInstance,
-) -> Result<BTreeMap<String, SecretRef>, StoreError> {
-    let Some(active) = &instance.active_profile else { return Ok(BTreeMap::new()) };
-    let found = database.rows(PROFILE, profile_key(scope, instance.id, active)).await?;
-    Ok(found.first().map(profile).transpose()?.map(|it| it.bindings).unwrap_or_default())
-}
-
 /// Makes a config profile. It is not active before it is made so.
 pub(crate) async fn create_profile(
     app: &App,

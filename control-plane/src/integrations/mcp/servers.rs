@@ -176,11 +176,6 @@ pub(super) async fn shown(
     Ok(maybe_text(&row, 0)?.map(document).transpose()?)
 }
 
-/// One server, for a call.
-pub(super) async fn find(database: &Database, scope: &Scope, id: McpServerId) -> Result<Option<McpServer>, StoreError> {
-    database.rows(SELECT, key(scope, id)).await?.first().map(server).transpose()
-}
-
 /// Deletes a server and its versions. One that instances are of is kept.
 pub(crate) async fn delete(app: &App, may: &May<WriteConnections>, id: McpServerId) -> Result<(), IntegrationError> {
     let (now, scope) = (app.database().time(), may.place.scope());
@@ -300,18 +295,18 @@ async fn shown_in(session: &Session, bounds: &Bounds) -> Result<(ToolList, Optio
 impl McpServer {
     /// Its address.
     pub(super) fn url(&self) -> Result<Url, StoreError> {
-        Url::parse(&self.canonical_url).map_err(|_| StoreError::Corrupt("the address of an MCP server".into()))
+        address(&self.canonical_url)
     }
 
     /// What it takes: what it was registered with, and a token that was granted.
     pub(super) fn fields(&self) -> Vec<CredentialField> {
         fields::with_token(&self.credential_fields)
     }
+}
 
-    /// How it wants to be greeted.
-    pub(super) fn handshake(&self) -> Handshake {
-        Handshake::of(self.protocol_version.as_deref())
-    }
+/// The address of a server, as it is kept.
+pub(super) fn address(kept: &str) -> Result<Url, StoreError> {
+    Url::parse(kept).map_err(|_| StoreError::Corrupt("the address of an MCP server".into()))
 }
 
 /// An address in the one spelling that is compared.

@@ -103,10 +103,9 @@ impl Sessions {
         let (done, outcome) = oneshot::channel();
         let sessions = self.clone();
         tokio::spawn(async move {
-            let scrubber = wanted.ends.scrubber();
             let worked = sessions.work(&wanted, &bounds, work).await;
             // Nobody may be there any more.
-            let _ = done.send(worked.map_err(|failure| failure.cleaned(&scrubber)));
+            let _ = done.send(worked.map_err(|failure| failure.cleaned(&wanted.ends.scrubber())));
         });
         outcome.await.unwrap_or(Err(Failure::Stopped))
     }

@@ -1,16 +1,20 @@
 //! Where a call goes, what was frozen of the tool, and which credentials go along.
 
 use super::{
-    fields::CredentialField,
-    instances::{self, McpInstance},
-    servers,
+    fields::{self, CredentialField},
+    instances, servers,
     session::Handshake,
     shelf::Place,
-    tools::Tool,
-    versions,
+    tools::{Tool, ToolList},
 };
-use crate::integrations::secrets::unavailable;
-use agentruntime_engine::{database::Database, store::Scope};
+use crate::{
+    access::rows::key,
+    integrations::{McpInstanceId, secrets::unavailable},
+};
+use agentruntime_engine::{
+    database::{Database, StoreError, document, id, maybe_text, number, text},
+    store::Scope,
+};
 use agentruntime_host_api::{ErrorCode, SecretRef, StepError, ToolCall, ToolServer};
 use std::collections::BTreeMap;
 use url::Url;
@@ -63,51 +67,86 @@ impl Target {
 
     /// The server of a project's instance, or one that is no instance.
     pub(super) async fn find(database: &Database, scope: &Scope, call: &ToolCall) -> Result<Self, StepError> {
-        let found = match &call.server {
-            ToolServer::Instance(name) => {
-                let found = instances::named(database, scope, name).await.map_err(|error| unavailable(&error))?;
-                found.ok_or_else(|| missing(format!("this project has no instance `{name}` of an MCP server")))?
-            }
+        let named = match &call.server {
+            ToolServer::Instance(name) => name.clone(),
             ToolServer::Url(url) => {
                 let found = instances::of_server_at(database, scope, url).await;
-                let mut found = found.map_err(|error| unavailable(&error))?;
-                match found.len() {
-                    0 => return Self::unregistered(call),
-                    1 => found.remove(0),
-                    _ => return Err(missing(instances::several(&found))),
+                match &*found.map_err(|error| unavailable(&error))? {
+                    [] => return Self::unregistered(call),
+                    [one] => one.id.to_string(),
+                    several => return Err(missing(instances::several(several))),
                 }
             }
         };
-        Self::of_instance(database, scope, &found, &call.tool).await
+        let found = found(database, scope, &named).await.map_err(|error| unavailable(&error))?;
+        let found = found.ok_or_else(|| missing(format!("this project has no instance `{named}` of an MCP server")))?;
+        Self::of(found, &call.tool)
     }
 
-    async fn of_instance(
-        database: &Database,
-        scope: &Scope,
-        instance: &McpInstance,
-        tool: &str,
-    ) -> Result<Self, StepError> {
-        let (name, version) = (&instance.name, instance.version);
-        let gone = || missing(format!("the server of the instance `{name}`, or version {version} of it, is gone"));
-        let server = servers::find(database, scope, instance.server).await.map_err(|error| unavailable(&error))?;
-        let server = server.ok_or_else(gone)?;
-        let frozen = versions::find(database, scope, instance.server, version).await;
-        let frozen = frozen.map_err(|error| unavailable(&error))?.ok_or_else(gone)?;
-        let bindings = instances::active_bindings(database, scope, instance).await;
-        let bindings = bindings.map_err(|error| unavailable(&error))?;
-        let tool = frozen.tools.named(tool).cloned().ok_or_else(|| {
-            let names = frozen.tools.some_names();
+    fn of(found: Found, tool: &str) -> Result<Self, StepError> {
+        let Found { id, name, version, frozen, bindings } = found;
+        let Some(Frozen { url, credential_fields, protocol_version, tools }) = frozen else {
+            return Err(missing(format!("the server of the instance `{name}`, or version {version} of it, is gone")));
+        };
+        let tool = tools.named(tool).cloned().ok_or_else(|| {
+            let names = tools.some_names();
             missing(format!("version {version} of the instance `{name}` has no tool `{tool}`; its tools are: {names}"))
         })?;
         Ok(Self {
-            place: Place::Instance(instance.id),
-            url: server.url().map_err(|error| unavailable(&error))?,
-            handshake: server.handshake(),
-            pinned: Some(Pinned { tool, instance: name.clone(), version }),
-            fields: server.fields(),
+            place: Place::Instance(id),
+            url,
+            handshake: Handshake::of(protocol_version.as_deref()),
+            pinned: Some(Pinned { tool, instance: name, version }),
+            fields: fields::with_token(&credential_fields),
             bindings,
         })
     }
+}
+
+/// All that a call needs of an instance, in one question: calls are many, and each asks anew, so that what somebody changes counts
+/// at once.
+const FOUND: &str = "SELECT i.instance_id, i.name, i.version, s.canonical_url, s.credential_fields, s.protocol_version, v.tools, \
+    p.bindings FROM mcp_instances i \
+    LEFT JOIN mcp_servers s ON s.tenant_id = i.tenant_id AND s.project_id = i.project_id AND s.server_id = i.server_id \
+    LEFT JOIN mcp_server_versions v ON v.tenant_id = i.tenant_id AND v.project_id = i.project_id \
+        AND v.server_id = i.server_id AND v.version = i.version \
+    LEFT JOIN mcp_config_profiles p ON p.tenant_id = i.tenant_id AND p.project_id = i.project_id \
+        AND p.instance_id = i.instance_id AND p.name = i.active_profile \
+    WHERE i.tenant_id = $1 AND i.project_id = $2 AND (i.instance_id = $3 OR i.name = $3)";
+
+/// An instance, and what its calls need.
+struct Found {
+    id: McpInstanceId,
+    name: String,
+    version: u32,
+    /// Nothing where its server, or that version, is not there.
+    frozen: Option<Frozen>,
+    /// What the active config profile binds.
+    bindings: BTreeMap<String, SecretRef>,
+}
+
+/// A server, and its tools in one version.
+struct Frozen {
+    url: Url,
+    credential_fields: Vec<CredentialField>,
+    protocol_version: Option<String>,
+    tools: ToolList,
+}
+
+async fn found(database: &Database, scope: &Scope, name: &str) -> Result<Option<Found>, StoreError> {
+    let rows = database.rows(FOUND, key(scope, name)).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let frozen = match (maybe_text(row, 3)?, maybe_text(row, 4)?, maybe_text(row, 6)?) {
+        (Some(url), Some(fields), Some(tools)) => Some(Frozen {
+            url: servers::address(url)?,
+            credential_fields: document(fields)?,
+            protocol_version: maybe_text(row, 5)?.map(str::to_owned),
+            tools: document(tools)?,
+        }),
+        _ => None,
+    };
+    let bindings = maybe_text(row, 7)?.map(document).transpose()?.unwrap_or_default();
+    Ok(Some(Found { id: id(row, 0)?, name: text(row, 1)?.to_owned(), version: number(row, 2)?, frozen, bindings }))
 }
 
 fn missing(message: String) -> StepError {
