@@ -5,7 +5,8 @@ mod runs;
 mod service;
 
 pub(crate) use graphs::{
-    DecideArguments, PublishArguments, RunArguments, TriggerArguments, ValidateArguments, VersionCommand,
+    DecideArguments, PublishArguments, RunArguments, SupplyArguments, TriggerArguments, ValidateArguments,
+    VersionCommand,
 };
 pub(crate) use runs::{
     ApproveArguments, CompleteArguments, EventsArguments, LogsArguments, RunsArguments, TaskCommand,
@@ -196,6 +197,8 @@ pub(crate) enum Subcommand {
     Resume {
         /// Which run
         run: String,
+        #[command(flatten)]
+        supply: SupplyArguments,
     },
     /// End a run
     Stop {
@@ -209,6 +212,8 @@ pub(crate) enum Subcommand {
     Retry {
         /// Which run
         run: String,
+        #[command(flatten)]
+        supply: SupplyArguments,
     },
     /// Work on the data of a service itself, as its operator
     Admin {

@@ -2,9 +2,10 @@
 
 use super::{
     Ending,
-    arguments::{PlaceArguments, Typed},
+    arguments::{PlaceArguments, SupplyArguments, Typed},
     desk::Desk,
     failure::Refusal,
+    json_argument,
     place::{Reach, Where},
     screen, style,
     workspace::Workspace,
@@ -23,6 +24,7 @@ use agentruntime_engine::{
 use agentruntime_host_api::{RunId, SecretRef};
 use agentruntime_sandbox::{Sandbox, SandboxConfig, TenantBudget};
 use anyhow::Context as _;
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde_json::json;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -35,6 +37,7 @@ pub(crate) struct Context {
     workspace: Option<Workspace>,
     /// Whether the data was named on the command line, where it is mistyped now and then.
     is_data_typed: bool,
+    supply: Supply,
 }
 
 /// Where runs go on while a command looks: with a node of this process, or at a server.
@@ -47,11 +50,35 @@ pub(crate) struct Workshop {
 
 /// What whoever runs a graph of their own gives its steps.
 #[derive(Default)]
-pub(crate) struct Supplies {
+struct Supply {
     /// Secrets, by what keeps them at a server.
-    pub(crate) secrets: BTreeMap<SecretRef, SecretString>,
+    secrets: BTreeMap<SecretRef, SecretString>,
     /// Providers of models.
-    pub(crate) providers: Vec<Endpoint>,
+    providers: Vec<Endpoint>,
+    /// Networks that may be reached.
+    allowed_networks: Vec<IpNet>,
+    /// The flags that give it again, without what is secret.
+    flags: Vec<String>,
+}
+
+impl Supply {
+    fn read(given: &SupplyArguments) -> anyhow::Result<Self> {
+        let SupplyArguments { secrets, providers, allow_network } = given;
+        let mut flags = Vec::new();
+        for (name, text) in [("--secrets", secrets), ("--providers", providers)] {
+            if let Some(text) = text {
+                let shown = if text.starts_with('@') { text.clone() } else { "…".to_owned() };
+                flags.extend([name.to_owned(), shown]);
+            }
+        }
+        flags.extend(allow_network.iter().flat_map(|network| ["--allow-network".to_owned(), network.to_string()]));
+        Ok(Self {
+            secrets: secrets.as_deref().map(json_argument::read_secrets).transpose()?.unwrap_or_default(),
+            providers: providers.as_deref().map(json_argument::read_providers).transpose()?.unwrap_or_default(),
+            allowed_networks: allow_network.clone(),
+            flags,
+        })
+    }
 }
 
 impl Context {
@@ -61,7 +88,13 @@ impl Context {
             Some(text) => text.parse()?,
             None => data::default_location()?,
         };
-        Ok(Self { json, place: Where::Here { location, flags: Vec::new() }, workspace: None, is_data_typed: false })
+        Ok(Self {
+            json,
+            place: Where::Here { location, flags: Vec::new() },
+            workspace: None,
+            is_data_typed: false,
+            supply: Supply::default(),
+        })
     }
 
     /// Says where a command works; opens nothing.
@@ -76,7 +109,23 @@ impl Context {
         if workspace.is_some() && reach == Reach::HereOnly {
             return Err(not_into_a_servers().into());
         }
-        Ok(Self { json, place, workspace, is_data_typed: typed.data })
+        Ok(Self { json, place, workspace, is_data_typed: typed.data, supply: Supply::default() })
+    }
+
+    /// The same, with what is given to the steps of this machine's own runs.
+    pub(crate) fn with(self, given: &SupplyArguments) -> anyhow::Result<Self> {
+        let supply = Supply::read(given)?;
+        let is_here = matches!(self.place, Where::Here { .. }) && self.workspace.is_none();
+        match supply.flags.first() {
+            Some(flag) if !is_here => {
+                let message = format!(
+                    "{flag} is for runs of this machine's own data; at a server, steps have what the project's connections and \
+                     providers and the operator's settings give"
+                );
+                Err(Refusal::new("USAGE", message).into())
+            }
+            _ => Ok(Self { supply, ..self }),
+        }
     }
 
     /// Opens what the command works on. A folder that was typed has to be one of data; `run` and `publish`, which make one, open
@@ -142,20 +191,12 @@ impl Context {
         Ok(Arc::new(Sandbox::new(config).context("the sandbox cannot be set up")?))
     }
 
-    /// Puts a node to work: it takes up every run of the project's tenant that is due. Scripts reach the public internet, and have no secrets.
+    /// Puts a node to work: it takes up every run of the project's tenant that is due. Scripts reach the public internet, and have
+    /// what was given to them.
     pub(crate) fn node(&self, project: &Project, sandbox: Arc<Sandbox>) -> anyhow::Result<Node> {
-        self.node_with(project, sandbox, Supplies::default(), &EgressSettings::default())
-    }
-
-    /// The same, with what was given for its steps, and with what else may be reached.
-    pub(crate) fn node_with(
-        &self,
-        project: &Project,
-        sandbox: Arc<Sandbox>,
-        supplies: Supplies,
-        egress: &EgressSettings,
-    ) -> anyhow::Result<Node> {
-        let host = Arc::new(Outside::new(Secrets::Given(supplies.secrets), supplies.providers, egress)?);
+        let Supply { secrets, providers, allowed_networks, .. } = &self.supply;
+        let egress = EgressSettings { allowed_networks: allowed_networks.clone(), ..EgressSettings::default() };
+        let host = Arc::new(Outside::new(Secrets::Given(secrets.clone()), providers.clone(), &egress)?);
         // In a folder in which a service has its data, too, its runs are left to it: they have its credentials and may go where
         // it lets them.
         let ceilings = Ceilings { active_runs_max: 0, ..Ceilings::default() };
@@ -218,6 +259,12 @@ impl Context {
             line.push_str(&style::quoted(word));
         }
         line
+    }
+
+    /// The same for a command that goes on with a run: it gives the run's steps what this one gave.
+    pub(crate) fn command_on(&self, words: &[&str]) -> String {
+        let given = self.supply.flags.iter().map(String::as_str);
+        self.command(&words.iter().copied().chain(given).collect::<Vec<_>>())
     }
 }
 

@@ -200,11 +200,11 @@ fn say_end(context: &Context, timeline: &Timeline) -> io::Result<()> {
             let mut text = format!("{} after {}\n", style::status(state.status), style::duration(elapsed));
             text.push_str(&style::step_error(error, "  "));
             if state.status == RunStatus::Failed && !state.is_refused() {
-                let again = context.command(&["retry", &run]);
+                let again = context.command_on(&["retry", &run]);
                 let _ = writeln!(text, "{} {}", style::faint("see it:   "), context.command(&["show", &run]));
                 let _ = writeln!(text, "{} {again}", style::faint("try again:"));
                 if context.server().is_none() {
-                    let anew = context.command(&["run", "GRAPH", "--resume-from", &run]);
+                    let anew = context.command_on(&["run", "GRAPH", "--resume-from", &run]);
                     let _ = writeln!(text, "{} {anew}", style::faint("or mend the graph, and keep what is done:"));
                 }
             }
@@ -232,12 +232,12 @@ pub(crate) fn waiting_text(context: &Context, waiting: &Waiting) -> String {
             (task.run.to_string(), if names_step { task.step.to_string() } else { task.task.to_string() });
         text.push_str(&question(task));
         for (word, flag) in [("yes:", "--approve"), ("no: ", "--reject")] {
-            let command = context.command(&["task", "complete", &run, &name, flag]);
+            let command = context.command_on(&["task", "complete", &run, &name, flag]);
             let _ = writeln!(text, "  {} {command}", style::faint(word));
         }
     }
     for run in &waiting.paused {
-        let command = context.command(&["resume", &run.to_string()]);
+        let command = context.command_on(&["resume", &run.to_string()]);
         let _ = writeln!(text, "{} go on with\n  {command}", style::attention("the run is paused:"));
     }
     text

@@ -46,7 +46,7 @@ mod workflows;
 mod workspace;
 
 use crate::{observe, operations::approvals::Verdict};
-use arguments::{AdminCommand, Arguments, Color, Subcommand, TaskCommand, Typed, VersionCommand};
+use arguments::{AdminCommand, Arguments, Color, Subcommand, SupplyArguments, TaskCommand, Typed, VersionCommand};
 use context::Context;
 use failure::Failure;
 use place::Reach;
@@ -115,6 +115,10 @@ fn execute(arguments: Arguments, typed: Typed) -> anyhow::Result<Ending> {
         _ => Reach::Anywhere,
     };
     let context = Context::choose(&place, typed, reach, json)?;
+    let context = match supply(&command) {
+        Some(supply) => context.with(supply)?,
+        None => context,
+    };
     runtime.block_on(async move {
         match command {
             Subcommand::Run(arguments) => run::run(&context, *arguments).await,
@@ -141,8 +145,8 @@ fn execute(arguments: Arguments, typed: Typed) -> anyhow::Result<Ending> {
             }
             Subcommand::Pause { run } => control::pause(&context, &run).await,
             Subcommand::Stop { run, graceful } => control::stop(&context, &run, graceful).await,
-            Subcommand::Resume { run } => resume::resume(&context, &run).await,
-            Subcommand::Retry { run } => resume::retry(&context, &run).await,
+            Subcommand::Resume { run, .. } => resume::resume(&context, &run).await,
+            Subcommand::Retry { run, .. } => resume::retry(&context, &run).await,
             Subcommand::Completions { .. }
             | Subcommand::Openapi
             | Subcommand::Serve(_)
@@ -152,6 +156,17 @@ fn execute(arguments: Arguments, typed: Typed) -> anyhow::Result<Ending> {
             | Subcommand::Logout => Ok(Ending::Done),
         }
     })
+}
+
+/// What is given to the steps of the run that a command goes on with.
+fn supply(command: &Subcommand) -> Option<&SupplyArguments> {
+    match command {
+        Subcommand::Run(arguments) => Some(&arguments.supply),
+        Subcommand::Approve(arguments) => Some(&arguments.supply),
+        Subcommand::Task { command: TaskCommand::Complete(arguments) } => Some(&arguments.supply),
+        Subcommand::Resume { supply, .. } | Subcommand::Retry { supply, .. } => Some(supply),
+        _ => None,
+    }
 }
 
 impl Color {

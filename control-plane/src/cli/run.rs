@@ -3,17 +3,14 @@
 use super::{
     Ending,
     arguments::RunArguments,
-    context::{Context, Supplies, Workshop},
+    context::{Context, Workshop},
     desk::Desk,
     failure::Refusal,
     follow::{self, Following},
     graph_file::GraphFile,
     json_argument, screen, style,
 };
-use crate::{
-    operations::{Answer, RunSource},
-    settings::EgressSettings,
-};
+use crate::operations::{Answer, RunSource};
 use agentruntime_engine::{
     graph::{BodyStep, ForEachErrorPolicy, Graph, StepKind},
     node::StartRequest,
@@ -48,12 +45,7 @@ pub(crate) async fn run(context: &Context, arguments: RunArguments) -> anyhow::R
         screen::show(&style::issues(&published.warnings))?;
     }
     request.version = Some(published.version.version);
-    let supplies = Supplies {
-        secrets: arguments.secrets.as_deref().map(json_argument::read_secrets).transpose()?.unwrap_or_default(),
-        providers: arguments.providers.as_deref().map(json_argument::read_providers).transpose()?.unwrap_or_default(),
-    };
-    let egress = EgressSettings { allowed_networks: arguments.allow_network, ..EgressSettings::default() };
-    let node = context.node_with(&project, sandbox, supplies, &egress)?;
+    let node = context.node(&project, sandbox)?;
     let run = project.start(&node, request).await?;
     let following = Following { answers, ..Following::from(run, 0) };
     follow::follow(context, Workshop { desk: Desk::Here(project), node: Some(node) }, following).await

@@ -30,8 +30,13 @@ pub(super) enum SecretError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The external vault did not.
-    #[error(transparent)]
-    External(#[from] ExternalError),
+    #[error("`vault/{path}`: {error}")]
+    External {
+        /// Which secret of the vault.
+        path: String,
+        /// Why not.
+        error: ExternalError,
+    },
 }
 
 /// What opens secrets, wherever they are kept.
@@ -66,12 +71,13 @@ impl From<SecretError> for StepError {
                     operates it";
                 Self::new(ErrorCode::DependencyUnavailable, message)
             }
-            SecretError::External(ExternalError::Gone) => {
-                Self::new(ErrorCode::DependencyUnavailable, ExternalError::Gone.to_string())
-            }
-            SecretError::External(error) => {
-                tracing::error!(%error, "a secret cannot be read");
-                let message = "the external vault did not give a secret that the step uses";
+            SecretError::External { path, error } => {
+                tracing::error!(%error, path, "a secret cannot be read");
+                let why = match error {
+                    ExternalError::Gone => "does not have it any more; write it anew",
+                    _ => "did not give it now; whoever operates this service finds why in its log",
+                };
+                let message = format!("the step uses `vault/{path}`, and the external vault {why}");
                 Self::new(ErrorCode::DependencyUnavailable, message)
             }
         }
@@ -87,7 +93,7 @@ impl SecretError {
             Self::Token(message) => IntegrationError::McpServer(message),
             Self::Seal(error) => error.into(),
             Self::Store(error) => error.into(),
-            Self::External(error) => error.into(),
+            Self::External { error, .. } => error.into(),
         }
     }
 }

@@ -193,8 +193,11 @@ impl VaultEntry {
         tenant: &TenantId,
     ) -> Result<SecretString, SecretError> {
         if is_external(&self.sealed) {
-            let external = external.ok_or(ExternalError::NotSetUp)?;
-            return Ok(external.get(tenant, &self.path, &self.sealed).await?);
+            let value = match external {
+                Some(external) => external.get(tenant, &self.path, &self.sealed).await,
+                None => Err(ExternalError::NotSetUp),
+            };
+            return value.map_err(|error| SecretError::External { path: self.path.clone(), error });
         }
         let place = place_id(&self.path, self.version);
         Ok(sealer.open_sealed(Place { tenant, kind: KIND, id: &place }, &self.sealed)?)

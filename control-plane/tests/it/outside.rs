@@ -62,6 +62,30 @@ fn a_secret_that_was_given_reaches_its_server_and_is_in_nothing_that_is_kept_or_
 }
 
 #[test]
+fn whoever_goes_on_with_a_run_gives_it_again_what_its_steps_have() {
+    let (desk, (origin, came)) = (Desk::new(), echo());
+    let mut asking = graph(&origin);
+    asking["steps"][0]["depends_on"] = json!(["allow"]);
+    let steps = asking["steps"].as_array_mut().unwrap();
+    steps.push(json!({ "id": "allow", "type": "human_task", "task_type": "approval" }));
+    let (graph, input) = (desk.graph("ask", &asking), input(&origin));
+    let secrets = format!("@{}", desk.graph("secrets", &json!({ KEPT: SECRET })));
+    let given = ["--secrets", &secrets, "--allow-network", "127.0.0.0/8"];
+    let waiting = desk.run(&[&["run", &graph, "-i", &input], &given[..]].concat()).expect(3);
+    let flags = format!("--secrets {secrets} --allow-network 127.0.0.0/8");
+    assert!(waiting.stderr.contains(&format!("allow --approve {flags}")), "{}", waiting.stderr);
+    // Without them the step fails, and with them it is tried again.
+    let failed = desk.run(&["approve", "last"]).expect(1);
+    assert!(failed.stderr.contains("--secrets"), "{}", failed.stderr);
+    desk.run(&[&["retry", "last"], &given[..]].concat()).expect(0);
+    assert!(came.recv().unwrap().contains(SECRET));
+    let waiting = desk.run(&[&["run", &graph, "-i", &input], &given[..]].concat()).expect(3);
+    assert!(!waiting.stderr.contains(SECRET), "{}", waiting.stderr);
+    desk.run(&[&["task", "complete", "last", "allow", "--approve"], &given[..]].concat()).expect(0);
+    assert!(came.recv().unwrap().contains(SECRET));
+}
+
+#[test]
 fn a_secret_that_was_given_signs_too() {
     let desk = Desk::new();
     let script = "return { signed = hmac(secret('key'), 'what do ya want for nothing?') }";

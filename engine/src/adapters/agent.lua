@@ -70,9 +70,17 @@ end
 local at, failed = models.at({ model = call.model, credential = call.credential, scope = call.scope }, params)
 if not at then return { error = failed } end
 
+-- Failures of which a model is told no more: they name addresses and remedies that are for whoever looks after the workflow, and
+-- the events have them.
+local FOR_OPERATORS = {
+  UPSTREAM_ERROR = "the tool did not answer as it should; it may work later",
+  DEPENDENCY_UNAVAILABLE = "the tool cannot be used now; it may work later",
+  MCP_AUTHORIZATION_REQUIRED = "the tool cannot be used: somebody has to allow it first",
+}
+
 -- What a tool says, as text. It is data, whoever wrote it.
 local function said(outcome)
-  if not outcome.ok then return outcome.error.message, true end
+  if not outcome.ok then return FOR_OPERATORS[outcome.error.code] or outcome.error.message, true end
   local reply, found = outcome.value, {}
   if reply.structured_content ~= nil and reply.structured_content ~= json.null then
     found[1] = json.encode(reply.structured_content)

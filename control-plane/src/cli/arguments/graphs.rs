@@ -17,6 +17,22 @@ With --json, stdout has one event a line and last
 Any command that works on a run also goes on with other runs of the same data folder that were
 interrupted, as long as it stays.";
 
+/// What whoever runs a graph of their own gives its steps. It is kept nowhere: whatever goes on with the run gives it again.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "What steps of this machine's own runs have")]
+pub(crate) struct SupplyArguments {
+    /// The secrets that scripts use, by what keeps them at a server: {"connection/crm/api_key": "…"}
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub(crate) secrets: Option<String>,
+    /// The providers of models: [{"vendor": "openai", "api_key": "…"}], or @FILE, which keeps keys off the command line
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub(crate) providers: Option<String>,
+
+    /// Let scripts reach this network beside the public internet, such as 127.0.0.0/8
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    pub(crate) allow_network: Vec<ipnet::IpNet>,
+}
+
 /// What a run starts with, however it is started.
 #[derive(Args, Debug)]
 pub(crate) struct StartArguments {
@@ -60,16 +76,8 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "UUID", value_parser = uuid)]
     pub(crate) run_id: Option<uuid::Uuid>,
 
-    /// The secrets that scripts use, by what keeps them at a server: {"connection/crm/api_key": "…"}
-    #[arg(long, value_name = "JSON|@FILE|-")]
-    pub(crate) secrets: Option<String>,
-    /// The providers of models: [{"vendor": "openai", "api_key": "…"}], or @FILE, which keeps keys off the command line
-    #[arg(long, value_name = "JSON|@FILE|-")]
-    pub(crate) providers: Option<String>,
-
-    /// Let scripts reach this network beside the public internet, such as 127.0.0.0/8
-    #[arg(long, value_name = "NETWORK", value_parser = network)]
-    pub(crate) allow_network: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    pub(crate) supply: SupplyArguments,
 
     /// The workflow that the graph is published as; its `name`, or that of its file or folder, if not given
     #[arg(long, value_name = "ID")]

@@ -1,5 +1,6 @@
 //! Commands that look at runs and answer what they ask.
 
+use super::SupplyArguments;
 use clap::Args;
 
 /// `runs`
@@ -79,6 +80,9 @@ pub(crate) struct ApproveArguments {
     /// Fields of the answer, which later steps can read: an object
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub(crate) result: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) supply: SupplyArguments,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -100,7 +104,7 @@ pub(crate) struct CompleteArguments {
     /// Which run
     pub(crate) run: String,
 
-    /// The step that asks
+    /// The step that asks, or the question's id
     pub(crate) step: String,
 
     /// Say yes
@@ -114,4 +118,7 @@ pub(crate) struct CompleteArguments {
     /// Fields of the answer, which later steps can read: an object
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub(crate) result: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) supply: SupplyArguments,
 }

@@ -35,6 +35,8 @@ pub(crate) struct Endpoint {
     pub(crate) models: Vec<String>,
     /// Whose it is.
     pub(crate) tier: Tier,
+    /// Whether it is asked at all.
+    pub(crate) is_enabled: bool,
     /// Its key, if it has one.
     pub(super) key: Key,
 }

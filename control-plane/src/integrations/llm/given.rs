@@ -59,7 +59,7 @@ fn endpoint(given: Given, tier: Tier) -> Result<Endpoint, String> {
     let base_url = read_base_url(vendor, base_url.as_deref()).map_err(|error| wrong(&error))?;
     check_models(&models).map_err(|error| wrong(&error))?;
     let key = api_key.map_or(Key::None, Key::Open);
-    Ok(Endpoint { id: None, name, vendor, base_url, models, tier, key })
+    Ok(Endpoint { id: None, name, vendor, base_url, models, tier, is_enabled: true, key })
 }
 
 #[cfg(test)]

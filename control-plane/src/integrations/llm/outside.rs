@@ -75,7 +75,7 @@ impl Outside {
     /// The database did not give the providers.
     pub(crate) async fn models(&self, scope: &Scope) -> Result<Vec<Listed>, StoreError> {
         let mut endpoints = Vec::new();
-        for endpoint in self.endpoints(scope).await? {
+        for endpoint in self.endpoints(scope).await?.into_iter().filter(|it| it.is_enabled) {
             let key = match endpoint.models.is_empty() {
                 true => self.key(scope, &endpoint).await,
                 false => Ok(None),
@@ -88,7 +88,7 @@ impl Outside {
     /// The workspace's own first.
     async fn endpoints(&self, scope: &Scope) -> Result<Vec<Endpoint>, StoreError> {
         let mut all = match self.secrets() {
-            Secrets::Kept { database, .. } => providers::in_use(database, scope).await?,
+            Secrets::Kept { database, .. } => providers::all(database, scope).await?,
             Secrets::Given(_) => Vec::new(),
         };
         all.extend(self.given_providers().iter().cloned());

@@ -61,10 +61,10 @@ const LIST: &str = concat!(
      ORDER BY created_at, provider_id LIMIT $5"
 );
 
-const IN_USE: &str = concat!(
+const ALL: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM providers WHERE tenant_id = $1 AND project_id = $2 AND is_enabled = 1 ORDER BY created_at, provider_id"
+    " FROM providers WHERE tenant_id = $1 AND project_id = $2 ORDER BY created_at, provider_id"
 );
 
 const SELECT: &str =
@@ -171,9 +171,9 @@ pub(crate) async fn list(
     Ok(rows.iter().map(provider).collect::<Result<_, _>>()?)
 }
 
-/// Those that are in use, as they are asked.
-pub(in crate::integrations) async fn in_use(database: &Database, scope: &Scope) -> Result<Vec<Endpoint>, StoreError> {
-    database.rows(IN_USE, rows::of(scope)).await?.iter().map(|row| provider(row).map(Provider::endpoint)).collect()
+/// All of them, as they are asked.
+pub(in crate::integrations) async fn all(database: &Database, scope: &Scope) -> Result<Vec<Endpoint>, StoreError> {
+    database.rows(ALL, rows::of(scope)).await?.iter().map(|row| provider(row).map(Provider::endpoint)).collect()
 }
 
 /// Changes a provider. Steps use what is new from then on, those of runs under way too.
@@ -243,6 +243,7 @@ impl Provider {
             base_url: self.base_url,
             models: self.models,
             tier: Tier::Tenant,
+            is_enabled: self.is_enabled,
             key: self.sealed.map_or(Key::None, Key::Sealed),
         }
     }

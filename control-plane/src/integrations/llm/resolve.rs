@@ -34,14 +34,22 @@ pub(crate) fn resolve(endpoints: Vec<Endpoint>, wanted: &ModelGrant) -> Result<R
         None => true,
         Some(credential) => it.id.as_ref() == Some(credential) || it.name == *credential,
     };
-    let mut left: Vec<Endpoint> = endpoints.into_iter().filter(|it| in_tier(it) && is_named(it)).collect();
-    if let (Some(credential), true) = (&wanted.credential, left.is_empty()) {
-        return Err(format!(
-            "there is no provider `{}` that is in use here; GET /v1/providers lists those of this project",
-            shown(credential)
-        ));
-    }
     let (provider, model) = parts(&wanted.model);
+    let (mut left, disabled): (Vec<Endpoint>, Vec<Endpoint>) =
+        endpoints.into_iter().filter(|it| in_tier(it) && is_named(it)).partition(|it| it.is_enabled);
+    let is_meant = |it: &&Endpoint| wanted.credential.is_some() || provider == Some(&*it.name);
+    let disabled = disabled.iter().find(is_meant).map(|it| {
+        let how = "PATCH /v1/providers/{id} with { \"is_enabled\": true } puts it in use again";
+        format!("the provider `{}` is disabled; {how}", it.name)
+    });
+    if let (Some(credential), true) = (&wanted.credential, left.is_empty()) {
+        return Err(disabled.unwrap_or_else(|| {
+            format!(
+                "there is no provider `{}` that is in use here; GET /v1/providers lists those of this project",
+                shown(credential)
+            )
+        }));
+    }
     let found = match provider {
         Some(name) => {
             left.iter().position(|it| it.name == name).or_else(|| left.iter().position(|it| it.vendor.word() == name))
@@ -50,7 +58,7 @@ pub(crate) fn resolve(endpoints: Vec<Endpoint>, wanted: &ModelGrant) -> Result<R
     };
     match found {
         Some(at) => Ok(Resolved { endpoint: left.swap_remove(at), model: model.to_owned() }),
-        None => Err(missing(provider, model)),
+        None => Err(disabled.unwrap_or_else(|| missing(provider, model))),
     }
 }
 
@@ -95,7 +103,7 @@ mod tests {
     fn endpoint(name: &str, vendor: Vendor, tier: Tier, models: &[&str]) -> Endpoint {
         let (id, base_url) = (Some(format!("id-{name}")), "https://a.example/v1".parse().unwrap());
         let models = models.iter().map(|model| (*model).to_owned()).collect();
-        Endpoint { id, name: name.into(), vendor, base_url, models, tier, key: Key::None }
+        Endpoint { id, name: name.into(), vendor, base_url, models, tier, is_enabled: true, key: Key::None }
     }
 
     fn all() -> Vec<Endpoint> {
@@ -105,6 +113,22 @@ mod tests {
             endpoint("openai", Vendor::Openai, Tier::Platform, &[]),
             endpoint("shared", Vendor::Anthropic, Tier::Platform, &[]),
         ]
+    }
+
+    #[test]
+    fn a_provider_that_is_disabled_is_told_as_that() {
+        let wanted = |model: &str, credential: Option<&str>| {
+            let mut endpoints = all();
+            endpoints.iter_mut().filter(|it| it.tier == Tier::Tenant).for_each(|it| it.is_enabled = false);
+            let credential = credential.map(str::to_owned);
+            let found = resolve(endpoints, &ModelGrant { model: model.into(), credential, scope: None });
+            found.map(|it| format!("{:?}", it.endpoint.tier))
+        };
+        let error = wanted("direct.local.tiny", None).unwrap_err();
+        assert!(error.contains("`local` is disabled") && error.contains("is_enabled"), "{error}");
+        assert!(wanted("tiny", Some("id-local")).unwrap_err().contains("`local` is disabled"));
+        assert!(wanted("direct.nowhere.tiny", None).unwrap_err().contains("`nowhere`"));
+        assert_eq!(wanted("direct.openai.gpt-x", None).unwrap(), "Platform", "the operator's is another one");
     }
 
     fn told(model: &str, credential: Option<&str>, scope: Option<&str>) -> Result<String, String> {

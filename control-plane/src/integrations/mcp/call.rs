@@ -115,9 +115,20 @@ impl Asking<'_> {
                     egress: self.ways.egress.clone(),
                     scope: scope(&self.errand.caller),
                 };
-                Ok(again::ask(&keeper, &self.target.bindings, attempt).await?)
+                again::ask(&keeper, &self.target.bindings, attempt).await.map_err(|error| self.of_tool(error.into()))
             }
-            Secrets::Given(_) => Ok(attempt(BTreeMap::new()).await?),
+            Secrets::Given(_) => attempt(BTreeMap::new()).await.map_err(|failure| self.of_tool(failure.into())),
+        }
+    }
+
+    /// What went wrong on the way, with whose tool it was asked for.
+    fn of_tool(&self, error: StepError) -> StepError {
+        match error.code {
+            ErrorCode::UpstreamError => {
+                let message = format!("{} (tool `{}` of {})", error.message, self.call.tool, self.call.server);
+                StepError { message, ..error }
+            }
+            _ => error,
         }
     }
 

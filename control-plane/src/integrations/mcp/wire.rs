@@ -542,8 +542,16 @@ fn refused(opened: &Opened, server: &Url) -> Failure {
             return Failure::Scopes(scopes.split_whitespace().map(str::to_owned).collect());
         }
     }
+    let wants_oauth = opened.headers.get("www-authenticate").is_some_and(|said| said.contains("resource_metadata"));
     let remedy = match status {
-        401 | 403 => "; bind credentials that it takes in a config profile of the instance, and make that one active",
+        401 if wants_oauth => {
+            "; it wants access by OAuth: POST /v1/mcp/servers/{id}/authorize makes a connection that has it; discover with its \
+             `connection_id`, and for steps bind it in the active config profile of the instance"
+        }
+        401 | 403 => {
+            "; it wants to know who asks: give what it takes in a connection (`credential_fields` of the server say in which \
+             headers), discover with its `connection_id`, and for steps bind it in the active config profile of the instance"
+        }
         404 => "; is this the address of its MCP endpoint?",
         429 => "; it is asked too often",
         _ => "",
