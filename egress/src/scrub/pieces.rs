@@ -7,6 +7,13 @@ use secrecy::{SecretString, zeroize::Zeroize};
 /// What is looked at again with each piece, at most. A text that looks for longer as if a secret came, or that is written in
 /// escapes without end, has nothing more of it handed on.
 const KEPT_BYTES_MAX: usize = 16 << 10;
+/// Escapes one after the other of which the ends may be missing. No text has as many that is meant to be read.
+const UNFINISHED_MAX: usize = 32;
+/// What is looked at of a large piece at a time.
+const SLICE_BYTES: usize = KEPT_BYTES_MAX;
+/// From so much on that is held back, it is looked at again only when it has grown by an eighth, so that all looks together cost
+/// no more than a few of the longest.
+const LOOKED_AT_BYTES: usize = 1 << 10;
 /// The longest escape of JSON: a character that is written as two.
 const ESCAPE_BYTES_MAX: usize = 12;
 
@@ -18,6 +25,8 @@ pub struct Pieces {
     kept: String,
     /// Up to where it was handed on.
     handed: usize,
+    /// How much there was when it was looked at last.
+    looked_at: usize,
     is_given_up: bool,
 }
 
@@ -26,19 +35,31 @@ impl Pieces {
     pub fn of<'s>(secrets: impl IntoIterator<Item = &'s SecretString>) -> Self {
         let spellings = spellings(secrets);
         let scrubber = Scrubber::spelled(&spellings);
-        Self { scrubber, spellings, kept: String::new(), handed: 0, is_given_up: false }
+        Self { scrubber, spellings, kept: String::new(), handed: 0, looked_at: 0, is_given_up: false }
     }
 
     /// Takes the next piece, and gives what can be handed on.
     pub fn push(&mut self, piece: &str) -> String {
-        if self.is_given_up {
+        let mut given = String::new();
+        let mut left = piece;
+        while !left.is_empty() && !self.is_given_up {
+            let (slice, further) = left.split_at(left.floor_char_boundary(SLICE_BYTES));
+            given.push_str(&self.push_slice(slice));
+            left = further;
+        }
+        given
+    }
+
+    fn push_slice(&mut self, slice: &str) -> String {
+        self.kept.push_str(slice);
+        if self.looked_at > LOOKED_AT_BYTES && self.kept.len() < self.looked_at + self.looked_at / 8 {
             return String::new();
         }
-        self.kept.push_str(piece);
         let given = self.hand_on(self.settled());
         let known = self.known();
         self.kept.drain(..known);
         self.handed -= known;
+        self.looked_at = self.kept.len();
         if self.kept.len() > KEPT_BYTES_MAX {
             self.is_given_up = true;
             self.kept.zeroize();
@@ -102,17 +123,19 @@ impl Pieces {
 
     /// Where the beginning of a secret stands at the end, or one of an escape that may belong to it: in the layer, and in so many
     /// under it.
+    ///
+    /// What an escape means is not known before it is whole, so that all is held back from where such ones begin at the end. A secret
+    /// may have begun before them, and then the text before them ends with a beginning of it. That text is what others that are
+    /// longer begin with, whatever the escapes come to mean: it is read, and none of the others. The time is linear in the text.
     fn open(&self, layer: &Layer, depth: usize) -> usize {
+        let Some(end) = certain(&layer.bytes) else { return 0 };
+        let layer = layer.first(end);
         let text = &layer.bytes;
         let begun = text.len() - self.spellings.iter().map(|it| overlap(text, it)).max().unwrap_or(0);
-        let mut open = layer.start(begun);
-        if let (Some(under), true) = (layer.next(), depth > 0) {
-            open = open.min(self.open(&under, depth - 1));
-        }
-        // What an escape means is not known before it is whole: the secret may have begun before it.
-        match unfinished_escape(text) {
-            whole if whole == text.len() => open,
-            escape => open.min(self.open(&layer.first(escape), depth)),
+        let open = layer.start(begun);
+        match layer.next() {
+            Some(under) if depth > 0 => open.min(self.open(&under, depth - 1)),
+            _ => open,
         }
     }
 }
@@ -128,6 +151,21 @@ impl Drop for Pieces {
 fn overlap(text: &[u8], spelling: &[u8]) -> usize {
     let most = text.len().min(spelling.len() - 1);
     (1..=most).rev().find(|length| text.ends_with(&spelling[..*length])).unwrap_or(0)
+}
+
+/// How much of a text does not depend on what comes after it: up to the escapes at its end of which the ends may be missing, one
+/// of which can make others of those before it. Nothing where these are too many to be told apart.
+fn certain(text: &[u8]) -> Option<usize> {
+    let mut end = text.len();
+    for _ in 0..UNFINISHED_MAX {
+        // What ends with the mark of an escape may be in the middle of one, however many of them there are.
+        end = text[..end].iter().rposition(|byte| *byte != b'\\').map_or(0, |last| last + 1);
+        match unfinished_escape(&text[..end]) {
+            whole if whole == end => return Some(end),
+            escape => end = escape,
+        }
+    }
+    None
 }
 
 /// Where an escape begins of which the end may be missing.
@@ -191,6 +229,35 @@ mod tests {
         }
         given += &pieces.push("b");
         assert_eq!((given.as_str(), pieces.kept.len()), ("", 0));
+    }
+
+    /// Whoever writes these has a text in which each end could be the middle of an escape.
+    #[test]
+    fn escapes_without_end_cost_no_more_than_their_length() {
+        for escape in ["\\", "\\u", "\\ud800", "\\u005c", "\\\\u005", "a\\"] {
+            let mut one_by_one = Pieces::of([&SecretString::from("sk/secret")]);
+            for _ in 0..KEPT_BYTES_MAX {
+                one_by_one.push(escape);
+            }
+            one_by_one.rest();
+            let mut at_once = Pieces::of([&SecretString::from("sk/secret")]);
+            at_once.push(&escape.repeat(1 << 20));
+            at_once.push("x");
+            at_once.rest();
+            assert!(
+                at_once.kept.len() <= 2 * KEPT_BYTES_MAX && at_once.kept.capacity() <= 4 * KEPT_BYTES_MAX,
+                "{escape}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_with_many_marks_of_escapes_is_handed_on_after_them() {
+        let marks = "\\".repeat(1_000);
+        assert_eq!(
+            pieces("sk/secret", &["a", &marks, "b sk/secret !"]),
+            ["a", "", &format!("{marks}b [redacted] !"), ""]
+        );
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use super::fold::{Fold, Taken, failure, replace, text};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub(super) struct Chat {
@@ -11,13 +12,14 @@ pub(super) struct Chat {
     content: String,
     refusal: String,
     calls: Vec<Call>,
+    /// Where the call of an index is among them.
+    places: BTreeMap<u64, usize>,
     is_done: bool,
 }
 
 /// A call of a tool, as far as it came.
 #[derive(Default)]
 struct Call {
-    index: Value,
     id: String,
     name: String,
     arguments: String,
@@ -80,13 +82,13 @@ impl Fold for Chat {
 impl Chat {
     /// Adds a piece of a call. Its index says which; where a server leaves it out, each id begins another.
     fn call(&mut self, piece: &Value) -> usize {
-        let (index, id) = (piece.get("index").unwrap_or(&Value::Null), text(piece, "/id"));
+        let (index, id) = (piece.get("index").and_then(Value::as_u64), text(piece, "/id"));
         let known = match index {
-            Value::Null => self.calls.last_mut().filter(|call| id.is_empty() || call.id == id),
-            index => self.calls.iter_mut().find(|call| call.index == *index),
+            None => self.calls.last_mut().filter(|call| id.is_empty() || call.id == id),
+            Some(index) => self.places.get(&index).and_then(|place| self.calls.get_mut(*place)),
         };
         let begins = known.is_none();
-        let mut new = Call { index: index.clone(), ..Call::default() };
+        let mut new = Call::default();
         let call = known.unwrap_or(&mut new);
         if call.id.is_empty() {
             call.id = id.to_owned();
@@ -98,6 +100,7 @@ impl Chat {
         }
         call.arguments += arguments;
         if begins {
+            self.places.extend(index.map(|index| (index, self.calls.len())));
             self.calls.push(new);
         }
         CALL_BYTES + id.len() + name.len() + arguments.len()

@@ -68,9 +68,13 @@ pub(super) fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
     event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Takes over what an event says, unless it says nothing.
+/// Takes over what an event says beside its texts, unless it says nothing, or more than that can be: as a value it takes many times
+/// the memory that it had as text, for as long as the stream goes on.
 pub(super) fn replace(known: &mut Value, said: Option<&Value>) {
-    if let Some(said) = said.filter(|said| !said.is_null()) {
+    if let Some(said) = said.filter(|said| !said.is_null() && said.to_string().len() <= SAID_BYTES_MAX) {
         known.clone_from(said);
     }
 }
+
+/// Counts of tokens, reasons, the name of a model: far more than vendors say of them.
+const SAID_BYTES_MAX: usize = 4 << 10;

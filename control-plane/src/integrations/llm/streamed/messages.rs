@@ -2,25 +2,29 @@
 
 use super::fold::{Fold, Taken, failure, replace, text};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub(super) struct Messages {
     model: Value,
     usage: Value,
     reason: Value,
-    blocks: Vec<Block>,
+    blocks: Vec<Kind>,
+    /// Where the block of an index is among them.
+    places: BTreeMap<u64, usize>,
     is_over: bool,
 }
 
 /// A part of the answer, as far as it came. What a model thinks is not kept.
-struct Block {
-    index: Value,
-    kind: Kind,
-}
-
 enum Kind {
     Text(String),
-    Call { id: Value, name: Value, input: Value, written: String },
+    /// A call of a tool. The input is JSON as text, which takes a fraction of the memory.
+    Call {
+        id: String,
+        name: String,
+        input: String,
+        written: String,
+    },
 }
 
 impl Fold for Messages {
@@ -55,7 +59,7 @@ impl Fold for Messages {
     }
 
     fn answer(&mut self) -> Value {
-        let content: Vec<Value> = self.blocks.iter().map(|block| block.kind.whole()).collect();
+        let content: Vec<Value> = self.blocks.iter().map(Kind::whole).collect();
         json!({
             "type": "message", "role": "assistant", "model": self.model, "content": content, "stop_reason": self.reason,
             "usage": self.usage,
@@ -79,27 +83,27 @@ impl Messages {
 
     fn begin(&mut self, event: &Value) -> Taken {
         let Some(block) = event.get("content_block") else { return Taken::default() };
-        let part = |name: &str| block.get(name).cloned().unwrap_or_default();
         let (kind, taken) = match text(block, "/type") {
             "text" => (Kind::Text(text(block, "/text").to_owned()), Taken::text(text(block, "/text"))),
             "tool_use" => {
-                let call =
-                    Kind::Call { id: part("id"), name: part("name"), input: part("input"), written: String::new() };
-                (call, Taken::kept(block.to_string().len()))
+                let own = |pointer: &str| text(block, pointer).to_owned();
+                let input = block.get("input").map_or_else(|| "{}".to_owned(), Value::to_string);
+                let (id, name) = (own("/id"), own("/name"));
+                let kept = id.len() + name.len() + input.len();
+                (Kind::Call { id, name, input, written: String::new() }, Taken::kept(kept))
             }
             _ => return Taken::default(),
         };
-        self.blocks.push(Block { index: event.get("index").cloned().unwrap_or_default(), kind });
+        self.places.extend(index(event).map(|index| (index, self.blocks.len())));
+        self.blocks.push(kind);
         // A block is something in itself, so that a stream of empty ones ends, too.
         Taken { kept: taken.kept + BLOCK_BYTES, ..taken }
     }
 
     fn add(&mut self, event: &Value) -> Taken {
-        let index = event.get("index").unwrap_or(&Value::Null);
-        let Some(block) = self.blocks.iter_mut().rev().find(|block| block.index == *index) else {
-            return Taken::default();
-        };
-        match &mut block.kind {
+        let place = index(event).and_then(|index| self.places.get(&index));
+        let Some(block) = place.and_then(|place| self.blocks.get_mut(*place)) else { return Taken::default() };
+        match block {
             Kind::Text(known) => {
                 let piece = text(event, "/delta/text");
                 *known += piece;
@@ -114,6 +118,10 @@ impl Messages {
     }
 }
 
+fn index(event: &Value) -> Option<u64> {
+    event.get("index").and_then(Value::as_u64)
+}
+
 /// What a block is taken to be kept with, beside its texts.
 const BLOCK_BYTES: usize = 100;
 
@@ -123,10 +131,8 @@ impl Kind {
             Self::Text(text) => json!({ "type": "text", "text": text }),
             Self::Call { id, name, input, written } => {
                 // Arguments that are no JSON are left as they came: the program of the step says so to the model.
-                let input = match written.as_str() {
-                    "" => input.clone(),
-                    written => serde_json::from_str(written).unwrap_or_else(|_| written.into()),
-                };
+                let written = if written.is_empty() { input } else { written };
+                let input: Value = serde_json::from_str(written).unwrap_or_else(|_| written.as_str().into());
                 json!({ "type": "tool_use", "id": id, "name": name, "input": input })
             }
         }
@@ -177,6 +183,22 @@ mod tests {
                 ],
             })
         );
+    }
+
+    #[test]
+    fn what_is_kept_of_an_event_is_counted() {
+        let long = json!(vec![0; 100_000]);
+        let mut messages = Messages::default();
+        let call = json!({ "type": "tool_use", "id": long, "name": "f", "input": long });
+        let taken =
+            messages.take(json!({ "type": "content_block_start", "index": long, "content_block": call })).unwrap();
+        assert!(taken.kept > 200_000, "{taken:?}");
+        let usage = json!({ "input_tokens": 1, "output_tokens": 2, "more": long });
+        messages.take(json!({ "type": "message_start", "message": { "model": long, "usage": usage } })).unwrap();
+        messages.take(json!({ "type": "message_delta", "delta": { "stop_reason": long } })).unwrap();
+        let answer = messages.answer();
+        assert_eq!(answer["usage"], json!({ "input_tokens": 1, "output_tokens": 2 }));
+        assert!(answer["model"].is_null() && answer["stop_reason"].is_null());
     }
 
     #[test]
