@@ -7,8 +7,9 @@
 
 mod bounds;
 mod cost;
+mod keywords;
 
-use super::issue::{Issue, IssueCode, Place};
+use super::issue::{Issue, IssueCode, Place, shown};
 use cost::{Cost, Steps, TooManySteps};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value, json};
@@ -50,8 +51,10 @@ impl InputSchema {
 
     pub(crate) fn parse_at(schema: &Value, place: &Place) -> Result<Self, Vec<Issue>> {
         match schema {
-            Value::Object(_) => Self::compile(schema, false, place).map_err(|issue| vec![issue]),
-            Value::Array(fields) => Self::compile(&long_form(fields, place)?, true, place).map_err(|issue| vec![issue]),
+            Value::Object(_) => Self::compile(schema, Reading::Long, place).map_err(|issue| vec![issue]),
+            Value::Array(fields) => {
+                Self::compile(&long_form(fields, place)?, Reading::Short, place).map_err(|issue| vec![issue])
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                 let issue =
                     place.error(IssueCode::InputSchemaInvalid, "`input_schema` is neither an object nor a list");
@@ -63,10 +66,24 @@ impl InputSchema {
         }
     }
 
-    fn compile(schema: &Value, is_short: bool, place: &Place) -> Result<Self, Issue> {
+    /// Reads a schema that decides what passes: its formats count, and it has no keyword that would count for nothing.
+    pub(crate) fn rule_at(schema: &Value, place: &Place) -> Result<Self, Issue> {
+        Self::compile(schema, Reading::Rule, place)
+    }
+
+    /// The same, of one that was read before.
+    pub fn rule(schema: &Value) -> Result<Self, Issue> {
+        Self::rule_at(schema, &Place::root())
+    }
+
+    fn compile(schema: &Value, reading: Reading, place: &Place) -> Result<Self, Issue> {
         let invalid = |message: String| place.error(IssueCode::InputSchemaInvalid, message);
         bounds::check(schema).map_err(invalid)?;
-        let validator = compile(schema, PATTERN_BYTES_MAX).map_err(|error| {
+        if let (Reading::Rule, Some(unknown)) = (reading, keywords::unknown(schema)) {
+            let message = format!("`{}` is no keyword of JSON Schema, and would let everything pass", shown(unknown));
+            return Err(invalid(message).suggest_nearest(unknown, keywords::known()));
+        }
+        let validator = compile(schema, PATTERN_BYTES_MAX, reading).map_err(|error| {
             invalid(format!("`input_schema` is not a JSON Schema: {error} (at `{}`)", error.instance_path()))
         })?;
         let properties = schema.get("properties").and_then(Value::as_object);
@@ -77,7 +94,7 @@ impl InputSchema {
             cost: Cost::of(schema, &pattern_steps),
             defaults: defaults.collect(),
             properties: properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect(),
-            is_closed: is_short || schema.get("additionalProperties") == Some(&Value::Bool(false)),
+            is_closed: reading == Reading::Short || schema.get("additionalProperties") == Some(&Value::Bool(false)),
         })
     }
 
@@ -147,15 +164,32 @@ impl fmt::Debug for InputSchema {
     }
 }
 
-fn compile(schema: &Value, pattern_bytes_max: usize) -> Result<Validator, jsonschema::ValidationError<'static>> {
+fn compile(
+    schema: &Value,
+    pattern_bytes_max: usize,
+    reading: Reading,
+) -> Result<Validator, jsonschema::ValidationError<'static>> {
     let patterns = PatternOptions::regex().size_limit(pattern_bytes_max).dfa_size_limit(PATTERN_BYTES_MAX);
-    jsonschema::options().with_pattern_options(patterns).build(schema)
+    let is_rule = reading == Reading::Rule;
+    let options = jsonschema::options().with_pattern_options(patterns);
+    options.should_validate_formats(is_rule).should_ignore_unknown_formats(!is_rule).build(schema)
+}
+
+/// What a schema is for, and how it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// It describes data, as JSON Schema.
+    Long,
+    /// It describes data, in the short form.
+    Short,
+    /// It decides what passes.
+    Rule,
 }
 
 /// What a pattern takes for each byte of text at worst.
 fn pattern_steps(pattern: &str) -> u64 {
     let schema = json!({ "pattern": pattern });
-    let class = PATTERN_CLASSES_BYTES.into_iter().find(|bytes| compile(&schema, *bytes).is_ok());
+    let class = PATTERN_CLASSES_BYTES.into_iter().find(|bytes| compile(&schema, *bytes, Reading::Long).is_ok());
     (class.unwrap_or(PATTERN_BYTES_MAX) / PATTERN_BYTES_PER_STEP) as u64
 }
 

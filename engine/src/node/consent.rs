@@ -4,7 +4,10 @@
 //! are checked, and what a person said is compared with what is asked for. Never asks anybody itself: it says what to ask.
 
 use super::Compute;
-use crate::{graph::InputSchema, run::Approval};
+use crate::{
+    graph::{InputSchema, Issue},
+    run::Approval,
+};
 use agentruntime_host_api::{
     ArgumentRule, Grants, HostRequest, Json, StepError, TenantId, ToolCall, ToolServer,
     broker::{self, Checked, Permit, Ruling, ToApprove},
@@ -76,12 +79,12 @@ fn question(call: &ToolCall) -> Json {
 
 /// What is wrong with the arguments of a call by a rule. A rule that cannot be read lets nothing pass.
 fn wrong(rule: &ArgumentRule, call: &ToolCall) -> Option<String> {
-    let told = |issues: Vec<crate::graph::Issue>| {
+    let told = |issues: Vec<Issue>| {
         let sentences: Vec<String> = issues.iter().map(ToString::to_string).collect();
         sentences.join("; ").replace("`input_schema`", "the rule")
     };
-    match InputSchema::parse(&rule.schema()) {
-        Err(issues) => Some(told(issues)),
+    match InputSchema::rule(&rule.schema()) {
+        Err(issue) => Some(told(vec![issue])),
         Ok(schema) => Some(schema.check(&Value::Object(call.arguments.clone()))).filter(|it| !it.is_empty()).map(told),
     }
 }

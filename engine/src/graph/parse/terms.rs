@@ -26,7 +26,7 @@ pub(super) fn check(entry: &mut Fields<'_, '_>) {
         );
         return entry.sink.report.push(issue.suggest("write the values themselves"));
     }
-    for mut issue in InputSchema::parse_at(schema, &place).err().unwrap_or_default() {
+    if let Err(mut issue) = InputSchema::rule_at(schema, &place) {
         issue.code = IssueCode::ArgumentRuleInvalid;
         issue.message = issue.message.replace("`input_schema`", "`arguments`");
         entry.sink.report.push(issue);

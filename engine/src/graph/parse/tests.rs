@@ -1,8 +1,8 @@
 //! Reading graphs, by example.
 
 use crate::graph::{
-    Conduct, FailurePolicy, ForEachErrorPolicy, Graph, Issue, IssueCode, Leaf, OnError, Sleep, StepKind, WhileMode,
-    WhileTest, limits::*,
+    Conduct, FailurePolicy, ForEachErrorPolicy, Graph, InputSchema, Issue, IssueCode, Leaf, OnError, Sleep, StepKind,
+    WhileMode, WhileTest, limits::*,
 };
 use agentruntime_host_api::ErrorCode;
 use serde_json::{Value, json};
@@ -336,9 +336,20 @@ fn terms_that_hold_nothing_back_are_refused_where_they_stand() {
         json!({ "properties": { "n": { "pattern": "(?=x)" } } }),
         json!({ "properties": { "n": { "const": "{{ input.n }}" } } }),
         json!({ "$ref": "#" }),
+        json!({ "propertis": { "n": { "maximum": 1 } } }),
+        json!({ "properties": { "n": { "maxmum": 1 } } }),
+        json!({ "properties": { "n": { "format": "ip-adress" } } }),
     ] {
         refused(json!({ "arguments": rule }), IssueCode::ArgumentRuleInvalid, "arguments");
     }
+    let rule = json!({ "properties": { "propertis": { "const": { "maxmum": 1 } } }, "required": ["propertis"] });
+    assert!(parse(agent_with(&json!([entry(json!({ "arguments": rule }))]))).is_ok(), "a name is no keyword");
+    let ip = |text: &str| {
+        InputSchema::rule(&json!({ "properties": { "ip": { "format": "ipv4" } } }))
+            .unwrap()
+            .check(&json!({ "ip": text }))
+    };
+    assert!(ip("10.0.0.1").is_empty() && !ip("not an address").is_empty(), "formats count");
     let issues = parse(agent_with(&json!([entry(json!({ "arguments": { "$ref": "#" } }))]))).unwrap_err();
     assert!(issues[0].message.starts_with("`arguments` refers to itself"), "{issues:?}");
 
