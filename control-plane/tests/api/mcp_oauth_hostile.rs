@@ -136,6 +136,47 @@ async fn a_description_that_leads_astray_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_server_is_not_opened_for_a_server_that_does_not_say_who_it_is() {
+    let server = Server::start_with(None, &LOOPBACK);
+    let owner = server.owner();
+    // The honest one sends its codes back without a word of who it is.
+    let honest = McpServer::start().await;
+    let described = |says: Value, page: String| {
+        move |heard: &Heard, origin: &str| {
+            let mut described = metadata(origin);
+            described["authorization_endpoint"] = json!(page);
+            described["authorization_response_iss_parameter_supported"] = says.clone();
+            (heard.path == DESCRIPTION).then(|| reply(200, "", &described))
+        }
+    };
+    let page = format!("{}/authorize", honest.origin);
+    for (name, says) in [("silent", Value::Null), ("denies", json!(false)), ("odd", json!("true"))] {
+        let told = refused(&owner, name, described(says, page.clone())).await;
+        assert!(told.contains("at another origin"), "{name}: {told}");
+    }
+    // One that announces that it says so is held to that: what the honest one gives goes nowhere.
+    let mcp = protected(|_| 3600, described(json!(true), page)).await;
+    let path = register(&owner, "announces", &mcp.url()).await;
+    let back = begin(&owner, &path, "announces").await;
+    let (silent, _) = back.split_once("&iss=").unwrap();
+    owner.get(silent).await.refused(422, "MCP_SERVER_FAILED");
+    let back = begin(&owner, &path, "announces").await;
+    assert!(back.ends_with(&honest.origin), "{back}");
+    owner.get(&back).await.refused(422, "MCP_SERVER_FAILED");
+    assert!(mcp.heard().iter().all(|heard| heard.path != "/token"));
+    nothing_is_kept(&owner).await;
+    // Tokens may come from elsewhere, as they do from providers that everybody knows.
+    let silent = |heard: &Heard, origin: &str| {
+        let mut described = metadata(origin);
+        described["token_endpoint"] = json!("http://127.0.0.2:9/token");
+        described["authorization_response_iss_parameter_supported"] = json!(false);
+        (heard.path == DESCRIPTION).then(|| reply(200, "", &described))
+    };
+    let mcp = protected(|_| 3600, silent).await;
+    begin(&owner, &register(&owner, "elsewhere", &mcp.url()).await, "elsewhere").await;
+}
+
+#[tokio::test]
 async fn a_token_that_is_none_is_not_kept_and_what_was_sent_comes_back_to_nobody() {
     let server = Server::start_with(None, &LOOPBACK);
     let owner = server.owner();

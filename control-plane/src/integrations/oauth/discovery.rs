@@ -122,7 +122,7 @@ async fn look(egress: &Egress, question: &Question<'_>) -> Result<Found, Integra
     };
     Ok(Found {
         issuer: metadata.issuer.clone().unwrap_or_default(),
-        names_issuer: is_said(&metadata, "authorization_response_iss_parameter_supported"),
+        names_issuer: names_issuer(&metadata),
         scopes,
         client: Client {
             flow: question.flow,
@@ -164,9 +164,34 @@ fn check(question: &Question<'_>, metadata: &AuthorizationMetadata) -> Result<Ur
                  others could use what it gives a browser",
             );
         }
-        endpoint(question.server, "authorization_endpoint", &metadata.authorization_endpoint)?;
+        let page = endpoint(question.server, "authorization_endpoint", &metadata.authorization_endpoint)?;
+        check_page(metadata, &page)?;
     }
     endpoint(question.server, "token_endpoint", &metadata.token_endpoint)
+}
+
+/// Refuses a page of somebody else's. A hostile server could name an honest one's page, and the client that is known there: the
+/// honest one would send its code to our one callback, and we would take it, and the verifier, to the hostile one's token
+/// endpoint (mix-up). A server that says who it is on the way back (RFC 9207) is held to that there, and so may have its page
+/// anywhere. The other endpoints may be at any origin, as with providers that are well-known they are: what is sent there was
+/// given by this server's own page, or is for it.
+fn check_page(metadata: &AuthorizationMetadata, page: &Url) -> Result<(), IntegrationError> {
+    let issuer = metadata.issuer.as_deref().and_then(|issuer| Url::parse(issuer).ok());
+    let is_own = issuer.is_some_and(|issuer| issuer.origin() == page.origin());
+    match is_own || names_issuer(metadata) {
+        true => Ok(()),
+        false => {
+            let message = "the authorization server's page (`authorization_endpoint`) is at another origin than the server \
+                (`issuer`), which does not say who it is on the way back (`authorization_response_iss_parameter_supported`), so \
+                that what another server gives a browser could be taken to it";
+            Err(IntegrationError::McpServer(message.into()))
+        }
+    }
+}
+
+/// Whether a server says who it is on the way back (RFC 9207).
+fn names_issuer(metadata: &AuthorizationMetadata) -> bool {
+    is_said(metadata, "authorization_response_iss_parameter_supported")
 }
 
 /// What is asked for: what somebody says, else what the server wants.
