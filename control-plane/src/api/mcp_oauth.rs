@@ -13,7 +13,7 @@ use crate::{
         McpServerId,
         oauth::{
             CLIENT_NAME, Flow, Own,
-            authorize::{self, Begun, Return, Wanted},
+            authorize::{self, Begun, Opened, Return, Wanted},
         },
     },
 };
@@ -57,6 +57,10 @@ struct NewAuthorization {
     /// And what proves it.
     #[schema(value_type = Option<String>)]
     client_secret: Option<SecretText>,
+    /// The authorization server that is to grant access, by the address that it calls itself; another one that the MCP server
+    /// names is refused. `client_secret` wants it.
+    #[schema(max_length = 2048, example = "https://login.example.com")]
+    issuer: Option<String>,
     /// What is asked for. Where it is missing: what the server says that it wants.
     #[schema(max_items = 64, example = json!(["files:read"]))]
     scopes: Option<Vec<String>>,
@@ -83,6 +87,9 @@ struct Authorization {
     /// Until when the browser has to be back.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
+    /// The authorization server that grants access.
+    #[schema(example = "https://login.example.com")]
+    issuer: String,
     /// The connection that holds the access; null: there is none before the browser is back.
     connection: Option<Connection>,
 }
@@ -151,17 +158,22 @@ async fn begin(
         },
         client_id: given.client_id,
         client_secret: given.client_secret.map(|secret| secret.0),
+        issuer: given.issuer,
         scopes: given.scopes,
     };
     Ok(Json(match authorize::begin(&app, &may, McpServerId::from(id), wanted).await? {
-        Begun::Page(url, expires_at) => Authorization {
+        Begun::Page(Opened { url, expires_at, issuer }) => Authorization {
             authorization_url: Some(url.into()),
             expires_at: Some(expires_at.to_string()),
+            issuer,
             connection: None,
         },
-        Begun::Done(made) => {
-            Authorization { authorization_url: None, expires_at: None, connection: Some(connections::shown(*made)) }
-        }
+        Begun::Done(made) => Authorization {
+            authorization_url: None,
+            expires_at: None,
+            issuer: made.grant.as_ref().map(|grant| grant.issuer.clone()).unwrap_or_default(),
+            connection: Some(connections::shown(*made)),
+        },
     }))
 }
 

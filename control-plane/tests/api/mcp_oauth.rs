@@ -127,7 +127,8 @@ pub(crate) async fn secrets_of_authorizing(server: &Server) -> Vec<String> {
     let owner = server.owner();
     let path = register(&owner, "crm", &mcp.url()).await;
     let secret = "a-secret-of-the-client-there";
-    let wanted = json!({ "display_name": "crm", "client_id": "a-client", "client_secret": secret });
+    let wanted =
+        json!({ "display_name": "crm", "client_id": "a-client", "client_secret": secret, "issuer": mcp.origin });
     let begun = owner.post(&format!("{path}/authorize"), wanted).await.expect(200);
     owner.get(&way_back(&begun)).await.expect(200);
     let made = owner.get("/v1/connections").await.expect(200)["items"][0].clone();
@@ -308,6 +309,9 @@ async fn what_is_wanted_is_checked_before_anybody_is_asked() {
         ("client_id", json!({ "display_name": "a", "client_id": "a b" })),
         ("client_id", json!({ "display_name": "a", "client_id": "x".repeat(2049) })),
         ("client_secret", json!({ "display_name": "a", "client_id": "a", "client_secret": "" })),
+        ("issuer", json!({ "display_name": "a", "client_id": "a", "client_secret": "a" })),
+        ("issuer", json!({ "display_name": "a", "issuer": "login.example.com" })),
+        ("issuer", json!({ "display_name": "a", "issuer": format!("https://{}", "x".repeat(2041)) })),
         ("client_secret", json!({ "display_name": "a", "client_id": "a", "grant_type": "client_credentials" })),
         ("scopes", json!({ "display_name": "a", "scopes": ["a b"] })),
         ("scopes", json!({ "display_name": "a", "scopes": ["a\"b"] })),

@@ -7,6 +7,7 @@ use crate::{
     server::{Client, Server},
 };
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 
 const DESCRIPTION: &str = "/.well-known/oauth-authorization-server";
 const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
@@ -41,7 +42,9 @@ fn with(member: &'static str, value: Value) -> impl Fn(&Heard, &str) -> Option<A
 async fn refused_token(owner: &Client, name: &str, answer: impl Fn(&Heard) -> Answer + Send + Sync + 'static) -> Value {
     let mcp = protected(|_| 3600, move |heard, _| (heard.path == "/token").then(|| answer(heard))).await;
     let path = register(owner, name, &mcp.url()).await;
-    let wanted = json!({ "display_name": name, "client_id": "a-client", "client_secret": "a-secret-of-the-client" });
+    let secret = "a-secret-of-the-client";
+    let wanted =
+        json!({ "display_name": name, "client_id": "a-client", "client_secret": secret, "issuer": mcp.origin });
     let begun = owner.post(&format!("{path}/authorize"), wanted).await.expect(200);
     let back = way_back(&begun);
     let problem = owner.get(&back).await.refused(422, "MCP_SERVER_FAILED");
@@ -174,6 +177,51 @@ async fn a_page_of_another_server_is_not_opened_for_a_server_that_does_not_say_w
     };
     let mcp = protected(|_| 3600, silent).await;
     begin(&owner, &register(&owner, "elsewhere", &mcp.url()).await, "elsewhere").await;
+}
+
+#[tokio::test]
+async fn a_secret_goes_to_no_other_authorization_server_than_the_one_that_it_is_for() {
+    let server = Server::start_with(None, &LOOPBACK);
+    let owner = server.owner();
+    // The server names one, and the next time another.
+    let (first, second) = (protected(|_| 0, |_, _| None).await, protected(|_| 3600, |_, _| None).await);
+    let named = Arc::new(Mutex::new(second.origin.clone()));
+    let names = named.clone();
+    let mcp = McpServer::twisted(move |heard| {
+        let issuer = names.lock().unwrap().clone();
+        let body =
+            json!({ "resource": format!("http://{}/mcp", heard.headers["host"]), "authorization_servers": [issuer] });
+        match heard.path.as_str() {
+            "/mcp" => (!heard.headers.contains_key("authorization")).then(|| reply(401, "", &json!({}))),
+            RESOURCE => Some(reply(200, "", &body)),
+            _ => Some(Answer::Bytes(bytes(404, "", ""))),
+        }
+    })
+    .await;
+    let path = register(&owner, "crm", &mcp.url()).await;
+    let secret = "a-secret-of-the-client";
+    let wanted =
+        json!({ "display_name": "crm", "client_id": "a-client", "client_secret": secret, "issuer": first.origin });
+    let mut by_itself = wanted.clone();
+    by_itself["grant_type"] = json!("client_credentials");
+    for wanted in [&wanted, &by_itself] {
+        let problem = owner.post(&format!("{path}/authorize"), wanted.clone()).await.refused(422, "MCP_SERVER_FAILED");
+        let told = text(&problem["error"]);
+        assert!(told.contains(&second.origin) && told.contains(&first.origin), "{told}");
+    }
+    nothing_is_kept(&owner).await;
+    // What was begun goes on with whom it was begun, also when the server names another one by then, and so do renewals.
+    named.lock().unwrap().clone_from(&first.origin);
+    let begun = owner.post(&format!("{path}/authorize"), wanted).await.expect(200);
+    assert_eq!(begun["issuer"], json!(first.origin));
+    named.lock().unwrap().clone_from(&second.origin);
+    owner.get(&way_back(&begun)).await.expect(200);
+    let made = owner.get("/v1/connections").await.expect(200)["items"][0].clone();
+    assert_eq!(made["authorization"]["issuer"], json!(first.origin));
+    owner.post(&format!("{path}/discover"), json!({ "connection_id": made["id"] })).await.expect(200);
+    let asked = |of: &McpServer| of.heard().iter().filter(|heard| heard.path == "/token").count();
+    assert_eq!((asked(&first), asked(&second)), (2, 0));
+    assert!(second.heard().iter().all(|heard| heard.method == "GET"), "it was asked who it is, and no more");
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ async fn a_client_that_somebody_registered_has_access_with_and_without_a_person(
     let server = Server::start_with(None, &LOOPBACK);
     let owner = server.owner();
     let path = register(&owner, &mcp).await;
-    let client = |name: &str| json!({ "display_name": name, "client_id": mcp.hello["client_id"], "client_secret": mcp.hello["client_secret"] });
+    let client = |name: &str| json!({ "display_name": name, "client_id": mcp.hello["client_id"], "client_secret": mcp.hello["client_secret"], "issuer": mcp.hello["issuer"] });
     let made = authorize(&server, &owner, &path, client("by ada")).await;
     let workflow = caller(&owner, &path, &made).await;
     let run = echo(&workflow, json!({ "text": "hello" })).await;
@@ -122,6 +122,10 @@ async fn a_client_that_somebody_registered_has_access_with_and_without_a_person(
     let mut wanted = client("by itself");
     wanted["grant_type"] = json!("client_credentials");
     let done = owner.post(&format!("{path}/authorize"), wanted).await.expect(200);
+    assert_eq!(
+        (&done["issuer"], &done["connection"]["authorization"]["issuer"]),
+        (&mcp.hello["issuer"], &mcp.hello["issuer"])
+    );
     assert_eq!(done["authorization_url"], Value::Null);
     let with = json!({ "version": 1, "connection_id": done["connection"]["id"] });
     owner.post(&format!("{path}/validate"), with.clone()).await.expect(200);

@@ -54,7 +54,14 @@ async function use(server_id, path, connection_id) {
 
 const { id } = await ask('POST', '/v1/mcp/servers', { name: 'c', canonical_url: server });
 const path = `/v1/mcp/servers/${id}`;
-const client = context.client_id ? { client_id: context.client_id, client_secret: context.client_secret } : {};
+const client = context.client_id ? { client_id: context.client_id } : {};
+if (context.client_secret) {
+  // A secret is for one authorization server: here, for the one that the server says it has.
+  const { origin, pathname } = new URL(server);
+  const description = await fetch(`${origin}/.well-known/oauth-protected-resource${pathname}`);
+  const [issuer] = (await description.json()).authorization_servers;
+  Object.assign(client, { client_secret: context.client_secret, issuer });
+}
 const wanted = process.env.GRANT_TYPE ? { ...client, grant_type: process.env.GRANT_TYPE } : client;
 try {
   const connection_id = await authorize(path, wanted);

@@ -40,16 +40,28 @@ pub(crate) struct Wanted {
     pub(crate) client_id: Option<String>,
     /// And what proves it.
     pub(crate) client_secret: Option<SecretString>,
+    /// At which authorization server that is so: a secret goes to no other. Nothing, without a secret: whomever the server names.
+    pub(crate) issuer: Option<String>,
     /// What is asked for; nothing: what the server says that it wants.
     pub(crate) scopes: Option<Vec<String>>,
 }
 
 /// What became of a beginning.
 pub(crate) enum Begun {
-    /// A person is to open this, before then.
-    Page(Url, Timestamp),
+    /// A person is to open a page.
+    Page(Opened),
     /// It is done.
     Done(Box<Connection>),
+}
+
+/// A page that a person is to open.
+pub(crate) struct Opened {
+    /// Its address.
+    pub(crate) url: Url,
+    /// Until when the browser has to be back.
+    pub(crate) expires_at: Timestamp,
+    /// Who grants access there.
+    pub(crate) issuer: String,
 }
 
 /// What a browser comes back with.
@@ -77,7 +89,8 @@ pub(crate) async fn begin(
     let sealer = data_keys::sealer(database, &app.sealer, &scope.tenant).await?;
     let mut tx = database.begin().await?;
     let details = json!({
-        "display_name": display_name, "grant_type": wanted.flow, "client_id": wanted.client_id, "scopes": wanted.scopes,
+        "display_name": display_name, "grant_type": wanted.flow, "client_id": wanted.client_id, "issuer": wanted.issuer,
+        "scopes": wanted.scopes,
     });
     may.record(&mut tx, "mcp_server.authorize", server, details, database.time()).await?;
     tx.commit().await?;
@@ -87,6 +100,7 @@ pub(crate) async fn begin(
         flow: wanted.flow,
         client_id: wanted.client_id.as_deref(),
         client_secret: wanted.client_secret.as_ref(),
+        issuer: wanted.issuer.as_deref(),
         scopes: wanted.scopes.as_deref(),
         own: &own,
     };
@@ -102,7 +116,7 @@ pub(crate) async fn begin(
     let new = New { state: &state, scope: &scope, server, user, display_name: &display_name, pending: &pending };
     let expires_at = attempts::begin(&mut tx, &sealer, new, database.time()).await?;
     tx.commit().await?;
-    Ok(Begun::Page(page, expires_at))
+    Ok(Begun::Page(Opened { url: page, expires_at, issuer: pending.issuer }))
 }
 
 /// Finishes it, for whoever began it. What is refused keeps nothing.
@@ -197,6 +211,23 @@ async fn keep(
     granted::keep(app, may, display_name, grant, seal).await
 }
 
+/// A secret is for one authorization server, and whoever gives it says for which: the MCP server names any that it likes.
+fn check_issuer(wanted: &Wanted) -> Result<(), IntegrationError> {
+    match &wanted.issuer {
+        None if wanted.client_secret.is_some() => {
+            let message = "say which authorization server the `client_secret` is for, by the address that it calls itself; it is \
+                sent to no other that the MCP server may name";
+            Err(IntegrationError::invalid("issuer", message))
+        }
+        Some(issuer) if issuer.len() > CLIENT_ID_BYTES_MAX || Url::parse(issuer).is_err() => {
+            let message =
+                format!("write an address of up to {CLIENT_ID_BYTES_MAX} bytes such as https://login.example.com");
+            Err(IntegrationError::invalid("issuer", message))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check(wanted: &Wanted) -> Result<(), IntegrationError> {
     let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     if let Some(id) = &wanted.client_id
@@ -211,6 +242,7 @@ fn check(wanted: &Wanted) -> Result<(), IntegrationError> {
     if wanted.client_secret.is_some() && wanted.client_id.is_none() {
         return Err(IntegrationError::invalid("client_id", "say whose `client_secret` it is"));
     }
+    check_issuer(wanted)?;
     if wanted.flow == Flow::ClientCredentials && wanted.client_secret.is_none() {
         let message = "without a person, the client proves itself: send `client_id` and `client_secret`";
         return Err(IntegrationError::invalid("client_secret", message));

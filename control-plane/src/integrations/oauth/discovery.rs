@@ -34,6 +34,8 @@ pub(super) struct Question<'q> {
     pub(super) client_id: Option<&'q str>,
     /// And what proves it.
     pub(super) client_secret: Option<&'q SecretString>,
+    /// Who is to grant it, if somebody says so.
+    pub(super) issuer: Option<&'q str>,
     /// What is asked for; nothing: what the server says that it wants.
     pub(super) scopes: Option<&'q [String]>,
     /// Who we are.
@@ -156,6 +158,7 @@ fn check(question: &Question<'_>, metadata: &AuthorizationMetadata) -> Result<Ur
     if metadata.issuer.as_ref().is_none_or(String::is_empty) {
         return refuse("the authorization server's description does not say whose it is (`issuer`)");
     }
+    check_issuer(question, metadata.issuer.as_deref().unwrap_or_default())?;
     if question.flow == Flow::AuthorizationCode {
         let methods = metadata.code_challenge_methods_supported.iter().flatten();
         if !methods.into_iter().any(|method| method == "S256") {
@@ -168,6 +171,25 @@ fn check(question: &Question<'_>, metadata: &AuthorizationMetadata) -> Result<Ur
         check_page(metadata, &page)?;
     }
     endpoint(question.server, "token_endpoint", &metadata.token_endpoint)
+}
+
+/// Refuses another authorization server than the one that is wanted: the server of MCP can name any, and the next time another
+/// one. What is found out here is kept with the authorization, and its code and all renewals go to the token endpoint that this
+/// issuer named, whatever the server of MCP says later.
+fn check_issuer(question: &Question<'_>, found: &str) -> Result<(), IntegrationError> {
+    // Servers and people add a slash at the end and leave it out; it leads to the same description.
+    let spelt = |issuer: &str| issuer.strip_suffix('/').unwrap_or(issuer).to_owned();
+    match question.issuer {
+        Some(wanted) if spelt(wanted) != spelt(found) => {
+            let message = format!(
+                "this MCP server has access granted by {}, not by {wanted}; nothing was sent there. Is that whose client it \
+                 is, and do you trust it? Then send it as `issuer`",
+                shortened(found)
+            );
+            Err(IntegrationError::McpServer(message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a page of somebody else's. A hostile server could name an honest one's page, and the client that is known there: the
@@ -228,8 +250,9 @@ async fn client(
             return Ok(given(document.as_str()));
         }
         let message = format!(
-            "the authorization server registers nobody who merely asks: register a client there yourself, with {callback} as \
-             its redirect URI, and send its `client_id`, and its `client_secret` if it has one"
+            "the authorization server {} registers nobody who merely asks: register a client there yourself, with {callback} \
+             as its redirect URI, and send its `client_id`, and if it has a `client_secret`, that and the server as `issuer`",
+            shortened(metadata.issuer.as_deref().unwrap_or_default())
         );
         return Err(IntegrationError::McpServer(message));
     };
