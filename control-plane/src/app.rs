@@ -9,7 +9,7 @@ use crate::{
         tables,
     },
     api::{bodies::Bodies, health::Pulse, limits::Limits, stream::Seats},
-    integrations::{Keys, Outside},
+    integrations::{Inquiries, Keys, Outside},
     mail::{MailError, Mailer},
     observe::Telling,
     operations::{Checking, Checks, Project, WorkflowFeeds},
@@ -55,6 +55,8 @@ pub(crate) struct App {
     pub(crate) bodies: Bodies,
     /// The checks of graphs that are under way.
     pub(crate) checks: Checks,
+    /// The requests that ask servers elsewhere.
+    pub(crate) inquiries: Inquiries,
     /// What streams of whole workflows take their events from.
     pub(crate) feeds: WorkflowFeeds,
     /// The streams of events that are open.
@@ -121,6 +123,7 @@ impl App {
             pulse: Pulse::default(),
             bodies,
             checks: Checks::default(),
+            inquiries: Inquiries::default(),
             feeds: WorkflowFeeds::default(),
             seats: Seats::default(),
             ending: CancellationToken::new(),

@@ -161,6 +161,12 @@ const CODES: &[Code] = &[
          (503), have as much room as they may; `Retry-After`",
     ),
     code("TOO_MANY_CHECKS", &[429], "the workspace has as many graphs checked as it can at once; `Retry-After`"),
+    code(
+        "TOO_MANY_INQUIRIES",
+        &[429],
+        "as many requests that ask servers elsewhere (authorizing, discovering, validating, testing, the catalog of models) \
+         are under way as may, of the workspace or of all; `Retry-After`",
+    ),
     code("TOO_MANY_STREAMS", &[429], "the workspace follows as many streams as it can"),
     code("INTERNAL", &[500], "something failed inside; the log has it under the `request_id`"),
     code(

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     access::{AccessError, May, permission::ReadConnections},
-    integrations::llm::{NoProvider, Tier, Vendor, catalog::Listed},
+    integrations::{
+        IntegrationError,
+        llm::{NoProvider, Tier, Vendor, catalog::Listed},
+    },
 };
 use agentruntime_host_api::ModelGrant;
 use axum::{Json, extract::State as Given, http::StatusCode};
@@ -97,7 +100,9 @@ struct ModelAnswer {
     security(("token" = ["workflow:read"]), ("session" = []))
 )]
 async fn catalog(may: May<ReadConnections>, Given(app): Given<State>) -> Result<Json<Catalog>, Problem> {
-    let listed = app.outside.models(&may.place.scope()).await?;
+    let scope = may.place.scope();
+    let _inquiry = app.inquiries.admit(&scope.tenant).map_err(IntegrationError::from)?;
+    let listed = app.outside.models(&scope).await?;
     let mut catalog = Catalog { items: Vec::new(), problems: Vec::new() };
     for Listed { provider, vendor, tier, models } in listed {
         match models {

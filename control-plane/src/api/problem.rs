@@ -282,6 +282,10 @@ impl From<IntegrationError> for Problem {
             IntegrationError::Access(error) => error.into(),
             IntegrationError::Seal(error) => error.into(),
             IntegrationError::External(error) => Self::unavailable("the external vault", &error),
+            IntegrationError::TooManyInquiries(error) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_INQUIRIES", error.to_string())
+                    .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
             IntegrationError::McpServer(sentence) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "MCP_SERVER_FAILED", sentence)
             }

@@ -233,6 +233,7 @@ pub(crate) async fn test(
     let (database, scope) = (app.database(), may.place.scope());
     let rows = database.rows(SELECT, key(&scope, id)).await?;
     let found = connection(rows.first().ok_or_else(|| unknown(id))?)?;
+    let _inquiry = app.inquiries.admit(&scope.tenant)?;
     let sealer = data_keys::opener(database, &app.sealer, &scope.tenant).await?;
     let mut tested = Vec::new();
     for key in found.credential_keys() {

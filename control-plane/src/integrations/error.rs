@@ -1,5 +1,6 @@
 //! How integrations are refused.
 
+use super::inquiries::TooMany;
 use crate::{
     access::AccessError,
     vault::{DataKeyError, ExternalError, SealError},
@@ -23,6 +24,9 @@ pub(crate) enum IntegrationError {
         /// The scopes that the server wants, where it says so.
         scopes: Vec<String>,
     },
+    /// As many requests ask servers elsewhere as may.
+    #[error(transparent)]
+    TooManyInquiries(#[from] TooMany),
     /// A secret could not be kept, or not be had.
     #[error(transparent)]
     Seal(#[from] SealError),

@@ -10,6 +10,7 @@
 //! | `fields` | names, and how many values of what size |
 //! | `hosts` | where credentials may be sent |
 //! | `secrets` | finding and opening what a step uses |
+//! | `inquiries` | how many requests that ask servers elsewhere are under way |
 //! | `llm` | language models and their providers |
 //! | `schemas` | checks by a JSON Schema |
 //! | `oauth` | connections whose token is fetched and renewed |
@@ -20,6 +21,7 @@ pub(crate) mod connections;
 mod error;
 mod fields;
 mod hosts;
+mod inquiries;
 pub(crate) mod llm;
 pub(crate) mod mcp;
 pub(crate) mod oauth;
@@ -29,6 +31,7 @@ mod secrets;
 pub(crate) mod vault_entries;
 
 pub(crate) use error::IntegrationError;
+pub(crate) use inquiries::Inquiries;
 pub(crate) use outside::{Outside, Secrets};
 pub(crate) use secrets::Keys;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    sync::Barrier,
+    sync::{Barrier, mpsc, watch},
 };
 
 pub(crate) const SECRET: &str = "sk-live-7f3a9c01d2e4";
@@ -339,6 +339,62 @@ async fn the_inside_is_out_of_reach_unless_the_operator_allows_it() {
         assert!(text(&ended["error"]["message"]).contains("egress_allowed_networks"), "{ended}");
     }
     assert!(echo.came().is_empty());
+}
+
+/// A server that says when it was asked, and answers when it is released.
+async fn held() -> (String, mpsc::UnboundedReceiver<()>, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let ((asked, came), (release, released)) = (mpsc::unbounded_channel(), watch::channel(false));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (asked, mut released) = (asked.clone(), released.clone());
+            tokio::spawn(async move {
+                stream.read(&mut [0; 4096]).await.unwrap();
+                let _ = asked.send(());
+                released.wait_for(|it| *it).await.unwrap();
+                // Whoever asked may have gone.
+                let _ = stream.write_all(b"HTTP/1.1 404 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            });
+        }
+    });
+    (origin, came, release)
+}
+
+#[tokio::test]
+async fn requests_that_ask_servers_elsewhere_are_few_at_once() {
+    let server = Server::start_with(None, &LOOPBACK);
+    let (owner, (origin, mut came, release)) = (server.owner(), held().await);
+    let made = connect(&owner, "crm", &[&origin]).await;
+    let test = format!("/v1/connections/{}/test", text(&made["id"]));
+    let body = json!({ "name": "crm", "canonical_url": format!("{origin}/mcp") });
+    let registered = owner.post("/v1/mcp/servers", body).await.expect(201);
+    let path = format!("/v1/mcp/servers/{}", text(&registered["id"]));
+    let (discover, authorize) = (format!("{path}/discover"), format!("{path}/authorize"));
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let (owner, discover) = (owner.clone(), discover.clone());
+            tokio::spawn(async move { owner.post(&discover, json!({})).await.refused(422, "MCP_SERVER_FAILED") })
+        })
+        .collect();
+    for _ in 0..8 {
+        came.recv().await.unwrap();
+    }
+    for answer in [
+        owner.post(&discover, json!({})).await,
+        owner.post(&authorize, json!({ "display_name": "granted" })).await,
+        owner.post(&test, json!({})).await,
+        owner.get("/v1/llm/catalog").await,
+    ] {
+        assert_eq!(answer.headers["retry-after"], "1");
+        answer.refused(429, "TOO_MANY_INQUIRIES");
+    }
+    release.send(true).unwrap();
+    for asked in waiting {
+        asked.await.unwrap();
+    }
+    assert_eq!(owner.post(&test, json!({})).await.expect(200)["ok"], true);
+    owner.get("/v1/llm/catalog").await.expect(200);
 }
 
 #[tokio::test]

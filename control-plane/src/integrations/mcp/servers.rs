@@ -199,6 +199,7 @@ pub(crate) async fn discover(
 ) -> Result<(McpServer, ToolList), IntegrationError> {
     let scope = may.place.scope();
     let found = get(app.database(), &scope, id).await?;
+    let _inquiry = app.inquiries.admit(&scope.tenant)?;
     asking(app, may, "mcp_server.discover", id, connection).await?;
     let (tools, protocol_version) = ask(app, &scope, &found, connection).await?;
     let mut values = key(&scope, id);
@@ -221,6 +222,7 @@ pub(crate) async fn validate(
     let scope = may.place.scope();
     let found = get(app.database(), &scope, id).await?;
     let frozen = versions::get(app.database(), &scope, id, version).await?;
+    let _inquiry = app.inquiries.admit(&scope.tenant)?;
     asking(app, may, "mcp_server.validate", id, connection).await?;
     let (shown, _) = ask(app, &scope, &found, connection).await?;
     let changes = frozen.tools.changes_to(&shown);

@@ -20,6 +20,7 @@ use crate::{
         IntegrationError, McpServerId,
         connections::{Connection, granted},
         fields::{check_value, name},
+        inquiries::Inquiry,
         mcp::{servers, shortened},
     },
     vault::data_keys,
@@ -85,6 +86,7 @@ pub(crate) async fn begin(
     let (database, scope) = (app.database(), may.place.scope());
     let url = kept_url(&servers::get(database, &scope, server).await?.canonical_url)?;
     granted::check_free(database, &scope, &display_name, &url).await?;
+    let _inquiry = app.inquiries.admit(&scope.tenant)?;
     // Without a key to seal with there is nothing to begin.
     let sealer = data_keys::sealer(database, &app.sealer, &scope.tenant).await?;
     let mut tx = database.begin().await?;
@@ -122,7 +124,7 @@ pub(crate) async fn begin(
 /// Finishes it, for whoever began it. What is refused keeps nothing.
 pub(crate) async fn finish(app: &App, who: SignedIn, back: Return) -> Result<Connection, IntegrationError> {
     let database = app.database();
-    let attempt = take(app, &who, &back).await?;
+    let (attempt, _inquiry) = take(app, &who, &back).await?;
     let named = NamedPlace {
         tenant: Some(attempt.scope.tenant.to_string()),
         project: Some(attempt.scope.project.to_string()),
@@ -151,7 +153,8 @@ pub(crate) async fn finish(app: &App, who: SignedIn, back: Return) -> Result<Con
     keep(app, &may, attempt.server, &attempt.display_name, pending, given).await
 }
 
-async fn take(app: &App, who: &SignedIn, back: &Return) -> Result<Attempt, IntegrationError> {
+/// The attempt, and the right to ask for its token.
+async fn take(app: &App, who: &SignedIn, back: &Return) -> Result<(Attempt, Inquiry), IntegrationError> {
     let stale = || {
         let message = "you began no such authorization, it came back before, or it took longer than ten minutes; begin again, \
             and open the page where you are signed in";
@@ -166,9 +169,14 @@ async fn take(app: &App, who: &SignedIn, back: &Return) -> Result<Attempt, Integ
         return Err(stale());
     }
     let mut tx = app.database().begin().await?;
-    let attempt = attempts::take(&mut tx, &back.state, who.user(), app.database().time()).await?;
+    let Some(attempt) = attempts::take(&mut tx, &back.state, who.user(), app.database().time()).await? else {
+        tx.commit().await?;
+        return Err(stale());
+    };
+    // Where there is no room the attempt stays, and the browser comes back with it once more.
+    let inquiry = app.inquiries.admit(&attempt.scope.tenant)?;
     tx.commit().await?;
-    attempt.ok_or_else(stale)
+    Ok((attempt, inquiry))
 }
 
 /// The page, and what is needed after it.
