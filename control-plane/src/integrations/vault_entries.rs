@@ -10,7 +10,7 @@ use crate::{
     app::App,
     vault::{ExternalError, ExternalVault, Place, Sealer, data_keys, is_external},
 };
-use agentruntime_engine::database::{Database, Row, StoreError, Values, document, id, json, number, text, time};
+use agentruntime_engine::database::{Database, Row, StoreError, Tx, Values, document, id, json, number, text, time};
 use agentruntime_host_api::{HostPattern, SecretRef, TenantId, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -92,14 +92,7 @@ pub(crate) async fn put(
     let mut tx = database.begin().await?;
     // The entry first: it makes those who change things of one workspace take turns.
     may.record(&mut tx, "vault.put", format!("vault/{path}"), json!({ "allowed_hosts": given }), now).await?;
-    let mut values = key(tenant, path);
-    values.number(1);
-    let before = tx.row(VERSIONS, values).await?.as_ref().map(entry).transpose()?;
-    if before.is_none() {
-        let message = format!("a vault has at most {PATHS_MAX} paths; delete one first");
-        let ceiling = Ceiling { count: COUNT, max: PATHS_MAX, code: "TOO_MANY_VAULT_PATHS", message };
-        check_room(&mut tx, key(tenant, path), ceiling).await?;
-    }
+    let before = version_before(&mut tx, tenant, path).await?;
     let version = before.as_ref().map_or(0, |before| before.version) + 1;
     let hosts = given.or(before.map(|before| before.allowed_hosts)).unwrap_or_default();
     let sealed = match kept {
@@ -124,11 +117,35 @@ enum Kept {
     Here(Sealer),
 }
 
-/// A value for the external vault is written there first. Where nothing comes of the version, a value lies there that nobody
+/// The newest version of a path; for a path that has none, there is room.
+async fn version_before(
+    tx: &mut Tx<'_>,
+    tenant: &TenantId,
+    path: &str,
+) -> Result<Option<VaultEntry>, IntegrationError> {
+    let mut values = key(tenant, path);
+    values.number(1);
+    let before = tx.row(VERSIONS, values).await?.as_ref().map(entry).transpose()?;
+    if before.is_none() {
+        let message = format!("a vault has at most {PATHS_MAX} paths; delete one first");
+        let ceiling = Ceiling { count: COUNT, max: PATHS_MAX, code: "TOO_MANY_VAULT_PATHS", message };
+        check_room(tx, key(tenant, path), ceiling).await?;
+    }
+    Ok(before)
+}
+
+/// A value for the external vault is written there first, if by then there is room for it here. Where nothing comes of the
+/// version all the same, because the database fails or others take the last room meanwhile, a value lies there that nobody
 /// uses, until the path is deleted.
 async fn keep(app: &App, tenant: &TenantId, path: &str, value: &SecretString) -> Result<Kept, IntegrationError> {
     match &app.external_vault {
-        Some(external) => Ok(Kept::Elsewhere(external.put(tenant, path, value).await?)),
+        Some(external) => {
+            let mut tx = app.database().begin().await?;
+            version_before(&mut tx, tenant, path).await?;
+            // Nothing was changed, and nobody waits for what the vault takes.
+            tx.commit().await?;
+            Ok(Kept::Elsewhere(external.put(tenant, path, value).await?))
+        }
         None => Ok(Kept::Here(data_keys::sealer(app.database(), &app.sealer, tenant).await?)),
     }
 }

@@ -2,11 +2,18 @@
 
 use crate::{
     connections::{Echo, FETCH, LOOPBACK, SECRET, script, text},
+    mcp_server::{Answer, McpServer, bytes},
     real::{Real, open_bao},
     server::{Server, on_both_with},
 };
 use serde_json::{Value, json};
 use std::path::Path;
+
+/// As many paths as a vault may have, made of one of them.
+const FILL: &str = "INSERT INTO vault_entries (tenant_id, path, version, sealed, allowed_hosts, created_by, created_at) \
+    WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 9999) \
+    SELECT tenant_id, path || CAST(number AS TEXT), version, sealed, allowed_hosts, created_by, created_at \
+    FROM vault_entries, numbers WHERE path = $1";
 
 /// The arguments of a service that keeps values there, with a token in a file of this folder.
 fn arguments(bao: &Real, folder: &Path) -> Vec<String> {
@@ -86,4 +93,30 @@ async fn an_external_vault_that_refuses_is_told_of_and_a_new_token_counts_at_onc
     let ended = workflow.command_and_wait("start", json!({ "url": echo.origin })).await.expect(200);
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(admin.get("/v1/vault/key").await.expect(200)["versions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_written_into_an_external_vault() {
+    on_both_with(&LOOPBACK, async |server| {
+        let body = json!({ "value": SECRET });
+        server.admin().put("/v1/vault/full", body.clone()).await.expect(200);
+        assert_eq!(server.change_all(FILL, "full").await, 9_999);
+        let folder = tempfile::tempdir().unwrap();
+        let vault = McpServer::twisted(|_| Some(Answer::Bytes(bytes(404, "", "")))).await;
+        let token = folder.path().join("token");
+        std::fs::write(&token, "a-token-of-the-vault").unwrap();
+        let (address, token) =
+            (format!("--vault-address={}", vault.origin), format!("--vault-token-file={}", token.display()));
+        let server = server.restart_with(&[LOOPBACK[0], &address, &token]);
+        let admin = server.admin();
+        admin.put("/v1/vault/one-more", body.clone()).await.refused(409, "TOO_MANY_VAULT_PATHS");
+        for body in [json!({ "value": "" }), json!({ "value": SECRET, "allowed_hosts": ["no host"] })] {
+            admin.put("/v1/vault/full", body).await.refused(422, "INVALID_FIELD");
+        }
+        assert!(vault.heard().is_empty());
+        // A path that is there already needs no room. This is no vault.
+        admin.put("/v1/vault/full", body).await.refused(503, "DEPENDENCY_UNAVAILABLE");
+        assert!(vault.heard()[0].body.contains(SECRET));
+    })
+    .await;
 }

@@ -257,6 +257,11 @@ impl Server {
 
     /// Changes rows behind the service's back, by a statement with one value.
     pub(crate) async fn change(&self, statement: &'static str, value: &str) {
+        assert_eq!(self.change_all(statement, value).await, 1, "{statement}");
+    }
+
+    /// The same with any number of rows; how many.
+    pub(crate) async fn change_all(&self, statement: &'static str, value: &str) -> u64 {
         let location = match self.data.starts_with("postgres:") {
             true => self.data.clone(),
             false => format!("sqlite:{}/journal.db", self.data),
@@ -264,8 +269,8 @@ impl Server {
         sqlx::any::install_default_drivers();
         let mut connection = sqlx::AnyConnection::connect(&location).await.unwrap();
         let changed = sqlx::query(statement).bind(value).execute(&mut connection).await.unwrap();
-        assert_eq!(changed.rows_affected(), 1, "{statement}");
         connection.close().await.unwrap();
+        changed.rows_affected()
     }
 
     /// What lies in its data folder, by name; nothing where a database server has the data.
