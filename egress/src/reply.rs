@@ -79,7 +79,7 @@ impl Opened {
     }
 
     fn too_large(&self, limit: usize) -> EgressError {
-        EgressError::TooLarge { host: shown(&self.url), limit }
+        EgressError::TooLarge { host: shown(&self.url), limit }.cleaned(&self.scrubber)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Takes secrets out of what comes back: as they are, in base64, in hex and in URL encoding, each of these however JSON
-//! writes it.
+//! Takes secrets out of what comes back: as they are, in lower case, in base64, in hex and in URL encoding, each of these however
+//! JSON writes it.
 //!
 //! A server that was given a secret can transform it in any way; these are the ways in which servers echo what they got
 //! without meaning harm, and which an author would notice too late.
@@ -145,6 +145,8 @@ fn spell(secret: &str, spellings: &mut Vec<Vec<u8>>) {
         }
     };
     add(secret.to_owned());
+    // As names of hosts and of headers are read, whatever a server wrote.
+    add(secret.to_ascii_lowercase());
     // As JSON writes it inside a text.
     let quoted = serde_json::Value::from(secret).to_string();
     add(quoted[1..quoted.len() - 1].to_owned());

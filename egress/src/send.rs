@@ -158,11 +158,20 @@ impl EgressError {
         }
     }
 
-    /// The same without secrets: what a library says of a failure can quote what was sent.
+    /// The same without secrets: what a library says of a failure can quote what was sent, and a server names the hosts that it
+    /// redirects to.
     pub(crate) fn cleaned(self, scrubber: &Scrubber) -> Self {
+        let clean = |text| scrubber.clean(text);
         match self {
-            Self::Unreachable { host, reason } => Self::Unreachable { host, reason: scrubber.clean(reason) },
-            other => other,
+            Self::OutOfReach(why) => Self::OutOfReach(clean(why)),
+            Self::RedirectNotGranted { from, to } => Self::RedirectNotGranted { from: clean(from), to: clean(to) },
+            Self::TooLarge { host, limit } => Self::TooLarge { host: clean(host), limit },
+            Self::Unreachable { host, reason } => Self::Unreachable { host: clean(host), reason: clean(reason) },
+            // These name what the step itself asked for.
+            own @ (Self::SecretNotForHost { .. }
+            | Self::SecretNotAHeader(_)
+            | Self::TooManyRedirects(_)
+            | Self::TimedOut { .. }) => own,
         }
     }
 }

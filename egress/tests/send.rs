@@ -182,6 +182,34 @@ async fn a_secret_is_put_in_at_the_wire_and_taken_out_of_what_is_echoed() {
 }
 
 #[tokio::test]
+async fn a_secret_that_a_server_makes_a_host_or_the_name_of_a_header_of_is_told_to_nobody() {
+    let secret = "SK-live-0123456789";
+    let server = Server::start(move |request| match request {
+        request if request.contains("/away") => redirect(302, &format!("http://{secret}.example/")),
+        request if request.contains("/inside") => redirect(302, &format!("http://{secret}.test.example/")),
+        _ => format!("HTTP/1.1 200 OK\r\n{secret}: 1\r\ncontent-length: 0\r\n\r\n").into_bytes(),
+    })
+    .await;
+    let lookup = Told::of(&[&["10.0.0.1"]]);
+    let reach = Reach { allowed: vec!["127.0.0.1/32".parse().unwrap()] };
+    let egress = egress(EgressConfig { lookup, reach, ..EgressConfig::default() });
+    let granted = hosts(&[server.origin(), "http://*.test.example".into()]);
+    let kept = Secret { value: SecretString::from(secret), hosts: granted.clone() };
+    let secrets = BTreeMap::from([("key".to_owned(), kept)]);
+    let ask = async |path: &str| {
+        let fetch = fetch(with_key(server.url(path)));
+        egress.send(Sending { fetch: &fetch, hosts: &granted, secrets: &secrets, idempotency_key: None }).await
+    };
+    // Both are read in lower case, whatever the server wrote.
+    let away = ask("/away").await.unwrap_err();
+    assert!(matches!(&away, EgressError::RedirectNotGranted { to, .. } if to == "[redacted].example"), "{away}");
+    let inside = ask("/inside").await.unwrap_err().to_string();
+    assert!(inside.contains("10.0.0.1") && !inside.contains("sk-live"), "{inside}");
+    let reply = ask("/").await.unwrap();
+    assert_eq!(reply.headers["[redacted]"], "1", "{reply:?}");
+}
+
+#[tokio::test]
 async fn a_secret_goes_to_no_host_but_its_own() {
     let server = Server::start(|_| ok("")).await;
     let elsewhere = "https://api.example.com".to_owned();
