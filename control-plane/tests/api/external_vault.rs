@@ -16,7 +16,7 @@ const FILL: &str = "INSERT INTO vault_entries (tenant_id, path, version, sealed,
     FROM vault_entries, numbers WHERE path = $1";
 
 /// The arguments of a service that keeps values there, with a token in a file of this folder.
-fn arguments(bao: &Real, folder: &Path) -> Vec<String> {
+pub(crate) fn arguments(bao: &Real, folder: &Path) -> Vec<String> {
     let file = folder.join("token");
     std::fs::write(&file, text(&bao.hello["token"]) + "\n").unwrap();
     let address = text(&bao.hello["address"]);

@@ -40,6 +40,7 @@ mod retention;
 mod runs;
 mod schedules;
 mod secrets;
+mod secrets_of_steps;
 mod sentences;
 mod server;
 mod serving;

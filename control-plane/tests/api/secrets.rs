@@ -29,7 +29,7 @@ const ADA: &str = "ada@secrets.example";
 /// What has to come is here before this, or never.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Everything is switched on.
-const TELL_ALL: [&str; 5] = ["--log", "trace", "--log-format", "json", "--egress-allowed-networks=127.0.0.0/8"];
+pub(crate) const TELL_ALL: [&str; 5] = ["--log", "trace", "--log-format", "json", "--egress-allowed-networks=127.0.0.0/8"];
 
 #[tokio::test]
 async fn the_log_holds_no_secret() {
@@ -98,9 +98,10 @@ fn check_lines(text: &str) {
     assert!(lines.iter().any(|line| line["message"] == "ended in order"));
 }
 
-/// A secret as it is, in both alphabets of base64 wherever it lies in what was encoded, in hex and in a URL.
-fn spellings(secret: &str) -> Vec<String> {
-    let mut all = vec![secret.to_owned(), form_urlencoded::byte_serialize(secret.as_bytes()).collect()];
+/// A secret as it is, in lower case, in both alphabets of base64 wherever it lies in what was encoded, in hex and in a URL.
+pub(crate) fn spellings(secret: &str) -> Vec<String> {
+    let mut all = vec![secret.to_owned(), secret.to_ascii_lowercase()];
+    all.push(form_urlencoded::byte_serialize(secret.as_bytes()).collect());
     all.push(secret.bytes().map(|byte| format!("{byte:02x}")).collect());
     for shift in 0..3_usize {
         let padded = [vec![0; shift], secret.as_bytes().to_vec()].concat();
