@@ -36,6 +36,7 @@ mod outages;
 mod owner;
 mod pats;
 mod real;
+mod refusals;
 mod retention;
 mod runs;
 mod schedules;
