@@ -15,6 +15,7 @@ mod domains;
 mod external_vault;
 mod hooks;
 mod keys;
+mod killed;
 mod large;
 mod limits;
 mod load;

@@ -41,7 +41,7 @@ pub(crate) fn piece(text: &str) -> Value {
 }
 
 /// How it ends.
-fn end() -> [Value; 3] {
+pub(crate) fn end() -> [Value; 3] {
     [
         json!({ "model": "m-1", "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] }),
         json!({ "model": "m-1", "choices": [], "usage": { "prompt_tokens": 11, "completion_tokens": 3 } }),
