@@ -192,3 +192,7 @@ fn refused(error: &EgressError) -> StepError {
     let code = if error.is_denial() { ErrorCode::CapabilityDenied } else { ErrorCode::UpstreamError };
     StepError::new(code, error.to_string())
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
