@@ -43,6 +43,7 @@ mod runs;
 mod schedules;
 mod secrets;
 mod secrets_of_steps;
+mod secrets_seen;
 mod sentences;
 mod server;
 mod serving;

@@ -29,7 +29,8 @@ const ADA: &str = "ada@secrets.example";
 /// What has to come is here before this, or never.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Everything is switched on.
-pub(crate) const TELL_ALL: [&str; 5] = ["--log", "trace", "--log-format", "json", "--egress-allowed-networks=127.0.0.0/8"];
+pub(crate) const TELL_ALL: [&str; 5] =
+    ["--log", "trace", "--log-format", "json", "--egress-allowed-networks=127.0.0.0/8"];
 
 #[tokio::test]
 async fn the_log_holds_no_secret() {

@@ -5,11 +5,14 @@ use crate::{
     connections::{script, text},
     external_vault,
     mcp::granted,
+    mcp_oauth::{self, CODE, access_token, protected, refresh_token, way_back},
     mcp_server::{Answer, Heard, McpServer, echo_tool, register, reply, result},
+    openid::parameter,
     real::open_bao,
     secrets::{TELL_ALL, spellings},
+    secrets_seen::{Seen, search},
     server::{Client, Server},
-    streaming::{follow, piece, whole},
+    streaming::{piece, whole},
     vendors::{Vendor, calls, chat, no, ok, streamed},
     workflow::Workflow,
 };
@@ -23,13 +26,12 @@ use axum::{
 };
 use futures_util::stream;
 use serde_json::{Value, json};
-use sqlx::{Connection, Row};
 use std::{
-    fs, io,
+    io,
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 use tokio::net::TcpListener;
@@ -41,6 +43,7 @@ const IN_VAULT: &str = "vault/+7f3a=9c01&d2e4";
 const SIGNING: &str = "signing/+4b1d=aa70&99fe";
 const KEY: &str = "key/+55c0ffee=aa51&77";
 const TOOLS: &str = "tools/+c0de=f00d&1234";
+const CLIENT: &str = "client/+9e9e=beef&4321";
 
 /// Asks for everything that a server can do with a secret, and goes on.
 const ASK: &str = "local said = {}
@@ -58,54 +61,6 @@ for number = 1, 6 do
   said[number] = ok and reply or tostring(reply)
 end
 return { said = said }";
-
-/// Everything that somebody could read, with where it stood.
-#[derive(Default)]
-struct Seen(Vec<(String, String)>);
-
-impl Seen {
-    fn add(&mut self, place: impl Into<String>, text: impl Into<String>) {
-        self.0.push((place.into(), text.into()));
-    }
-
-    async fn get(&mut self, client: &Client, path: &str) {
-        let answer = client.get(path).await;
-        self.add(path, format!("{:?}", answer.headers));
-        self.add(path, answer.expect(200).to_string());
-    }
-
-    /// Runs a workflow and reads all that is told of it; its outputs, or what it failed with.
-    async fn run(&mut self, name: &str, workflow: &Workflow, input: Value) -> Value {
-        let run = workflow.start(input).await;
-        let mut told = follow(workflow, &run).await;
-        while let Some(sent) = told.next().await {
-            self.add(format!("the stream of {name}"), sent.data);
-        }
-        let events = workflow.events(&run).await;
-        self.add(format!("the events of {name}"), json!(events).to_string());
-        for rest in ["", "/summary", "/context"] {
-            self.get(&workflow.client, &workflow.run_path(&run, rest)).await;
-        }
-        events.last().unwrap()["data"].clone()
-    }
-
-    /// Where a secret is, and as what.
-    fn places<'s>(&'s self, secret: &str) -> Vec<(&'s str, String)> {
-        let written = spellings(secret);
-        let found = |(place, text): &'s (String, String)| {
-            let written = written.iter().find(|written| text.contains(*written))?;
-            Some((place.as_str(), written.clone()))
-        };
-        self.0.iter().filter_map(found).collect()
-    }
-}
-
-#[test]
-fn what_was_seen_is_searched() {
-    let mut seen = Seen::default();
-    seen.add("there", format!("<{}>", spellings(KEY)[3]));
-    assert_eq!((seen.places(KEY)[0].0, seen.places(TOOLS).len()), ("there", 0));
-}
 
 /// What a [`mirror`] was told.
 type Told = Arc<Mutex<Vec<String>>>;
@@ -289,71 +244,60 @@ async fn calling(server: &Server, seen: &mut Seen) -> Vec<String> {
     vec![TOOLS.to_owned()]
 }
 
-/// What there is to read beside runs.
-async fn browse(server: &Server, seen: &mut Seen) {
-    for path in [
-        "/v1/workflows",
-        "/v1/runs",
-        "/v1/connections",
-        "/v1/providers",
-        "/v1/llm/catalog",
-        "/v1/mcp/servers",
-        "/v1/mcp/instances",
-        "/v1/mcp/tools",
-        "/v1/tasks/pending",
-    ] {
-        seen.get(&server.owner(), path).await;
-    }
-    for path in ["/v1/vault", "/v1/audit?limit=100"] {
-        seen.get(&server.admin(), path).await;
-    }
-    seen.get(&server.anybody(), "/metrics").await;
+/// A server that grants access by OAuth, and says what it is told: in results of a tool, and where it neither takes nor renews
+/// a token.
+async fn granting(refuses: Arc<AtomicBool>) -> McpServer {
+    protected(
+        |number| if number < 3 { 0 } else { 3600 },
+        move |heard, _| {
+            let told = format!("{} {:?}", heard.body, heard.headers.get("authorization"));
+            if heard.is("tools/call") {
+                return Some(call(heard, &told, if refuses.load(SeqCst) { 4 } else { 0 }));
+            }
+            let is_renewal = heard.body.contains("grant_type=refresh_token");
+            let error = json!({ "error": "invalid_request", "error_description": told, "error_uri": told });
+            (is_renewal && refuses.load(SeqCst)).then(|| reply(400, "", &error))
+        },
+    )
+    .await
 }
 
-/// All that a service leaves behind: its files, and the rows of a database server.
-async fn kept(server: &Server, seen: &mut Seen) {
-    files(server.folder.path(), seen);
-    if !server.data.starts_with("postgres:") {
-        return;
-    }
-    sqlx::any::install_default_drivers();
-    let mut connection = sqlx::AnyConnection::connect(&server.data).await.unwrap();
-    let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'";
-    for table in sqlx::query(tables).fetch_all(&mut connection).await.unwrap() {
-        let table: String = table.get(0);
-        let rows = sqlx::AssertSqlSafe(format!("SELECT row_text::text FROM \"{table}\" AS row_text"));
-        for row in sqlx::query(rows).fetch_all(&mut connection).await.unwrap() {
-            seen.add(format!("the table {table}"), row.get::<String, _>(0));
-        }
-    }
-    connection.close().await.unwrap();
-}
+/// Access that was granted by OAuth, used, renewed, and renewed no more.
+async fn authorizing(server: &Server, seen: &mut Seen) -> Vec<String> {
+    let (owner, refuses) = (server.owner(), Arc::new(AtomicBool::new(false)));
+    let mcp = granting(refuses.clone()).await;
+    let path = mcp_oauth::register(&owner, "grants", &mcp.url()).await;
+    let wanted = json!({ "display_name": "granted", "client_id": "a-client", "client_secret": CLIENT });
+    let begun = owner.post(&format!("{path}/authorize"), wanted).await.expect(200);
+    seen.add("what a browser is shown", owner.get(&way_back(&begun)).await.expect(200).to_string());
+    let listed = owner.get("/v1/connections").await.expect(200);
+    let listed = listed["items"].as_array().unwrap();
+    let connection = listed.iter().find(|it| it["display_name"] == "granted").unwrap();
+    let shown = owner.post(&format!("{path}/discover"), json!({ "connection_id": connection["id"] })).await;
+    seen.add("what a server shows", shown.expect(200).to_string());
+    owner.post(&format!("{path}/versions"), json!({})).await.expect(201);
+    let body = json!({ "name": "grants", "server_id": path.rsplit('/').next().unwrap(), "version": 1 });
+    let made = owner.post("/v1/mcp/instances", body).await.expect(201);
+    let profiles = format!("/v1/mcp/instances/{}/config-profiles", text(&made["id"]));
+    let profile = json!({ "name": "live", "bindings": { "access_token": "connection/granted/access_token" } });
+    owner.post(&profiles, profile).await.expect(201);
+    owner.post(&format!("{profiles}/set-active"), json!({ "name": "live" })).await.expect(200);
 
-fn files(folder: &Path, seen: &mut Seen) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => files(&path, seen),
-            false => seen.add(path.display().to_string(), String::from_utf8_lossy(&fs::read(&path).unwrap())),
-        }
-    }
-}
+    let source = CALL.replace("'crm'", "'grants'");
+    let workflow = script(owner, &source, granted("grants", &["echo"])).await;
+    let data = seen.run("calls with a token", &workflow, json!({})).await;
+    let said = &data["outputs"]["ask"]["said"];
+    assert!(text(&said[0]["structured_content"]["text"]).contains("Bearer [redacted]"), "{said}");
+    refuses.store(true, SeqCst);
+    let data = seen.run("calls with a token that is over", &workflow, json!({})).await;
+    assert!(data["outputs"]["ask"]["said"].as_array().unwrap().iter().all(Value::is_string), "{data}");
+    let renewed = mcp.heard().iter().filter(|heard| heard.body.contains(&refresh_token(3))).count();
+    assert!(renewed > 0, "it was asked for a new one");
 
-/// Ends the service and looks for the secrets in all that was seen and is left.
-async fn search(mut server: Server, log: &Path, mut seen: Seen, secrets: &[String]) {
-    browse(&server, &mut seen).await;
-    server.signal("TERM");
-    assert_eq!(server.ended(), Some(0));
-    let before = seen.0.len();
-    kept(&server, &mut seen).await;
-    let database = &seen.0[before..];
-    assert!(database.iter().any(|(_, text)| text.contains("[redacted]")), "the journal is among what is searched");
-    seen.add("the log", fs::read_to_string(log).unwrap());
-    assert!(seen.0.last().unwrap().1.contains("agentruntime::request"), "the log tells something");
-    for secret in secrets {
-        let places = seen.places(secret);
-        assert!(places.is_empty(), "`{secret}` is in {places:?}");
-    }
+    let page: url::Url = text(&begun["authorization_url"]).parse().unwrap();
+    let mut secrets = vec![CLIENT.to_owned(), CODE.to_owned(), parameter(&page, "state")];
+    secrets.extend((1..=3).flat_map(|number| [access_token(number), refresh_token(number)]));
+    secrets
 }
 
 async fn session(data: Option<&str>, folder: &Path) {
@@ -363,6 +307,7 @@ async fn session(data: Option<&str>, folder: &Path) {
     let mut secrets = fetching(&server, &mut seen).await;
     secrets.extend(asking(&server, &mut seen).await);
     secrets.extend(calling(&server, &mut seen).await);
+    secrets.extend(authorizing(&server, &mut seen).await);
     search(server, &log, seen, &secrets).await;
 }
 
