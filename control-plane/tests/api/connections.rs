@@ -350,7 +350,7 @@ async fn held() -> (String, mpsc::UnboundedReceiver<()>, watch::Sender<bool>) {
         while let Ok((mut stream, _)) = listener.accept().await {
             let (asked, mut released) = (asked.clone(), released.clone());
             tokio::spawn(async move {
-                stream.read(&mut [0; 4096]).await.unwrap();
+                assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
                 let _ = asked.send(());
                 released.wait_for(|it| *it).await.unwrap();
                 // Whoever asked may have gone.
