@@ -267,7 +267,8 @@ async fn authorizing(server: &Server, seen: &mut Seen) -> Vec<String> {
     let (owner, refuses) = (server.owner(), Arc::new(AtomicBool::new(false)));
     let mcp = granting(refuses.clone()).await;
     let path = mcp_oauth::register(&owner, "grants", &mcp.url()).await;
-    let wanted = json!({ "display_name": "granted", "client_id": "a-client", "client_secret": CLIENT });
+    let wanted =
+        json!({ "display_name": "granted", "client_id": "a-client", "client_secret": CLIENT, "issuer": mcp.origin });
     let begun = owner.post(&format!("{path}/authorize"), wanted).await.expect(200);
     seen.add("what a browser is shown", owner.get(&way_back(&begun)).await.expect(200).to_string());
     let listed = owner.get("/v1/connections").await.expect(200);
