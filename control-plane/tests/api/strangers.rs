@@ -34,7 +34,8 @@ async fn a_fuzzer_that_reads_the_description_finds_no_failure_of_ours() {
     ]);
     // Streams do not end, signing in and out has its own limits, and a token that revokes itself ends the test.
     fuzz.args(["--exclude-path-regex", "/stream$|^/v1/auth/|^/v1/pats/"]);
-    fuzz.args(["--phases", "examples,coverage,fuzzing", "--max-examples", examples(), "--seed", "1", "--workers", "2"]);
+    // One worker: in CPython 3.11, parsers of two threads count each other's depth, and give up.
+    fuzz.args(["--phases", "examples,coverage,fuzzing", "--max-examples", examples(), "--seed", "1", "--workers", "1"]);
     fuzz.args(["--suppress-health-check", "all", "--no-color", "--warnings", "off", "--continue-on-failure"]);
     run(fuzz.current_dir(server.folder.path()));
     // It is as well as before.
