@@ -151,7 +151,7 @@ async fn agent(server: &Server, origin: &str) -> Workflow {
     owner.post("/v1/providers", provider).await.expect(201);
     let tools = json!([{ "instance_id": "crm", "tool_name": "echo" }]);
     let agent = json!({ "model": "direct.v.m", "llm_params": { "stream": true }, "tools": tools });
-    let step = json!({ "id": "work", "type": "agent_call", "agent": agent, "prompt": "Work." });
+    let step = json!({ "id": "serve", "type": "agent_call", "agent": agent, "prompt": "Work." });
     Workflow::publish(owner, json!({ "steps": [step] })).await
 }
 
@@ -197,17 +197,17 @@ impl Counted {
         let asked: Vec<u64> = made.iter().filter(outside).map(|data| data["number"].as_u64().unwrap()).collect();
         assert_eq!(asked.len(), 2 * CALLS + 1);
         for number in asked {
-            let answer = self.answers[&format!("{run}/work/{number}")].clone().unwrap();
+            let answer = self.answers[&format!("{run}/serve/{number}")].clone().unwrap();
             let completed = completed.iter().find(|data| data["number"] == number).unwrap();
             assert!(completed.to_string().contains(&answer), "{answer} of number {number}: {completed}");
         }
-        let turns = &events.last().unwrap()["data"]["outputs"]["work"]["turns"];
+        let turns = &events.last().unwrap()["data"]["outputs"]["serve"]["turns"];
         assert_eq!(*turns, CALLS + 1);
     }
 }
 
 fn parts(key: &str) -> (&str, u32) {
-    let (run, number) = key.split_once("/work/").unwrap();
+    let (run, number) = key.split_once("/serve/").unwrap();
     (run, number.parse().unwrap())
 }
 

@@ -122,7 +122,7 @@ async fn a_process_that_is_killed_with_the_answer_in_its_hands_calls_once() {
         let mut keys: Vec<String> =
             mcp.heard_of("tools/call").iter().map(|heard| heard.headers["idempotency-key"].clone()).collect();
         keys.dedup();
-        assert_eq!(keys, [format!("{run}/work/3")]);
+        assert_eq!(keys, [[&run, "work", "3"].join("/")]);
         assert_eq!(count(&workflow, &run, "human_task_created").await, 1);
     })
     .await;
