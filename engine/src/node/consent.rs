@@ -37,6 +37,10 @@ pub(super) struct Consents<'c> {
 impl Consents<'_> {
     /// What becomes of a request that was asked about, or was not.
     pub(super) async fn to(&self, request: &HostRequest, approval: Option<&Approval>) -> Consent {
+        // The step may be begun anew many times before it is answered: nothing is decided again meanwhile.
+        if approval.is_some_and(|approval| approval.decision.is_none()) {
+            return Consent::Awaited;
+        }
         let checked = match broker::rule(self.grants, request) {
             Ok(Ruling::Permitted(permit)) => Ok(Checked::Permitted(permit)),
             // Reading a schema takes its time, as checking by it does.

@@ -175,14 +175,12 @@ impl RunState {
                 self.requests.take(kind)?;
                 Ok(true)
             }
-            EventKind::StepCompleted { path, .. }
-            | EventKind::StepFailed { path, .. }
-            | EventKind::StepRetrying { path, .. }
-            | EventKind::StepCancelled { path, .. } => {
-                self.requests.forget(path);
+            kind => {
+                if let (true, Some(path)) = (kind.ends_attempt(), kind.path()) {
+                    self.requests.forget(path);
+                }
                 Ok(false)
             }
-            _ => Ok(false),
         }
     }
 

@@ -42,13 +42,14 @@ pub(super) fn check_together(entries: &[(Place, ToolGrant)], sink: &mut Sink) {
         let server = spelled(&grant.server);
         let lax = || entries.iter().enumerate().filter(|(other, (_, grant))| *other != at && grant.terms.is_empty());
         let idle = grant.tools.iter().find_map(|tool| {
-            let (other, _) = lax().find(|(_, (_, other))| other.covers(&server, tool))?;
+            let (_, (other, _)) = lax().find(|(_, (_, other))| other.covers(&server, tool))?;
             Some((tool, other))
         });
         if let Some((tool, other)) = idle {
             let message = format!(
-                "the terms for `{}` come to nothing: entry {other} of the list lets it be called without any",
-                crate::graph::issue::shown(tool)
+                "the terms for `{}` come to nothing: `{}` lets it be called without any",
+                crate::graph::issue::shown(tool),
+                other.path
             );
             let issue = place.error(IssueCode::StepConfigConflict, message);
             sink.report.push(issue.suggest("take the tool out of the other entry"));
