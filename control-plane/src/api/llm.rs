@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     access::{AccessError, May, permission::ReadConnections},
-    integrations::{
-        IntegrationError,
-        llm::{NoProvider, Tier, Vendor, catalog::Listed},
+    integrations::llm::{
+        NoProvider, Tier, Vendor,
+        catalog::{self as models, Listed},
     },
 };
 use agentruntime_host_api::ModelGrant;
@@ -100,9 +100,7 @@ struct ModelAnswer {
     security(("token" = ["workflow:read"]), ("session" = []))
 )]
 async fn catalog(may: May<ReadConnections>, Given(app): Given<State>) -> Result<Json<Catalog>, Problem> {
-    let scope = may.place.scope();
-    let _inquiry = app.inquiries.admit(&scope.tenant).map_err(IntegrationError::from)?;
-    let listed = app.outside.models(&scope).await?;
+    let listed = models::listed(&app, &may).await?;
     let mut catalog = Catalog { items: Vec::new(), problems: Vec::new() };
     for Listed { provider, vendor, tier, models } in listed {
         match models {

@@ -155,9 +155,7 @@ pub(crate) async fn get(
 
 /// The connection that a workflow names, by its id or its name.
 pub(super) async fn named(database: &Database, scope: &Scope, name: &str) -> Result<Option<Connection>, StoreError> {
-    let mut values = Values::default();
-    values.scope(scope).text(name);
-    database.rows(NAMED, values).await?.first().map(connection).transpose()
+    database.rows(NAMED, key(scope, name)).await?.first().map(connection).transpose()
 }
 
 /// Changes a connection.

@@ -5,6 +5,11 @@ use super::{
     providers::is_model,
     vendor::{KEY, Vendor, list_address},
 };
+use crate::{
+    access::{May, permission::ReadConnections},
+    app::App,
+    integrations::IntegrationError,
+};
 use agentruntime_egress::{Egress, Secret, Send};
 use agentruntime_host_api::{Fetch, HostPattern, Method};
 use futures_util::{StreamExt, stream};
@@ -33,6 +38,13 @@ pub(crate) struct Listed {
     pub(crate) tier: Tier,
     /// The vendor's names of the models and ours, or why they are not known.
     pub(crate) models: Result<Vec<(String, String)>, String>,
+}
+
+/// The models of a project's providers and of the operator's. Those that have no list are asked, so that it counts as an inquiry.
+pub(crate) async fn listed(app: &App, may: &May<ReadConnections>) -> Result<Vec<Listed>, IntegrationError> {
+    let scope = may.place.scope();
+    let _inquiry = app.inquiries.admit(&scope.tenant)?;
+    Ok(app.outside.models(&scope).await?)
 }
 
 /// Asks all that have no list. The keys are opened already, or it is known why not.

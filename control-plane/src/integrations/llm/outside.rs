@@ -73,7 +73,7 @@ impl Outside {
     ///
     /// # Errors
     /// The database did not give the providers.
-    pub(crate) async fn models(&self, scope: &Scope) -> Result<Vec<Listed>, StoreError> {
+    pub(super) async fn models(&self, scope: &Scope) -> Result<Vec<Listed>, StoreError> {
         let mut endpoints = Vec::new();
         for endpoint in self.endpoints(scope).await?.into_iter().filter(|it| it.is_enabled) {
             let key = match endpoint.models.is_empty() {

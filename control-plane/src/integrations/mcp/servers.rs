@@ -307,7 +307,7 @@ impl McpServer {
 }
 
 /// The address of a server, as it is kept.
-pub(super) fn address(kept: &str) -> Result<Url, StoreError> {
+pub(in crate::integrations) fn address(kept: &str) -> Result<Url, StoreError> {
     Url::parse(kept).map_err(|_| StoreError::Corrupt("the address of an MCP server".into()))
 }
 

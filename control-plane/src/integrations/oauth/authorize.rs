@@ -4,7 +4,7 @@ use super::{
     CALLBACK_PARAMETER_BYTES_MAX, CLIENT_ID_BYTES_MAX, Own, SCOPE_BYTES_MAX, SCOPES_MAX,
     attempts::{self, Attempt, New, Pending},
     discovery::{self, Found, Page, Question},
-    grant::{Flow, Grant, Status, kept_url},
+    grant::{Flow, Grant, Status},
     http::OverEgress,
     renewal::renewed_at,
     tokens::{Code, Counter, Given, NotGiven},
@@ -84,7 +84,7 @@ pub(crate) async fn begin(
     let display_name = name("display_name", &wanted.display_name)?;
     check(&wanted)?;
     let (database, scope) = (app.database(), may.place.scope());
-    let url = kept_url(&servers::get(database, &scope, server).await?.canonical_url)?;
+    let url = servers::address(&servers::get(database, &scope, server).await?.canonical_url)?;
     granted::check_free(database, &scope, &display_name, &url).await?;
     let _inquiry = app.inquiries.admit(&scope.tenant)?;
     // Without a key to seal with there is nothing to begin.
@@ -204,7 +204,7 @@ async fn keep(
     let now = app.database().time();
     let grant = Grant {
         server,
-        url: kept_url(&pending.url)?,
+        url: servers::address(&pending.url)?,
         issuer: pending.issuer,
         status: Status::Authorized,
         scopes: given.scopes.unwrap_or(pending.scopes),

@@ -6,7 +6,6 @@ use crate::{
     integrations::{ConnectionId, IntegrationError, McpServerId, fields::CREDENTIAL_BYTES_MAX},
     vault::{Place, SealError, Sealer},
 };
-use agentruntime_engine::database::StoreError;
 use agentruntime_host_api::{HostPattern, TenantId, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -97,8 +96,7 @@ struct Written<'s> {
 impl Grant {
     /// Where the token may be sent.
     pub(crate) fn hosts(&self) -> Vec<HostPattern> {
-        // The address of a server begins with a scheme and a host, so that its origin is a pattern.
-        self.url.origin().ascii_serialization().parse().into_iter().collect()
+        HostPattern::of(&self.url).into_iter().collect()
     }
 }
 
@@ -155,11 +153,6 @@ pub(super) fn endpoint(server: &Url, what: &str, text: &str) -> Result<Url, Inte
         let message = format!("the authorization server's {what} is no address that begins with https://, or too long");
         IntegrationError::McpServer(message)
     })
-}
-
-/// An address that was kept.
-pub(super) fn kept_url(text: &str) -> Result<Url, StoreError> {
-    Url::parse(text).map_err(|_| StoreError::Corrupt("the address of an MCP server".into()))
 }
 
 pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {

@@ -89,7 +89,7 @@ impl OverEgress {
 
     /// What a server says of how it wants to be asked, where it refuses (401). The answer itself is not read.
     pub(super) async fn challenge(&self, fetch: &Fetch) -> Result<Option<String>, HttpFailure> {
-        let own: Option<HostPattern> = fetch.url.origin().ascii_serialization().parse().ok();
+        let own = HostPattern::of(&fetch.url);
         let secrets = BTreeMap::new();
         let sending = Sending { fetch, hosts: own.as_slice(), secrets: &secrets, idempotency_key: None };
         let opened = self.egress.open(sending).await.map_err(HttpFailure::of)?;
@@ -101,8 +101,8 @@ impl OverEgress {
         if self.sent.fetch_add(1, Relaxed) >= OAUTH_REQUESTS_MAX {
             return Err(HttpFailure::TooMany);
         }
+        let own = HostPattern::of(&fetch.url).filter(|_| fetch.method == Method::Get);
         let origin = fetch.url.origin().ascii_serialization();
-        let own: Option<HostPattern> = origin.parse().ok().filter(|_| fetch.method == Method::Get);
         let sending = Sending {
             fetch,
             hosts: own.as_slice(),
