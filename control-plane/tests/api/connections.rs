@@ -234,7 +234,7 @@ async fn a_script_sends_a_secret_that_it_never_sees() {
             json!({ "$text": ["Bearer ", { "$secret": "key" }] })
         );
         assert!(!json!(events).to_string().contains(SECRET));
-        for (path, bytes) in server.files() {
+        for (path, bytes) in server.kept().await {
             assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "the secret is in {path}");
         }
     })

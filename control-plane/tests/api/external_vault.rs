@@ -51,7 +51,7 @@ async fn an_external_vault_has_the_values_and_the_database_none() {
         let path = format!("secret/data/agentruntime/{ours}crm/api_key");
         let (_, kept) = there(&bao, &path).await;
         assert_eq!(kept["data"]["data"], json!({ "value": SECRET }), "{kept}");
-        for (path, bytes) in server.files() {
+        for (path, bytes) in server.kept().await {
             assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "the secret is in {path}");
         }
 

@@ -269,7 +269,7 @@ async fn a_tool_is_called_with_credentials_that_nobody_sees() {
         for other in mcp.heard().iter().filter(|heard| !heard.is("tools/call")) {
             assert!(!other.headers.contains_key("idempotency-key"), "{other:?}");
         }
-        for (path, bytes) in server.files() {
+        for (path, bytes) in server.kept().await {
             assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "the secret is in {path}");
         }
     })

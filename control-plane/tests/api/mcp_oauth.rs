@@ -290,7 +290,7 @@ async fn a_token_goes_to_its_server_alone_and_nobody_widens_that() {
     connect(&owner, "later", &["api.example.com"]).await;
     owner.get(&back).await.refused(409, "CONNECTION_NAME_TAKEN");
     // Neither token is anywhere as it is.
-    for (name, bytes) in server.files() {
+    for (name, bytes) in server.kept().await {
         for secret in [access_token(1), refresh_token(1)] {
             assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "a token is in {name}");
         }

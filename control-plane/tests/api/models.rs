@@ -163,7 +163,7 @@ async fn each_vendor_is_asked_in_its_own_form() {
 
         let events = workflow.events(&text(&ended["run_id"])).await;
         assert!(!json!(events).to_string().contains(KEY));
-        for (path, bytes) in server.files() {
+        for (path, bytes) in server.kept().await {
             assert!(!bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()), "the key is in {path}");
         }
     })

@@ -8,7 +8,6 @@ use crate::{
     workflow::Workflow,
 };
 use serde_json::{Value, json};
-use sqlx::{Connection, Row};
 use std::{fs, path::Path};
 
 /// Everything that somebody could read, with where it stood.
@@ -80,42 +79,15 @@ async fn browse(server: &Server, seen: &mut Seen) {
     seen.get(&server.anybody(), "/metrics").await;
 }
 
-/// All that a service leaves behind: its files, and the rows of a database server.
-async fn kept(server: &Server, seen: &mut Seen) {
-    files(server.folder.path(), seen);
-    if !server.data.starts_with("postgres:") {
-        return;
-    }
-    sqlx::any::install_default_drivers();
-    let mut connection = sqlx::AnyConnection::connect(&server.data).await.unwrap();
-    let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'";
-    for table in sqlx::query(tables).fetch_all(&mut connection).await.unwrap() {
-        let table: String = table.get(0);
-        let rows = sqlx::AssertSqlSafe(format!("SELECT row_text::text FROM \"{table}\" AS row_text"));
-        for row in sqlx::query(rows).fetch_all(&mut connection).await.unwrap() {
-            seen.add(format!("the table {table}"), row.get::<String, _>(0));
-        }
-    }
-    connection.close().await.unwrap();
-}
-
-fn files(folder: &Path, seen: &mut Seen) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => files(&path, seen),
-            false => seen.add(path.display().to_string(), String::from_utf8_lossy(&fs::read(&path).unwrap())),
-        }
-    }
-}
-
 /// Ends the service and looks for the secrets in all that was seen and is left.
 pub(crate) async fn search(mut server: Server, log: &Path, mut seen: Seen, secrets: &[String]) {
     browse(&server, &mut seen).await;
     server.signal("TERM");
     assert_eq!(server.ended(), Some(0));
     let before = seen.0.len();
-    kept(&server, &mut seen).await;
+    for (place, bytes) in server.kept().await {
+        seen.add(place, String::from_utf8_lossy(&bytes));
+    }
     let database = &seen.0[before..];
     assert!(database.iter().any(|(_, text)| text.contains("[redacted]")), "the journal is among what is searched");
     seen.add("the log", fs::read_to_string(log).unwrap());

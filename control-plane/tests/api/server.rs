@@ -3,7 +3,7 @@
 use agentruntime_tests::postgres;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
-use sqlx::Connection;
+use sqlx::{Connection, Row};
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -273,12 +273,15 @@ impl Server {
         changed.rows_affected()
     }
 
-    /// What lies in its data folder, by name; nothing where a database server has the data.
-    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
-        let folder = Path::new(&self.data);
-        let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-        let files = entries.filter(|path| path.is_file());
-        files.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
+    /// All that it leaves behind, by where it lies: its files, and the rows of a database server.
+    pub(crate) async fn kept(&self) -> Vec<(String, Vec<u8>)> {
+        let mut kept = Vec::new();
+        files(self.folder.path(), &mut kept);
+        if self.data.starts_with("postgres:") {
+            rows(&self.data, &mut kept).await;
+        }
+        assert!(!kept.is_empty(), "a service keeps something");
+        kept
     }
 
     /// The memory that the process holds, in bytes.
@@ -422,4 +425,28 @@ pub(crate) fn certificate(folder: &Path, name: &str) -> Option<(String, String)>
             None
         }
     }
+}
+
+fn files(folder: &Path, kept: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files(&path, kept),
+            false => kept.push((path.display().to_string(), std::fs::read(&path).unwrap())),
+        }
+    }
+}
+
+async fn rows(database: &str, kept: &mut Vec<(String, Vec<u8>)>) {
+    sqlx::any::install_default_drivers();
+    let mut connection = sqlx::AnyConnection::connect(database).await.unwrap();
+    let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'";
+    for table in sqlx::query(tables).fetch_all(&mut connection).await.unwrap() {
+        let table: String = table.get(0);
+        let rows = sqlx::AssertSqlSafe(format!("SELECT row_text::text FROM \"{table}\" AS row_text"));
+        for row in sqlx::query(rows).fetch_all(&mut connection).await.unwrap() {
+            kept.push((format!("the table {table}"), row.get::<String, _>(0).into_bytes()));
+        }
+    }
+    connection.close().await.unwrap();
 }

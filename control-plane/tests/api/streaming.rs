@@ -319,7 +319,7 @@ async fn a_key_that_a_vendor_says_in_pieces_is_told_to_nobody_and_recorded_nowhe
     assert_eq!(text, "[redacted].");
     assert!(!json!(told).to_string().contains(KEY));
     assert_eq!(given(&workflow, &run, "ask").await["text"], "Your key is [redacted].");
-    for (path, bytes) in server.files() {
+    for (path, bytes) in server.kept().await {
         assert!(!bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()), "the key is in {path}");
     }
 }

@@ -55,7 +55,7 @@ async fn count(workflow: &Workflow, run: &str, event_type: &str) -> usize {
 }
 
 #[tokio::test]
-async fn an_agents_call_waits_for_a_yes_and_goes_out_once_wherever_the_process_is_killed() {
+async fn an_agents_call_waits_for_a_yes_and_goes_out_under_one_key_wherever_the_process_is_killed() {
     on_both_with(&LOOPBACK, |mut server| async move {
         let calls_seen = AtomicUsize::new(0);
         // The first call is never answered.

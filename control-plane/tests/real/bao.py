@@ -26,7 +26,8 @@ with socket.socket() as free:
     port = free.getsockname()[1]
 token = "root-token-of-tests"
 options = [f"-dev-root-token-id={token}", f"-dev-listen-address=127.0.0.1:{port}", "-dev-no-store-token"]
-home = tempfile.mkdtemp()
+folder = tempfile.TemporaryDirectory()
+home = folder.name
 silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 server = subprocess.Popen([sys.argv[1], "server", "-dev", *options], cwd=home, env={"HOME": home}, preexec_fn=end_with_us, **silent)
 while server.poll() is None:
@@ -39,3 +40,4 @@ print(json.dumps({"address": f"http://127.0.0.1:{port}", "token": token}), flush
 sys.stdin.read()
 server.terminate()
 server.wait()
+folder.cleanup()
