@@ -1,7 +1,7 @@
 //! Steps in which a language model works on its own.
 
 use crate::{
-    mcp_server::{McpServer, echo_tool, instance, result},
+    mcp_server::{McpServer, echo_tool, instance, reply, result},
     server::{Client, Server, on_both_with},
     vendors::{Vendor, calls, chat, ok},
     workflow::Workflow,
@@ -106,6 +106,25 @@ async fn a_model_works_with_the_tools_that_its_step_was_granted() {
         assert_eq!(asked, ["mcp.describe", "llm.resolve", "llm.request", "mcp.call", "mcp.call", "llm.request"]);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_model_is_told_that_a_tool_failed_and_not_where_it_is() {
+    let server = Server::start_with(None, &LOOPBACK);
+    let owner = server.owner();
+    let mcp = McpServer::twisted(|heard| heard.is("tools/call").then(|| reply(500, "", &json!({})))).await;
+    instance(&owner, "crm", &mcp.url()).await;
+    let vendor = Vendor::start(vec![ok(calls(&[("echo", "{\"text\":\"one\"}")])), ok(chat("Done."))]).await;
+    let tools = json!([{ "instance_id": "crm", "tool_name": "echo" }]);
+    let workflow = agent(owner, &vendor, json!({ "tools": tools })).await;
+    let ended = workflow.command_and_wait("start", json!({ "what": "x" })).await.expect(200);
+    assert_eq!(ended["outputs"]["work"]["tool_calls"][0]["ok"], false, "{ended}");
+    let told = vendor.came()[1].body["messages"].as_array().unwrap().last().unwrap()["content"].clone();
+    assert_eq!(told, "the tool did not answer as it should; it may work later");
+    // Whoever looks after the workflow finds what happened.
+    let events = workflow.events(ended["run_id"].as_str().unwrap()).await;
+    let message = events.iter().find_map(|event| event["data"]["error"]["message"].as_str()).unwrap();
+    assert!(message.contains("status 500") && message.contains("tool `echo` of instance `crm`"), "{message}");
 }
 
 #[tokio::test]
